@@ -1,0 +1,222 @@
+"""Backends whose instance is a command on this host with the init on its standard input and output."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import time
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import process
+from bench.backends.base import Backend, Instance, Order
+from bench.cage import Cage
+from bench.channel import Channel, Reply
+from bench.errors import CommandError, InstanceError, InstanceTimeout
+from bench.launch import Launched
+
+
+@dataclass(frozen=True)
+class Command:
+    """argv with an absolute program; env is added to a bare environment."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+#: Marks the processes of a run for `tare clean`, where there is no cgroup to find them by.
+RUN_VARIABLE = "TARE_RUN"
+
+
+def bare_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        RUN_VARIABLE: os.environ.get(RUN_VARIABLE, ""),
+        **extra,
+    }
+
+
+class CommandInstance(Instance):
+    """See Instance. The launched process is the runtime in the foreground, or the UML kernel itself."""
+
+    def __init__(self, backend: CommandBackend, order: Order, cage: Cage | None) -> None:
+        super().__init__(order, cage)
+        self._backend = backend
+        command = backend.command(order)
+        self._process = Launched(
+            command.argv, doors=cage.doors() if cage else (), env=bare_environment(command.env)
+        )
+        self.channel = Channel(
+            self._process.output, self._process.input, console=self._process.errors, exited=self._process.exited
+        )
+
+    @property
+    def leader(self) -> int:
+        """Pid of the launched process."""
+        return self._process.pid
+
+    def start(self, deadline: float) -> None:
+        self.marks["requested"] = self._process.go()
+        left = max(0.0, deadline - time.monotonic())
+        if not select.select([self._process.spawned], [], [], left)[0]:
+            raise InstanceTimeout("the command did not start within the time limit")
+        self.marks["spawned"] = time.monotonic_ns()
+        try:
+            self.marks["init"] = self.channel.expect("INIT", deadline)
+            self.marks["ready"] = self.channel.expect("READY", deadline)
+        except InstanceTimeout:
+            raise
+        except InstanceError as error:
+            raise InstanceError(f"{error}{self._ending()}") from error
+        self.marks["kernel"] = self._backend.kernel_mark(self)
+
+    def _ending(self) -> str:
+        if not self._process.wait(time.monotonic() + 1):
+            return ""
+        return f" (status {self._process.status})"
+
+    def exec(self, argv: Sequence[str], deadline: float) -> Reply:
+        # The door's client works for the instance, so it lives in the cage like everything else of it.
+        client = Launched(
+            self._backend.exec_command(self, argv),
+            doors=self.cage.doors() if self.cage else (),
+            env=bare_environment({}),
+            errors_to_output=True,
+        )
+        output = bytearray()
+        try:
+            start = client.go()
+            poller = select.poll()
+            poller.register(client.output, select.POLLIN)
+            poller.register(client.exited, select.POLLIN)
+            while True:
+                if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                    client.kill()
+                    raise InstanceTimeout(f"{argv[0]} through {self._backend.door} did not end within the time limit")
+                ended = client.wait(0)
+                now = time.monotonic_ns()
+                try:
+                    output += os.read(client.output, 1 << 18)
+                except BlockingIOError:
+                    pass
+                if ended:
+                    break
+            while chunk := os.read(client.output, 1 << 18):
+                output += chunk
+        except BlockingIOError:
+            pass
+        finally:
+            client.kill()
+            client.close()
+        return Reply(bytes(output), client.status or 0, (now - start) / 1e9)
+
+    def pids(self) -> list[int]:
+        return self.cage.pids() if self.cage else process_tree(self.leader)
+
+    def stop(self, deadline: float) -> None:
+        self.marks["stopping"] = time.monotonic_ns()
+        self.channel.halt(deadline)
+        if not self._process.wait(deadline):
+            raise InstanceTimeout("the instance did not end within the time limit")
+        self._await_empty(deadline)
+        self.marks["gone"] = time.monotonic_ns()
+        self._process.close()
+        self._tidy()
+
+    def _await_empty(self, deadline: float) -> None:
+        while self.cage and self.cage.pids():
+            if time.monotonic() > deadline:
+                raise InstanceTimeout(f"processes {self.cage.pids()} of the instance did not end")
+            time.sleep(0.0002)
+
+    def kill(self, deadline: float) -> None:
+        if self._process.exited < 0:
+            return
+        self.marks.setdefault("stopping", time.monotonic_ns())
+        if self._process.status is None and (argv := self._backend.kill_command(self)):
+            try:
+                process.run(argv, timeout=max(1.0, deadline - time.monotonic()), env=bare_environment({}), check=False)
+            except CommandError:
+                pass
+            self._process.wait(time.monotonic() + 1)
+        if self._process.status is None:
+            family = [] if self.cage else process_tree(self.leader)
+            self._process.kill()
+            kill_all(family)
+        if self.cage:
+            self.cage.kill(deadline)
+        self.marks["gone"] = time.monotonic_ns()
+        self._process.close()
+        self._tidy()
+
+    def _tidy(self) -> None:
+        self._backend.forget(self)
+        shutil.rmtree(self.order.folder, ignore_errors=True)
+
+
+class CommandBackend(Backend):
+    """Derive from it, set the class attributes of Backend, and say what to run."""
+
+    @abstractmethod
+    def command(self, order: Order) -> Command:
+        """What starts an instance in the foreground; write its files into order.folder first."""
+
+    def exec_command(self, instance: CommandInstance, argv: Sequence[str]) -> Sequence[str]:
+        """What runs argv inside through the runtime's own door, printing its output and ending with its status."""
+        raise NotImplementedError
+
+    def kill_command(self, instance: CommandInstance) -> Sequence[str]:
+        """What the runtime offers to end an instance by force; SIGKILL follows in any case."""
+        return ()
+
+    def kernel_mark(self, instance: CommandInstance) -> int:
+        """When the guest's kernel first spoke; for containers, when their init did: they have no kernel of their own."""
+        return instance.marks["init"]
+
+    def forget(self, instance: CommandInstance) -> None:
+        """Remove what the runtime keeps of an ended instance outside its folder."""
+
+    def provision(self, order: Order, cage: Cage | None) -> Instance:
+        return CommandInstance(self, order, cage)
+
+
+def process_tree(leader: int) -> list[int]:
+    """A process and all its descendants, leader first."""
+    found = [leader]
+    for pid in found:
+        try:
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                found += [int(child) for child in (task / "children").read_text().split()]
+        except OSError:
+            continue
+    return found
+
+
+def namespace_init(leader: int) -> int:
+    """The host pid of the first process in the pid namespace below leader. Raises InstanceError."""
+    for pid in process_tree(leader):
+        try:
+            status = Path(f"/proc/{pid}/status").read_text()
+        except OSError:
+            continue
+        inner = status.partition("NSpid:")[2].splitlines()[0].split()
+        if len(inner) > 1 and inner[-1] == "1":
+            return pid
+    raise InstanceError("the instance has no pid namespace")
+
+
+def kill_all(pids: Sequence[int]) -> None:
+    """SIGKILL to each; those already gone are fine."""
+    for pid in pids:
+        try:
+            os.kill(pid, 9)
+        except ProcessLookupError:
+            pass
+
+
+def nsenter(leader: int, argv: Sequence[str]) -> list[str]:
+    """util-linux's door into all namespaces of an instance."""
+    return [process.require("nsenter", "util-linux"), "--target", str(namespace_init(leader)), "--all", *argv]

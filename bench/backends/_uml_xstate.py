@@ -1,0 +1,26 @@
+"""Lets today's UML kernels run on CPUs with AMX: see _uml_xstate.c."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench import process
+
+NOTE = (
+    "this CPU has AMX: its extended register set is larger than UML kernels before 6.14 can hold, so UML runs with "
+    "Tare's ptrace wrapper preloaded (bench/backends/_uml_xstate.c), which copies about 11 kB at each switch into the guest"
+)
+_SOURCE = Path(__file__).with_suffix(".c")
+
+
+def needed() -> bool:
+    """Whether this CPU's register set is larger than a UML kernel's buffer."""
+    return "amx_tile" in Path("/proc/cpuinfo").read_text().split()
+
+
+def build(folder: Path) -> Path:
+    """Compile the wrapper into folder. Raises CommandError or HostError (no compiler)."""
+    library = folder / "uml_xstate.so"
+    compiler = process.require("cc", "gcc libc6-dev")
+    process.run([compiler, "-O2", "-shared", "-fPIC", "-o", library, _SOURCE])
+    return library

@@ -1,0 +1,182 @@
+"""What a backend is. One file each in this folder, found by its name; `class Backend` in it is the backend.
+
+A backend whose instances are commands on this host (container runtimes, UML) derives from CommandBackend in
+_command.py and mostly says which argument vector to run. Everything here runs in the slot worker: standard library only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from bench.cage import Cage
+from bench.channel import Channel, Reply
+from bench.errors import InputError
+
+Family = Literal["process", "container", "hypervisor", "uml"]
+Guest = Literal["linux", "firmware"]
+NAME_PREFIX = "tare-"
+
+
+@dataclass(frozen=True)
+class Rootfs:
+    """One tree, packed as each family needs it; all packings carry the tree's digest."""
+
+    digest: str
+    tree: Path
+    initramfs: Path
+    ext4: Path
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to provision. folder is a private, empty directory of the instance; memory is in bytes."""
+
+    name: str
+    folder: Path
+    rootfs: Rootfs
+    cpus: int
+    memory: int
+    kernel: Path | None = None
+    guest: Guest = "linux"
+
+
+class Instance(ABC):
+    """One container or guest: provisioned, then started, used and taken away.
+
+    marks: name → host monotonic ns; `requested` to `ready` are there after start(), `stopping` and `gone` after
+    stop() or kill(). Deadlines are time.monotonic() seconds. Every method raises InstanceError (InstanceTimeout at the
+    deadline); whatever happened, kill() removes everything and may be called twice.
+    """
+
+    channel: Channel
+
+    def __init__(self, order: Order, cage: Cage | None) -> None:
+        self.order = order
+        self.cage = cage
+        self.marks: dict[str, int] = {}
+
+    @abstractmethod
+    def start(self, deadline: float) -> None:
+        """Request it and wait for READY."""
+
+    @abstractmethod
+    def stop(self, deadline: float) -> None:
+        """The orderly end: the init is told to halt; returns when every process is reaped and nothing is left."""
+
+    @abstractmethod
+    def kill(self, deadline: float) -> None:
+        """The forced end."""
+
+    @abstractmethod
+    def pids(self) -> list[int]:
+        """All host processes of the instance."""
+
+    def call(self, argv: Sequence[str], deadline: float) -> Reply:
+        """Run a command by the init inside."""
+        return self.channel.call(argv, deadline)
+
+    def exec(self, argv: Sequence[str], deadline: float) -> Reply:
+        """Run a command through the runtime's own door (only where Backend.door names one)."""
+        raise NotImplementedError
+
+    def console(self) -> str:
+        """What it said outside the channel's protocol: the reason of a failure is usually there."""
+        return self.channel.console() if hasattr(self, "channel") else ""
+
+
+class Backend(ABC):
+    """Creates Instances of one kind. Made once per arm, in the arm's own worker process."""
+
+    family: ClassVar[Family]
+    #: Guests it can run: a Linux rootfs, and, for machines with firmware, the boot sector that prints READY.
+    guests: ClassVar[frozenset[Guest]] = frozenset({"linux"})
+    #: The runtime's own way to run a command inside (`exec`), in the words of its documentation; None without one.
+    door: ClassVar[str | None] = None
+    needs_root: ClassVar[bool] = True
+    #: Whether the cage limits memory to the envelope (a guest's memory is limited by its own RAM size).
+    memory_by_cage: ClassVar[bool] = True
+    #: Whether it boots a Linux kernel image that Tare provides.
+    boots_kernel: ClassVar[bool] = False
+    #: Tools it runs: name → the Debian package that has it. Their versions go into the facts.
+    tools: ClassVar[Mapping[str, str]] = {}
+
+    @dataclass(frozen=True)
+    class Options:
+        """Keys a campaign may give to this backend's arms; a backend with options replaces this class."""
+
+    def __init__(self, folder: Path, options: Any) -> None:
+        """folder: a private directory that lives as long as the worker."""
+        self.folder = folder
+        self.options = options
+
+    @classmethod
+    def required(cls, options: Any) -> Mapping[str, str]:
+        """The tools that an arm with these options needs."""
+        return cls.tools
+
+    @classmethod
+    def notes(cls, options: Any) -> list[str]:
+        """What a reader of the results must know about how this arm is run on this host."""
+        return []
+
+    @abstractmethod
+    def provision(self, order: Order, cage: Cage | None) -> Instance:
+        """Prepare everything that is not timed. The instance is then ready for start()."""
+
+    def close(self) -> None:
+        """Release what the backend itself holds."""
+
+
+def names() -> list[str]:
+    """All backends, by file name."""
+    import bench.backends
+
+    found = (module.name for module in pkgutil.iter_modules(bench.backends.__path__))
+    return sorted(name for name in found if name != "base" and not name.startswith("_"))
+
+
+def load(name: str) -> type[Backend]:
+    """The backend in bench/backends/<name>.py. Raises InputError with the names there are."""
+    if name not in names():
+        raise InputError(f"there is no backend {name!r}", hint=f"one of: {', '.join(names())}")
+    backend: type[Backend] = importlib.import_module(f"bench.backends.{name}").Backend
+    return backend
+
+
+def make_options(backend: type[Backend], given: Mapping[str, object]) -> Any:
+    """The backend's Options from a campaign's table, strictly. Raises InputError naming the key."""
+    hints = typing.get_type_hints(backend.Options)
+    required = {f.name for f in dataclasses.fields(backend.Options) if f.default is dataclasses.MISSING}
+    for key, value in given.items():
+        if key not in hints:
+            allowed = ", ".join(sorted(hints)) or "none"
+            raise InputError(f"{key}: unknown option", hint=f"options here: {allowed}")
+        if not _fits(value, hints[key]):
+            raise InputError(f"{key}: {value!r} is not {_describe(hints[key])}")
+    for key in sorted(required - set(given)):
+        raise InputError(f"{key}: missing", hint=f"this backend needs {key} = {_describe(hints[key])}")
+    return backend.Options(**given)
+
+
+def _fits(value: object, kind: Any) -> bool:
+    if typing.get_origin(kind) is Literal:
+        return value in typing.get_args(kind)
+    if typing.get_args(kind):
+        return any(_fits(value, option) for option in typing.get_args(kind))
+    return isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
+
+
+def _describe(kind: Any) -> str:
+    if typing.get_origin(kind) is Literal:
+        return "one of " + ", ".join(repr(value) for value in typing.get_args(kind))
+    plain = {str: "a string", int: "a whole number", bool: "true or false", float: "a number"}
+    options = [plain.get(option, str(option)) for option in typing.get_args(kind) or (kind,) if option is not type(None)]
+    return " or ".join(options)

@@ -1,0 +1,26 @@
+"""Plain namespaces by bubblewrap: no daemon, no image, no cgroup of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.backends._command import Command, CommandBackend, CommandInstance, nsenter
+from bench.backends.base import Order
+from bench.process import require
+
+
+class Backend(CommandBackend):
+    family = "container"
+    door = "nsenter"
+    needs_root = False
+    tools = {"bwrap": "bubblewrap", "nsenter": "util-linux"}
+
+    def command(self, order: Order) -> Command:
+        return Command(
+            [require("bwrap", "bubblewrap"), "--unshare-all", "--die-with-parent", "--hostname", "tare"]
+            + ["--ro-bind", str(order.rootfs.tree), "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
+            + ["--ro-bind", "/sys", "/sys", "--as-pid-1", "--", "/init"]
+        )
+
+    def exec_command(self, instance: CommandInstance, argv: Sequence[str]) -> Sequence[str]:
+        return nsenter(instance.leader, argv)

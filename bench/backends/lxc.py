@@ -1,0 +1,61 @@
+"""LXC system containers by its own tools, without a daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import mounts
+from bench.backends._command import Command, CommandBackend, CommandInstance
+from bench.backends.base import Order
+from bench.cage import Cage
+from bench.process import require
+
+_CONFIG = """\
+lxc.uts.name = tare
+lxc.rootfs.path = dir:{tree}
+lxc.rootfs.options = ro
+lxc.init.cmd = /init
+lxc.net.0.type = empty
+lxc.apparmor.profile = unconfined
+lxc.mount.auto = proc:rw sys:ro
+lxc.mount.entry = tmpfs tmp tmpfs nosuid,nodev 0 0
+lxc.autodev = 1
+lxc.pty.max = 0
+lxc.tty.max = 0
+lxc.console.path = none
+"""
+
+
+class Backend(CommandBackend):
+    family = "container"
+    door = "lxc-attach"
+    tools = {"lxc-start": "lxc", "lxc-attach": "lxc", "lxc-stop": "lxc"}
+
+    def __init__(self, folder: Path, options: Any) -> None:
+        super().__init__(folder, options)
+        mounts.enter_private_namespace()
+        mounts.hide_hybrid_cgroup2()
+        self._cage: Cage | None = None
+
+    def provision(self, order: Order, cage: Cage | None) -> CommandInstance:
+        self._cage = cage
+        return CommandInstance(self, order, cage)
+
+    def command(self, order: Order) -> Command:
+        config = _CONFIG.format(tree=order.rootfs.tree)
+        if self._cage is not None:
+            config += f"lxc.cgroup.dir = {self._cage.path}/{order.name}\n"
+        (order.folder / "config").write_text(config)
+        argv = [require("lxc-start", "lxc"), *self._which(order), "--foreground", "--rcfile", str(order.folder / "config")]
+        return Command([*argv, "--logpriority", "WARN", "--logfile", "/dev/stderr"])
+
+    def exec_command(self, instance: CommandInstance, argv: Sequence[str]) -> Sequence[str]:
+        return [require("lxc-attach", "lxc"), *self._which(instance.order), "--", *argv]
+
+    def kill_command(self, instance: CommandInstance) -> Sequence[str]:
+        return [require("lxc-stop", "lxc"), *self._which(instance.order), "--kill"]
+
+    def _which(self, order: Order) -> list[str]:
+        return ["--lxcpath", str(order.folder.parent), "--name", order.name]

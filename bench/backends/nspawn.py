@@ -1,0 +1,34 @@
+"""Containers by systemd-nspawn, neither registered with a daemon nor given a unit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import mounts
+from bench.backends._command import Command, CommandBackend, CommandInstance, nsenter
+from bench.backends.base import Order
+from bench.process import require
+
+
+class Backend(CommandBackend):
+    family = "container"
+    door = "nsenter"
+    tools = {"systemd-nspawn": "systemd-container", "nsenter": "util-linux"}
+
+    def __init__(self, folder: Path, options: Any) -> None:
+        super().__init__(folder, options)
+        mounts.enter_private_namespace()
+
+    def command(self, order: Order) -> Command:
+        return Command(
+            [require("systemd-nspawn", "systemd-container"), "--quiet", "--register=no", "--keep-unit", "--console=pipe"]
+            + [f"--machine={order.name}", f"--directory={order.rootfs.tree}", "--read-only", "--private-network"]
+            + ["--resolv-conf=off", "--timezone=off", "--link-journal=no", "--tmpfs=/tmp", "--", "/init"],
+            # Its default filter would make it the only arm under seccomp, and cost most of its start.
+            {"SYSTEMD_SECCOMP": "0"},
+        )
+
+    def exec_command(self, instance: CommandInstance, argv: Sequence[str]) -> Sequence[str]:
+        return nsenter(instance.leader, argv)

@@ -1,0 +1,53 @@
+"""User-Mode Linux: a Linux kernel as an ordinary process, its console on two pipes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.backends import _uml_xstate
+from bench.backends._command import Command, CommandBackend, CommandInstance
+from bench.backends.base import Order
+from bench.process import require
+
+
+class Backend(CommandBackend):
+    family = "uml"
+    needs_root = False
+    memory_by_cage = False
+    tools = {"linux": "user-mode-linux"}
+
+    @dataclass(frozen=True)
+    class Options:
+        """binary: another UML kernel than Debian's; root: what it mounts as /."""
+
+        binary: str = "linux"
+        root: Literal["initramfs", "ext4"] = "initramfs"
+
+    @classmethod
+    def notes(cls, options: Any) -> list[str]:
+        return [_uml_xstate.NOTE] if _uml_xstate.needed() else []
+
+    def __init__(self, folder: Path, options: Any) -> None:
+        super().__init__(folder, options)
+        self._env = {"TMPDIR": "/dev/shm"}
+        if _uml_xstate.needed():
+            self._env["LD_PRELOAD"] = str(_uml_xstate.build(folder))
+
+    def command(self, order: Order) -> Command:
+        # Under address-space randomisation this kernel adds the gap to its heap, a random amount of up to a gigabyte,
+        # to its physical memory, and pays for it in page structures. Later UML kernels switch randomisation off themselves.
+        argv = [require("setarch", "util-linux"), "--addr-no-randomize", require(self.options.binary, "user-mode-linux")]
+        argv += [f"mem={order.memory >> 20}M", f"umid={order.name}", f"uml_dir={order.folder}/"]
+        argv += ["con=null", "con0=fd:0,fd:1", "ssl=null", "TARE_GUEST=-", "panic=-1"]
+        if self.options.root == "ext4":
+            disk = order.folder / "root.cow"
+            argv += [f"ubd0={disk},{order.rootfs.ext4}", "root=/dev/ubda", "rw", "init=/init"]
+        else:
+            argv += [f"initrd={order.rootfs.initramfs}", "rdinit=/init"]
+        return Command(argv, self._env)
+
+    def kernel_mark(self, instance: CommandInstance) -> int:
+        return instance.channel.first_console or instance.marks["init"]

@@ -1,0 +1,248 @@
+"""The cage: one cgroup per instance, alike for every family, in which all its host processes live.
+
+Layout, in every hierarchy used:  tare/<run>/<slot>/<instance>.  The slot's group adds its instances up, which is how a
+density ramp reads a thousand of them at once. cgroup v1 (also the hybrid layout) and v2 both work; where neither can
+be had the run goes on as `uncaged`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import HostError, InstanceError
+
+ROOT = "tare"
+V1_CONTROLLERS = ("cpuacct", "cpuset", "memory", "pids")
+V2_CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
+
+
+@dataclass(frozen=True)
+class Cpus:
+    """Which CPUs instances run on and which the harness keeps to; disjoint where there are enough of them."""
+
+    caged: frozenset[int]
+    harness: frozenset[int]
+
+
+def divide_cpus(wanted: int) -> Cpus:
+    """The last `wanted` CPUs for instances, the others for the harness. Raises HostError when there are too few."""
+    usable = sorted(os.sched_getaffinity(0))
+    if wanted > len(usable):
+        raise HostError(f"the envelope asks for {wanted} CPUs and this host has {len(usable)}", hint="lower envelope.cpus")
+    caged = usable[-wanted:]
+    return Cpus(frozenset(caged), frozenset(usable[:-wanted] or usable))
+
+
+def cpu_list(cpus: frozenset[int]) -> str:
+    return ",".join(str(cpu) for cpu in sorted(cpus))
+
+
+@dataclass(frozen=True)
+class CageMemory:
+    """Bytes charged to a cgroup and everything below it."""
+
+    total: int
+    anon: int
+    file: int
+    kernel: int
+
+
+class Hierarchy:
+    """The mounted cgroup hierarchies that cages are made in.
+
+    mounts: controller → mount of the hierarchies that processes enter; others: further v1 hierarchies, in which runtimes
+    make groups of their own below the path they are given, so that the path must be there and go again.
+    """
+
+    version: int
+
+    def __init__(self, mounts: dict[str, Path], others: list[Path] | None = None) -> None:
+        self.mounts = mounts
+        self.entered = list(dict.fromkeys(mounts.values()))
+        self.all = list(dict.fromkeys([*self.entered, *(others or [])]))
+
+    @property
+    def tops(self) -> list[Path]:
+        """Each hierarchy's own `tare` folder."""
+        return [mount / ROOT for mount in self.all]
+
+    def describe(self) -> str:
+        raise NotImplementedError
+
+    def prepare(self) -> None:
+        """Make the `tare` groups, ready for children. Raises OSError where this user may not."""
+        raise NotImplementedError
+
+
+class HierarchyV1(Hierarchy):
+    version = 1
+
+    def describe(self) -> str:
+        return "v1 hybrid" if Path("/sys/fs/cgroup/unified").is_dir() else "v1"
+
+    def prepare(self) -> None:
+        for top in self.tops:
+            top.mkdir(exist_ok=True)
+        cpuset = self.mounts["cpuset"]
+        for name in ("cpus", "mems"):
+            (cpuset / ROOT / f"cpuset.{name}").write_text((cpuset / f"cpuset.{name}").read_text())
+        (cpuset / ROOT / "cgroup.clone_children").write_text("1")
+
+
+class HierarchyV2(Hierarchy):
+    version = 2
+
+    def describe(self) -> str:
+        return "v2"
+
+    def prepare(self) -> None:
+        mount = self.all[0]
+        enable_v2(mount)
+        (mount / ROOT).mkdir(exist_ok=True)
+        enable_v2(mount / ROOT)
+
+
+def enable_v2(group: Path) -> None:
+    (group / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in V2_CONTROLLERS))
+
+
+def detect() -> Hierarchy:
+    """The hierarchies of this host. Raises HostError with the reason where cages cannot be made."""
+    v1: dict[str, Path] = {}
+    v2: Path | None = None
+    others: list[Path] = []
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, folder, kind, options, *_ = line.split(" ")
+        if kind == "cgroup":
+            others.append(Path(folder))
+            for name in options.split(","):
+                if name in V1_CONTROLLERS:
+                    v1.setdefault(name, Path(folder))
+        elif kind == "cgroup2" and v2 is None:
+            v2 = Path(folder)
+    hierarchy: Hierarchy
+    if len(v1) == len(V1_CONTROLLERS):
+        hierarchy = HierarchyV1(v1, others)
+    elif v2 is not None and set(V2_CONTROLLERS) <= set((v2 / "cgroup.controllers").read_text().split()):
+        hierarchy = HierarchyV2({"unified": v2})
+    else:
+        raise HostError("no usable cgroup hierarchy (cpu, cpuset, memory, pids)", hint="mount cgroup v2 at /sys/fs/cgroup")
+    try:
+        hierarchy.prepare()
+    except OSError as error:
+        raise HostError(f"cannot make cgroups: {error.strerror}", hint="run as root for cages") from error
+    return hierarchy
+
+
+class Group:
+    """One group, in every hierarchy. Used for a run and for a slot; Cage is the leaf."""
+
+    def __init__(self, hierarchy: Hierarchy, path: str) -> None:
+        self.hierarchy = hierarchy
+        self.path = f"{ROOT}/{path}"
+        self.folders = [mount / self.path for mount in hierarchy.all]
+        for folder in self.folders:
+            folder.mkdir(exist_ok=True)
+            if hierarchy.version == 2:
+                enable_v2(folder)
+
+    def _file(self, controller: str, name: str) -> Path:
+        return self.hierarchy.mounts.get(controller, self.hierarchy.entered[0]) / self.path / name
+
+    def cpu_seconds(self) -> float:
+        """CPU time used in the group so far."""
+        if self.hierarchy.version == 1:
+            return int(self._file("cpuacct", "cpuacct.usage").read_text()) / 1e9
+        return _stat(self._file("cpu", "cpu.stat"))["usage_usec"] / 1e6
+
+    def memory(self) -> CageMemory:
+        """What the memory controller charges to the group. v1 counts kernel memory in its total, as v2 does."""
+        if self.hierarchy.version == 1:
+            stat = _stat(self._file("memory", "memory.stat"))
+            total = int(self._file("memory", "memory.usage_in_bytes").read_text())
+            kernel = _number(self._file("memory", "memory.kmem.usage_in_bytes"))
+            return CageMemory(total, stat["total_rss"], stat["total_cache"], kernel)
+        stat = _stat(self._file("memory", "memory.stat"))
+        total = int(self._file("memory", "memory.current").read_text())
+        return CageMemory(total, stat["anon"], stat["file"], stat["kernel"])
+
+    def pids(self) -> list[int]:
+        """Host pids in the group and below it."""
+        found: set[int] = set()
+        for folder, _, _ in os.walk(self.folders[0]):
+            with contextlib.suppress(OSError):
+                found.update(int(pid) for pid in Path(folder, "cgroup.procs").read_text().split())
+        return sorted(found)
+
+    def kill(self, deadline: float) -> None:
+        """SIGKILL everything inside until nothing is left. Raises InstanceError if something outlives the deadline."""
+        while pids := self.pids():
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+            if time.monotonic() > deadline:
+                raise InstanceError(f"processes {pids} cannot be killed")
+            time.sleep(0.001)
+
+    def remove(self, deadline: float) -> None:
+        """Remove the group and all below it, waiting for the kernel to let go of it."""
+        for folder in self.folders:
+            for path in _deepest_first(folder):
+                while True:
+                    try:
+                        path.rmdir()
+                    except FileNotFoundError:
+                        break
+                    except OSError as error:
+                        if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                            raise InstanceError(f"cgroup {path} cannot be removed: {error.strerror}") from error
+                        time.sleep(0.0005)
+                    else:
+                        break
+
+
+class Cage(Group):
+    """The group of one instance, with its CPUs and, for families that need it, its memory limit."""
+
+    def __init__(self, hierarchy: Hierarchy, path: str, cpus: Cpus, memory: int | None) -> None:
+        super().__init__(hierarchy, path)
+        self._file("cpuset", "cpuset.cpus").write_text(cpu_list(cpus.caged))
+        if memory is not None:
+            name = "memory.limit_in_bytes" if hierarchy.version == 1 else "memory.max"
+            self._file("memory", name).write_text(str(memory))
+        if hierarchy.version == 2:
+            # A v2 group with children may hold no processes itself, and OCI runtimes make a child of their own.
+            self.entrance = [self.folders[0] / "launch"]
+            self.entrance[0].mkdir(exist_ok=True)
+        else:
+            self.entrance = [mount / self.path for mount in hierarchy.entered]
+
+    def doors(self, name: str = "cgroup.procs") -> list[str]:
+        """Files into which a process writes "0" to enter ("tasks": a single thread, v1 only)."""
+        return [str(folder / name) for folder in self.entrance]
+
+
+def _deepest_first(folder: Path) -> Iterator[Path]:
+    for path, _, _ in os.walk(folder, topdown=False):
+        yield Path(path)
+
+
+def _stat(path: Path) -> dict[str, int]:
+    pairs = (line.split() for line in path.read_text().splitlines())
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2}
+
+
+def _number(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except OSError:
+        return 0

@@ -1,0 +1,56 @@
+"""Every error Tare raises on purpose.
+
+    TareError               exit 5
+    ├── InputError          exit 2   a file, a key or an argument is wrong
+    ├── HostError           exit 4   this host cannot do it (a tool, a right or room is missing; the host is held)
+    ├── CommandError        exit 5   a subprocess failed
+    ├── InstanceError       exit 5   an instance did not start, answered wrongly or went away
+    │   └── InstanceTimeout exit 5   … within its time limit
+    └── RecordError         exit 5   the results folder cannot be written or read
+
+Library code raises, only the command line exits.
+"""
+
+from __future__ import annotations
+
+
+class TareError(Exception):
+    """What went wrong, the detail, and what to do next."""
+
+    exit_code = 5
+
+    def __init__(self, what: str, *, detail: str = "", hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.detail = detail
+        self.hint = hint
+
+    def __str__(self) -> str:
+        parts = [self.what]
+        if self.hint:
+            parts.append(self.hint)
+        return ". ".join(parts)
+
+
+class InputError(TareError):
+    exit_code = 2
+
+
+class HostError(TareError):
+    exit_code = 4
+
+
+class CommandError(TareError):
+    pass
+
+
+class InstanceError(TareError):
+    pass
+
+
+class InstanceTimeout(InstanceError):
+    pass
+
+
+class RecordError(TareError):
+    pass

@@ -1,0 +1,138 @@
+"""The rootfs: one tree, one digest, packed as a directory, an initramfs and an ext4 image, byte for byte reproducible.
+
+The digest is the SHA-256 of the tree's initramfs before the digest itself is written into it as /etc/tare-rootfs, from
+where every instance reports it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+from bench import process
+from bench.backends.base import Rootfs
+from bench.errors import HostError, InputError
+
+EPOCH = 1767225600  # 2026-01-01, the time of every file in the tree
+DIGEST_FILE = "etc/tare-rootfs"
+_FOLDERS = ("bin", "dev", "etc", "proc", "root", "run", "sbin", "sys", "tmp", "usr", "usr/bin", "var")
+_EXT4_UUID = "7a2e0000-0000-4000-8000-000000000001"
+_EXT4_SIZE = "16M"
+_FIXED_INODE_FIELDS = {"uid": "0", "gid": "0", "atime": f"@{EPOCH}", "ctime": f"@{EPOCH}", "mtime": f"@{EPOCH}"}
+
+
+def cache_folder() -> Path:
+    """Where Tare keeps what can be made again: $XDG_CACHE_HOME/tare."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tare"
+
+
+def names() -> list[str]:
+    """The rootfs there are."""
+    return ["tiny"]
+
+
+def build(name: str, cache: Path | None = None) -> Rootfs:
+    """The rootfs of this name, from the cache where it is there already. Raises InputError, HostError, CommandError."""
+    if name not in names():
+        raise InputError(f"there is no rootfs {name!r}", hint=f"one of: {', '.join(names())}")
+    folder = (cache or cache_folder()) / "rootfs"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder) as scratch, (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = Path(scratch) / "made"
+        tree = made / "tree"
+        _make_tiny(tree)
+        digest = "sha256:" + hashlib.sha256(initramfs(tree)).hexdigest()
+        final = folder / f"{name}-{digest[7:23]}"
+        if not (final / "complete").exists():
+            (tree / DIGEST_FILE).write_text(digest + "\n")
+            _settle(tree)
+            (made / "initramfs.cpio").write_bytes(initramfs(tree))
+            ext4(tree, made / "root.ext4")
+            (made / "complete").touch()
+            shutil.rmtree(final, ignore_errors=True)
+            made.rename(final)
+    return Rootfs(digest, final / "tree", final / "initramfs.cpio", final / "root.ext4")
+
+
+def _make_tiny(tree: Path) -> None:
+    """Debian's busybox-static, its applets as links, and our init."""
+    busybox = process.require("busybox", "busybox-static")
+    if b"ELF" not in Path(busybox).read_bytes()[:4] or _is_dynamic(Path(busybox)):
+        raise HostError(f"{busybox} is not a static busybox", hint="apt-get install busybox-static")
+    tree.mkdir(parents=True)
+    for folder in _FOLDERS:
+        (tree / folder).mkdir()
+    shutil.copyfile(busybox, tree / "bin/busybox")
+    for applet in process.run([busybox, "--list"]).stdout.decode().split():
+        if applet != "busybox":
+            (tree / "bin" / applet).symlink_to("busybox")
+    shutil.copyfile(Path(__file__).with_name("init.sh"), tree / "init")
+    (tree / "etc/os-release").write_text('ID=tare\nNAME="Tare tiny"\n')
+    _settle(tree)
+
+
+def _is_dynamic(program: Path) -> bool:
+    """Whether an ELF file asks for a dynamic loader (has a PT_INTERP header)."""
+    data = program.read_bytes()
+    start, size, count = (int.from_bytes(data[a:b], "little") for a, b in ((32, 40), (54, 56), (56, 58)))
+    return any(int.from_bytes(data[start + i * size :][:4], "little") == 3 for i in range(count))
+
+
+def _settle(tree: Path) -> None:
+    """Modes and times that do not depend on umask or clock."""
+    executable = {tree / "bin/busybox", tree / "init"}
+    for path in sorted(tree.rglob("*"), reverse=True):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or path in executable else 0o644)
+        os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)
+    tree.chmod(0o755)
+    os.utime(tree, (EPOCH, EPOCH))
+
+
+def initramfs(tree: Path) -> bytes:
+    """The tree as a "newc" cpio archive, all of it root's, uncompressed so that no guest pays for unpacking.
+
+    Written here because GNU cpio copies each folder's link count, which differs between file systems.
+    """
+    out = bytearray()
+    for number, path in enumerate([tree, *sorted(tree.rglob("*"))], start=1):
+        mode = path.lstat().st_mode
+        name = "." if path == tree else str(path.relative_to(tree))
+        data = os.fsencode(path.readlink()) if stat.S_ISLNK(mode) else b"" if stat.S_ISDIR(mode) else path.read_bytes()
+        _entry(out, name, number, mode, 2 if stat.S_ISDIR(mode) else 1, data)
+    _entry(out, "TRAILER!!!", 0, 0, 1, b"")
+    return bytes(out)
+
+
+def _entry(out: bytearray, name: str, number: int, mode: int, links: int, data: bytes) -> None:
+    encoded = os.fsencode(name) + b"\0"
+    fields = (number, mode, 0, 0, links, EPOCH, len(data), 0, 0, 0, 0, len(encoded), 0)
+    out += b"070701" + b"".join(b"%08X" % field for field in fields) + encoded
+    out += b"\0" * (-len(out) % 4) + data
+    out += b"\0" * (-len(out) % 4)
+
+
+def ext4(tree: Path, image: Path) -> None:
+    """The tree as an ext4 image. Raises CommandError, HostError.
+
+    mke2fs copies each file's change time, which nobody can set; 128-byte inodes have no finer times than seconds, and
+    debugfs then sets what is left.
+    """
+    env = {**os.environ, "E2FSPROGS_FAKE_TIME": str(EPOCH), "SOURCE_DATE_EPOCH": str(EPOCH), "PATH": os.defpath + ":/sbin:/usr/sbin"}
+    mke2fs, debugfs = (process.require(tool, "e2fsprogs") for tool in ("mke2fs", "debugfs"))
+    process.run(
+        [mke2fs, "-q", "-F", "-t", "ext4", "-I", "128", "-m", "0", "-O", "^metadata_csum,^resize_inode", "-U", _EXT4_UUID]
+        + ["-E", f"hash_seed={_EXT4_UUID},root_owner=0:0,lazy_itable_init=0", "-d", tree, image, _EXT4_SIZE],
+        env=env,
+    )
+    script = []
+    for path in [".", *(str(path.relative_to(tree)) for path in sorted(tree.rglob("*")))]:
+        name = "/" + path.removeprefix(".")
+        script += [f'sif "{name}" {field} {value}' for field, value in _FIXED_INODE_FIELDS.items()]
+    process.run([debugfs, "-w", "-f", "-", image], stdin="\n".join(script).encode(), env=env)

@@ -1,0 +1,47 @@
+"""Measures: one file each in this folder, found by its name.
+
+`measure(session)` takes the samples. A module may also say `needs_door = True` (only arms whose runtime has a door of
+its own can) or `guest = "firmware"` (only machines with firmware can, and there is no init in them to ask).
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench.backends.base import Backend, Guest
+from bench.errors import InputError
+from bench.session import Session
+
+
+@dataclass(frozen=True)
+class Measure:
+    name: str
+    summary: str
+    run: Callable[[Session], None]
+    needs_door: bool
+    guest: Guest
+
+    def impossible(self, backend: type[Backend]) -> str | None:
+        """Why arms of this backend cannot take this measure, or None."""
+        if self.guest not in backend.guests:
+            kind = "a machine with firmware" if self.guest == "firmware" else "a Linux guest that Tare can talk to"
+            return f"{self.name} needs {kind}"
+        if self.needs_door and backend.door is None:
+            return "no exec door of its own: what its init runs is `spawn`"
+        return None
+
+
+def names() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def load(name: str) -> Measure:
+    """The measure in bench/measures/<name>.py. Raises InputError with the names there are."""
+    if name not in names():
+        raise InputError(f"there is no measure {name!r}", hint=f"one of: {', '.join(names())}")
+    module = importlib.import_module(f"bench.measures.{name}")
+    summary = (module.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
+    return Measure(name, summary, module.measure, getattr(module, "needs_door", False), getattr(module, "guest", "linux"))

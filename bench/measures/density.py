@@ -1,0 +1,83 @@
+"""Instances started one after another; what each further one costs in memory, by four views.
+
+The marginal cost is the Theil–Sen slope over the ramp (the median of all pairwise slopes), never total ÷ N, so that what
+the first instance pays for all (page cache, the runtime's own files) does not count as everyone's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+
+from bench import memory, seen
+from bench.backends.base import Instance
+from bench.session import Session
+
+VIEWS = ("memavailable", "cage", "pss", "guest")
+
+
+def measure(session: Session) -> None:
+    scenario = session.scenario
+    start = memory.available()
+    instances: list[Instance] = []
+    boots: list[float] = []
+    while len(instances) < scenario.instances:
+        if memory.available() < scenario.memory_reserve + (0 if session.backend.memory_by_cage else session.memory_size):
+            session.stop_reason = "memory reserve"
+            break
+        instance = session.provision()
+        instance.start(session.deadline())
+        instances.append(instance)
+        boot = (instance.marks["ready"] - instance.marks["requested"]) / 1e9
+        boots.append(boot)
+        if len(instances) == 1:
+            session.marks = instance.marks
+            session.seen = seen.parse(instance.call(seen.ARGV, session.deadline()).output)
+            session.seen.pop("memory_used")
+        if scenario.boot_limit is not None and boot > scenario.boot_limit:
+            session.stop_reason = f"boot latency {boot:.3g} s > {scenario.boot_limit:g} s"
+        last = len(instances) == scenario.instances or session.stop_reason is not None
+        if len(instances) % scenario.step == 0 or last:
+            session.ramp.append(_look(session, instances, start, boot))
+        if session.stop_reason:
+            break
+    session.stop_reason = session.stop_reason or "n"
+    _conclude(session, boots)
+
+
+def _look(session: Session, instances: list[Instance], start: int, boot: float) -> dict[str, float | None]:
+    """One point of the ramp: cumulative bytes at this many instances."""
+    guest: int | None = None
+    if not session.backend.memory_by_cage:
+        replies = (instance.call(["cat", "/proc/meminfo"], session.deadline()) for instance in instances)
+        guest = sum(memory.guest_used(reply.output.decode(errors="replace")) for reply in replies)
+    pss = sum(memory.pss(instance.pids()) for instance in instances)
+    cage = session.group_memory()
+    delta = start - memory.available()
+    total = cage["cage"]
+    return {
+        "n": len(instances),
+        "boot": boot,
+        "memavailable": delta,
+        **cage,
+        "pss": pss,
+        "guest": guest,
+        "residual": None if total is None else delta - total,
+    }
+
+
+def _conclude(session: Session, boots: list[float]) -> None:
+    session.add("density.boot", boots)
+    session.add("density.n", [float(len(boots))], unit="integer", higher=True)
+    for view in VIEWS:
+        points = [(point["n"], point[view]) for point in session.ramp]
+        known = [(n, value) for n, value in points if n is not None and value is not None]
+        if len(known) >= 3:
+            session.add(f"density.{view}", [theil_sen(known)], unit="byte")
+    if session.ramp and (residual := session.ramp[-1]["residual"]) is not None:
+        session.add("density.residual", [residual], unit="byte")
+
+
+def theil_sen(points: list[tuple[float, float]]) -> float:
+    """The median slope over all pairs of points with different x."""
+    return statistics.median((y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in itertools.combinations(points, 2) if x1 != x2)

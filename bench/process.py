@@ -1,0 +1,74 @@
+"""The one door to helper commands: argument lists, a time limit, process-group kill, output kept for the error.
+
+Measured processes do not go through here; bench.launch starts those.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bench.errors import CommandError, HostError
+
+#: Where Debian keeps administrators' tools that an ordinary user's PATH leaves out.
+EXTRA_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
+
+
+def which(tool: str) -> str | None:
+    """The absolute path of a tool, looked up in PATH and the system's own folders; None where there is none."""
+    return shutil.which(tool, path=os.environ.get("PATH", os.defpath) + ":" + EXTRA_PATH)
+
+
+def require(tool: str, package: str) -> str:
+    """The absolute path of a tool, or a HostError that names the Debian package to install."""
+    path = which(tool)
+    if path is None:
+        raise HostError(f"{tool} is not installed", hint=f"apt-get install {package}")
+    return path
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    timeout: float = 30.0,
+    stdin: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    check: bool = True,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command to its end. On the time limit its whole process group is killed.
+
+    Raises CommandError with the command and the tail of its output, unless `check` is off.
+    """
+    shown = shlex.join(str(word) for word in argv)
+    try:
+        child = subprocess.Popen(
+            [str(word) for word in argv],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=None if env is None else dict(env),
+            cwd=cwd,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise CommandError(f"cannot start {shown}: {error.strerror}") from error
+    try:
+        out, err = child.communicate(stdin, timeout=timeout)
+    except BaseException as error:
+        os.killpg(child.pid, signal.SIGKILL)
+        out, err = child.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            tail = (err or out).decode(errors="replace")[-2000:]
+            raise CommandError(f"{shown} did not end within {timeout:g} s", detail=tail) from error
+        raise
+    if check and child.returncode != 0:
+        tail = (err or out).decode(errors="replace").strip()[-2000:]
+        last = tail.splitlines()[-1] if tail else "no output"
+        raise CommandError(f"{shown} ended with status {child.returncode}: {last}", detail=tail)
+    return subprocess.CompletedProcess(child.args, child.returncode, out, err)

@@ -1,0 +1,169 @@
+"""The record: one results folder of plan.json, facts.json and journal.jsonl (schema 1).
+
+The journal has one JSON object a line, one line a slot. Readers keep unknown keys, ignore a torn last line (one
+without its newline: the writer died), and name file and line for anything else that is not a record.
+Imports only the standard library, because the slot worker needs this module on hosts that have nothing more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from bench.errors import InputError, RecordError
+
+SCHEMA: Final = 1
+JOURNAL: Final = "journal.jsonl"
+PLAN: Final = "plan.json"
+FACTS: Final = "facts.json"
+
+Record = dict[str, Any]
+
+_TAIL_BYTES = 1 << 16
+
+
+class Journal:
+    """Appends records to a journal so that each is on disk whole, or not there at all.
+
+    Opening cuts off a torn last line, so that a resumed campaign starts on a clean one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        existed = path.exists()
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise RecordError(f"cannot write {path}: {error.strerror}") from error
+        try:
+            whole = _end_of_last_line(self._fd)
+            if whole != os.fstat(self._fd).st_size:
+                os.ftruncate(self._fd, whole)
+            if not existed:
+                _sync_folder(path.parent)
+        except OSError as error:
+            os.close(self._fd)
+            raise RecordError(f"cannot write {path}: {error.strerror}") from error
+
+    def append(self, record: Record) -> None:
+        """Writes one line and waits until it is on disk.
+
+        Raises RecordError where the disk is full or fails; the lines before stay whole, the new one is not there.
+        """
+        try:
+            text = json.dumps(record, separators=(",", ":"), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise RecordError(f"slot {record.get('slot')!r} cannot be journaled: {error}") from error
+        line = text.encode() + b"\n"
+        before = os.fstat(self._fd).st_size
+        try:
+            written = os.write(self._fd, line)
+            if written < len(line):
+                raise OSError(0, f"only {written} of {len(line)} bytes fitted, the disk is full")
+            os.fsync(self._fd)
+        except OSError as error:
+            # A device such as /dev/full cannot be truncated, and holds no earlier lines to protect.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, before)
+                os.fsync(self._fd)
+            raise RecordError(
+                f"cannot write slot {record.get('slot')!r} to {self.path}: {error.strerror}",
+                detail="the earlier lines are intact",
+                hint="make room on that disk, then resume the campaign",
+            ) from error
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _end_of_last_line(fd: int) -> int:
+    """The offset behind the last newline; 0 where there is none."""
+    end = os.fstat(fd).st_size
+    while end > 0:
+        start = max(0, end - _TAIL_BYTES)
+        newline = os.pread(fd, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def read_journal(path: Path) -> list[Record]:
+    """Every whole line of a journal, in the order written.
+
+    Raises InputError where the file is missing, or where a line is not a record (naming file and line).
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"no journal at {path}", hint="name a results folder that `tare run` made") from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    lines = data.split(b"\n")
+    del lines[-1]  # empty after a newline, torn otherwise
+    return [_record(line, path, number) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def _record(line: bytes, path: Path, number: int) -> Record:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}:{number}: not a JSON object: {error}") from error
+    if not isinstance(record, dict):
+        raise InputError(f"{path}:{number}: a {type(record).__name__} where a JSON object should be")
+    slot = record.get("slot")
+    if not isinstance(slot, str) or not slot:
+        raise InputError(f"{path}:{number}: no slot id: each line needs a text `slot`")
+    schema = record.get("schema", SCHEMA)
+    if schema != SCHEMA:
+        raise InputError(f"{path}:{number}: journal schema {schema!r}, this Tare reads schema {SCHEMA}")
+    return record
+
+
+def last_of_each_slot(records: list[Record]) -> list[Record]:
+    """One record a slot id: the last, because an id stands twice only where its first attempt was lost."""
+    return list({record["slot"]: record for record in records}.values())
+
+
+def read_plan(folder: Path) -> Record | None:
+    """plan.json, or None where the folder has none. Raises InputError where it is not a JSON object."""
+    return _read_object(folder / PLAN)
+
+
+def read_facts(folder: Path) -> Record | None:
+    """facts.json, or None where the folder has none. Raises InputError where it is not a JSON object."""
+    return _read_object(folder / FACTS)
+
+
+def _read_object(path: Path) -> Record | None:
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: a {type(found).__name__} where a JSON object should be")
+    return found

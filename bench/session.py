@@ -1,0 +1,192 @@
+"""What a measure works with: the instances of one slot, their cages, and the samples taken."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from bench import memory, seen
+from bench.backends.base import NAME_PREFIX, Backend, Guest, Instance, Order, Rootfs
+from bench.cage import Cage, CageMemory, Cpus, Group, Hierarchy
+from bench.errors import InstanceError
+
+Unit = Literal["second", "byte", "integer"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One metric of one slot. values and warmups are in `unit`; warm-ups take no part in any estimate."""
+
+    metric: str
+    values: list[float]
+    unit: Unit = "second"
+    warmups: list[float] = field(default_factory=list)
+    better: Literal["lower", "higher"] = "lower"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """How a slot measures: the parameters of its measures. Times in seconds, sizes in bytes."""
+
+    measures: tuple[str, ...]
+    workload: str = "true"
+    warmups: int = 1
+    values: int = 5
+    timeout: float = 60.0
+    instances: int = 10
+    step: int = 1
+    boot_limit: float | None = None
+    memory_reserve: int = 512 << 20
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the instances of a slot live. group is None where no cgroup can be had."""
+
+    run: str
+    slot: str
+    folder: Path
+    hierarchy: Hierarchy | None
+    cpus: Cpus
+
+
+class Session:
+    """One slot: makes instances, remembers them, and takes every one of them away again.
+
+    samples, marks, seen, memory, ramp: what the slot's journal line will say.
+    """
+
+    def __init__(
+        self, backend: Backend, scenario: Scenario, place: Place, rootfs: Rootfs, memory_size: int, kernel: Path | None
+    ) -> None:
+        self.backend = backend
+        self.scenario = scenario
+        self.place = place
+        self.rootfs = rootfs
+        self.memory_size = memory_size
+        self.kernel = kernel
+        self.group = Group(place.hierarchy, f"{place.run}/{place.slot}") if place.hierarchy else None
+        self.samples: list[Sample] = []
+        self.marks: dict[str, int] = {}
+        self.seen: dict[str, object] = {}
+        self.memory: dict[str, int | None] = {}
+        self.ramp: list[dict[str, float | None]] = []
+        self.stop_reason: str | None = None
+        self.boot_cpu: float | None = None
+        self._alive: list[Instance] = []
+        self._made = 0
+        self._main: Instance | None = None
+
+    def deadline(self) -> float:
+        """The end of one step (a boot, a command, a teardown) that starts now."""
+        return time.monotonic() + self.scenario.timeout
+
+    def provision(self, guest: Guest = "linux") -> Instance:
+        """A new instance in a cage of its own, not yet started."""
+        self._made += 1
+        name = f"{NAME_PREFIX}{self.place.run}-{self.place.slot}-{self._made}"
+        folder = self.place.folder / name
+        folder.mkdir(parents=True)
+        limit = self.memory_size if self.backend.memory_by_cage else None
+        cage = None
+        if self.place.hierarchy:
+            path = f"{self.place.run}/{self.place.slot}/{self._made}"
+            cage = Cage(self.place.hierarchy, path, self.place.cpus, limit)
+        order = Order(name, folder, self.rootfs, len(self.place.cpus.caged), self.memory_size, self.kernel, guest)
+        instance = self.backend.provision(order, cage)
+        self._alive.append(instance)
+        return instance
+
+    def boot(self, guest: Guest = "linux") -> Instance:
+        """The slot's own instance, started on first use; notes its marks, its boot's CPU cost and what it sees."""
+        if self._main is None:
+            instance = self.provision(guest)
+            before = self.cpu(instance)
+            self.marks = instance.marks
+            instance.start(self.deadline())
+            if before is not None:
+                self.boot_cpu = (self.cpu(instance) or 0.0) - before
+            self._main = instance
+            self.memory = self.look_at_memory(instance)
+            if guest == "linux":
+                self.seen = seen.parse(instance.call(seen.ARGV, self.deadline()).output)
+                if not self.backend.memory_by_cage:
+                    used = self.seen.pop("memory_used")
+                    self.memory["guest"] = used if isinstance(used, int) else None
+                self.seen.pop("memory_used", None)
+        return self._main
+
+    def look_at_memory(self, instance: Instance) -> dict[str, int | None]:
+        """cage (total, anon, file, kernel), PSS and MemAvailable, bytes, now."""
+        found: dict[str, int | None] = {"memavailable": memory.available(), "pss": memory.pss(instance.pids()), "guest": None}
+        if instance.cage:
+            found.update(_cage_fields(instance.cage.memory()))
+        return found
+
+    def group_memory(self) -> dict[str, int | None]:
+        """The cage view of all the slot's instances together."""
+        if self.group is None:
+            return dict.fromkeys(("cage", "cage_anon", "cage_file", "cage_kernel"))
+        return dict(_cage_fields(self.group.memory()))
+
+    def cpu(self, instance: Instance) -> float | None:
+        return instance.cage.cpu_seconds() if instance.cage else None
+
+    @contextlib.contextmanager
+    def counting_cpu(self, metric: str, times: int = 1) -> Iterator[None]:
+        """Adds the CPU seconds that the slot's cages use inside the block, ÷ times, as a sample."""
+        before = self.group.cpu_seconds() if self.group else None
+        yield
+        if self.group and before is not None:
+            self.add(metric, [(self.group.cpu_seconds() - before) / times])
+
+    def add(
+        self, metric: str, values: list[float], *, unit: Unit = "second", warmups: list[float] | None = None, higher: bool = False
+    ) -> None:
+        self.samples.append(Sample(metric, values, unit, warmups or [], "higher" if higher else "lower"))
+
+    def stop(self, instance: Instance) -> None:
+        """The orderly end of an instance and of its cage. Raises InstanceTimeout."""
+        deadline = self.deadline()
+        instance.stop(deadline)
+        self._forget(instance)
+
+    def _forget(self, instance: Instance) -> None:
+        if instance.cage:
+            instance.cage.remove(time.monotonic() + 10)
+        self._alive.remove(instance)
+        if instance is self._main:
+            self._main = None
+
+    def release(self) -> float | None:
+        """Take everything away, by force where need be; CPU seconds of the whole slot. Raises InstanceError on a leak."""
+        leaks = []
+        for instance in reversed(self._alive[:]):
+            try:
+                instance.kill(time.monotonic() + 10)
+                self._forget(instance)
+            except InstanceError as error:
+                leaks.append(str(error))
+        used = None
+        if self.group:
+            used = self.group.cpu_seconds()
+            try:
+                self.group.kill(time.monotonic() + 10)
+                self.group.remove(time.monotonic() + 10)
+            except InstanceError as error:
+                leaks.append(str(error))
+        if leaks:
+            raise InstanceError("left behind: " + "; ".join(leaks))
+        return used
+
+    def console(self) -> str:
+        """The last words of the instances still there."""
+        return "\n".join(text for instance in self._alive[-1:] if (text := instance.console()))
+
+
+def _cage_fields(found: CageMemory) -> dict[str, int]:
+    return {"cage": found.total, "cage_anon": found.anon, "cage_file": found.file, "cage_kernel": found.kernel}

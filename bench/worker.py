@@ -1,0 +1,155 @@
+"""The slot worker: reads jobs, one JSON line each, and answers each with one JSON line. One per arm, alive for a campaign.
+
+It runs on the machine under test with the standard library alone (libvirt only inside the libvirt backends); that is why
+nothing here imports the configuration, pandas or rich. First line in: the set-up. Every further line: a slot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import gc
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from bench import cage, measures
+from bench.backends import base
+from bench.backends._command import RUN_VARIABLE
+from bench.errors import HostError, InstanceError, InstanceTimeout, TareError
+from bench.session import Place, Scenario, Session
+
+_PR_SET_PDEATHSIG = 1
+_CONSOLE_TAIL = 2000
+
+
+class Interrupted(BaseException):
+    """SIGTERM: finish by taking the slot's instances down."""
+
+
+class Worker:
+    """One arm on one host."""
+
+    def __init__(self, setup: Mapping[str, Any]) -> None:
+        """setup: run, folder, arm, backend, options, rootfs, cpus, memory, kernel — see `job_setup`."""
+        self.run = str(setup["run"])
+        os.environ[RUN_VARIABLE] = self.run
+        self.folder = Path(setup["folder"])
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.cpus = cage.divide_cpus(setup["cpus"])
+        self.uncaged: str | None = None
+        self.hierarchy: cage.Hierarchy | None
+        try:
+            self.hierarchy = cage.detect()
+            cage.Group(self.hierarchy, self.run)
+        except HostError as error:
+            self.hierarchy, self.uncaged = None, str(error)
+        # Before the backend may hide mounts from this process.
+        paths = setup["rootfs"]
+        self.rootfs = base.Rootfs(paths["digest"], Path(paths["tree"]), Path(paths["initramfs"]), Path(paths["ext4"]))
+        self.memory = int(setup["memory"])
+        self.kernel = Path(setup["kernel"]) if setup["kernel"] else None
+        kind = base.load(setup["backend"])
+        own = self.folder / "backend"
+        own.mkdir(exist_ok=True)
+        self.backend = kind(own, base.make_options(kind, setup["options"]))
+        os.sched_setaffinity(0, self.cpus.harness)
+
+    def slot(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """Run one slot; the result is the measured part of its journal line."""
+        scenario = Scenario(**{**job["scenario"], "measures": tuple(job["scenario"]["measures"])})
+        place = Place(self.run, job["slot"], self.folder, self.hierarchy, self.cpus)
+        start = time.monotonic()
+        result: dict[str, Any] = {"status": "ok", "reason": None}
+        session: Session | None = None
+        try:
+            session = Session(self.backend, scenario, place, self.rootfs, self.memory, self.kernel)
+            for name in scenario.measures:
+                measures.load(name).run(session)
+        except InstanceTimeout as error:
+            result = {"status": "timeout", "reason": str(error)}
+        except TareError as error:
+            result = {"status": "failed", "reason": _reason(error)}
+        except OSError as error:
+            result = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
+        finally:
+            if result["status"] != "ok" and session:
+                result["console"] = session.console()[-_CONSOLE_TAIL:]
+            if session:
+                try:
+                    result["cpu_s"] = session.release()
+                except InstanceError as error:
+                    result = {**result, "status": "failed", "reason": _join(result["reason"], str(error))}
+        result["wall_s"] = round(time.monotonic() - start, 6)
+        if session:
+            result.update(_findings(session))
+        return result
+
+    def close(self) -> None:
+        self.backend.close()
+
+
+def _findings(session: Session) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "marks": session.marks,
+        "samples": [dataclasses.asdict(sample) for sample in session.samples],
+        "memory": session.memory,
+        "seen": session.seen,
+        "caged": session.group is not None,
+    }
+    if session.ramp:
+        found |= {"ramp": session.ramp, "stop": session.stop_reason}
+    return found
+
+
+def _reason(error: TareError) -> str:
+    return str(error) + (f": {error.detail.strip()[-500:]}" if error.detail else "")
+
+
+def _join(first: str | None, second: str) -> str:
+    return f"{first}; {second}" if first else second
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise Interrupted
+
+
+def main(lines: TextIO, answers: TextIO) -> None:
+    """Serve until the input ends. A worker never outlives the process that started it."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _interrupt)
+    worker: Worker | None = None
+
+    def answer(message: Mapping[str, Any]) -> None:
+        answers.write(json.dumps(message, separators=(",", ":")) + "\n")
+        answers.flush()
+
+    with contextlib.suppress(Interrupted):
+        try:
+            worker = Worker(json.loads(lines.readline()))
+        except TareError as error:
+            answer({"error": str(error)})
+            return
+        except OSError as error:
+            answer({"error": f"{type(error).__name__}: {error}"})
+            return
+        answer({"ready": True, "uncaged": worker.uncaged, "cpus": cage.cpu_list(worker.cpus.caged)})
+        # A collection in the middle of a timed window would be charged to an instance.
+        gc.freeze()
+        gc.disable()
+        for line in lines:
+            answer(worker.slot(json.loads(line)))
+            gc.collect()
+    if worker:
+        worker.close()
+
+
+if __name__ == "__main__":
+    main(sys.stdin, sys.stdout)

@@ -1,0 +1,71 @@
+"""Workloads: one file each, found by its name. `argv` is what runs inside; `parse(output)`, where there is one, reads it."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench.channel import Reply
+from bench.errors import InputError, InstanceError
+from bench.session import Session, Unit
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A value that a workload printed about itself."""
+
+    metric: str
+    value: float
+    unit: Unit
+    higher: bool = False
+
+
+@dataclass(frozen=True)
+class Workload:
+    """name: the file's; argv: a command in the rootfs; parse: its output → readings, raising ValueError on anything else."""
+
+    name: str
+    argv: Sequence[str]
+    parse: Callable[[str], list[Reading]]
+
+
+def names() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def load(name: str) -> Workload:
+    """The workload in bench/workloads/<name>.py. Raises InputError with the names there are."""
+    if name not in names():
+        raise InputError(f"there is no workload {name!r}", hint=f"one of: {', '.join(names())}")
+    module = importlib.import_module(f"bench.workloads.{name}")
+    return Workload(name, module.argv, getattr(module, "parse", lambda output: []))
+
+
+def repeat(session: Session, metric: str, workload: Workload, run: Callable[[Sequence[str], float], Reply]) -> None:
+    """Warm-ups, then values: the seconds each run took, its CPU cost, and what it printed about itself."""
+    name = metric if workload.name == "true" else f"{metric}.{workload.name}"
+    warmups = [_once(session, workload, run)[0] for _ in range(session.scenario.warmups)]
+    values: list[float] = []
+    readings: dict[str, list[Reading]] = {}
+    with session.counting_cpu(f"{name}.cpu", session.scenario.values):
+        for _ in range(session.scenario.values):
+            seconds, found = _once(session, workload, run)
+            values.append(seconds)
+            for reading in found:
+                readings.setdefault(reading.metric, []).append(reading)
+    session.add(name, values, warmups=warmups)
+    for reading_name, found in readings.items():
+        session.add(f"{name}.{reading_name}", [r.value for r in found], unit=found[0].unit, higher=found[0].higher)
+
+
+def _once(session: Session, workload: Workload, run: Callable[[Sequence[str], float], Reply]) -> tuple[float, list[Reading]]:
+    reply = run(workload.argv, session.deadline())
+    text = reply.output.decode(errors="replace")
+    if reply.status != 0:
+        raise InstanceError(f"{workload.name} ended with status {reply.status}: {text.strip()[-500:] or 'no output'}")
+    try:
+        return reply.seconds, workload.parse(text)
+    except ValueError as error:
+        raise InstanceError(f"{workload.name} printed something unexpected: {error}") from error
