@@ -1,0 +1,213 @@
+"""Estimates: a slot's median, a block's log-ratio to the baseline, the Hodges–Lehmann ratio with its interval.
+
+The unit of inference is the slot (one fresh instance), never the value: values of one instance share its fate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from analysis.load import Loaded
+
+Floats = npt.NDArray[np.float64]
+
+CONFIDENCE: Final = 0.95
+_EXACT_UP_TO = 60  # blocks; above, the signed-rank distribution is normal to well under a rank
+_ALL_PAIRS_UP_TO = 400  # blocks; above, Walsh averages are counted instead of listed
+_SLOPE_POINTS = 400  # Theil–Sen looks at every pair of points
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A point and its two-sided interval; low and high are NaN where the data cannot give one."""
+
+    point: float
+    low: float
+    high: float
+    count: int
+
+    @property
+    def bounded(self) -> bool:
+        return bool(np.isfinite(self.low) and np.isfinite(self.high))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One metric of one arm in one scenario.
+
+    median is over slots of each slot's median, in `unit`; ratio is to the baseline arm over blocks that have both,
+    or None where there is no such block or a value is not above zero.
+    """
+
+    scenario: str
+    metric: str
+    arm: str
+    unit: str
+    better: str
+    median: float
+    slots: int
+    ratio: Interval | None
+
+
+def hodges_lehmann(values: Floats, confidence: float = CONFIDENCE) -> Interval:
+    """The median of the pairwise (Walsh) averages, with the interval that inverts the signed-rank test.
+
+    The interval is between two order statistics of the n(n+1)/2 averages. With few values no pair of them reaches
+    the confidence (fewer than 6 values for 95 %): then there is no interval. Raises ValueError without values.
+    """
+    values = np.sort(np.asarray(values, dtype=float))
+    n = len(values)
+    if n == 0:
+        raise ValueError("no values")
+    averages = n * (n + 1) // 2
+    middle = [(averages - 1) // 2, averages // 2]
+    rank = _critical_rank(n, (1 - confidence) / 2)
+    ends = [] if rank is None else [rank, averages - 1 - rank]
+    found = _walsh(values, middle + ends)
+    point = float(found[:2].mean())
+    low, high = (float(found[2]), float(found[3])) if ends else (float("nan"), float("nan"))
+    return Interval(point, low, high, n)
+
+
+@lru_cache(maxsize=256)
+def _critical_rank(n: int, tail: float) -> int | None:
+    """The largest c with P(signed-rank sum ≤ c) ≤ tail under no effect; None where even c = 0 has more."""
+    if n > _EXACT_UP_TO:
+        mean, variance = n * (n + 1) / 4, n * (n + 1) * (2 * n + 1) / 24
+        return int(np.floor(stats.norm.ppf(tail) * np.sqrt(variance) + mean - 0.5))
+    chances = np.zeros(n * (n + 1) // 2 + 1)
+    chances[0] = 1.0
+    for rank in range(1, n + 1):
+        chances[rank:] += chances[:-rank].copy()
+        chances /= 2
+    below = int(np.searchsorted(np.cumsum(chances), tail, side="right"))
+    return below - 1 if below else None
+
+
+def _walsh(values: Floats, ranks: list[int]) -> Floats:
+    """The Walsh averages of sorted `values` at these 0-based ranks."""
+    n = len(values)
+    if n <= _ALL_PAIRS_UP_TO:
+        first, second = np.triu_indices(n)
+        averages = np.sort((values[first] + values[second]) / 2)
+        return averages[ranks]
+    return np.array([_walsh_by_counting(values, rank) for rank in ranks])
+
+
+def _walsh_by_counting(values: Floats, rank: int) -> float:
+    """The same for many values: bisect for the average that `rank` others do not exceed, in n log n a step."""
+    places = np.arange(len(values))
+    low, high = float(values[0]), float(values[-1])
+    while True:
+        middle = (low + high) / 2
+        if not low < middle < high:
+            return high
+        # Pairs i ≤ j with (v_i + v_j)/2 ≤ middle; searchsorted counts j from 0, of which i lie before i itself.
+        upto = np.searchsorted(values, 2 * middle - values, side="right")
+        if int(np.maximum(upto - places, 0).sum()) > rank:
+            high = middle
+        else:
+            low = middle
+
+
+def ratio_of(logs: Floats) -> Interval:
+    """The Hodges–Lehmann ratio of per-block log-ratios."""
+    log = hodges_lehmann(logs)
+    return Interval(float(np.exp(log.point)), float(np.exp(log.low)), float(np.exp(log.high)), log.count)
+
+
+def slot_medians(samples: pd.DataFrame) -> pd.DataFrame:
+    """One row a slot and metric that ended well: run, block, scenario, arm, metric, unit, better, value (median)."""
+    good = samples[(samples["status"] == "ok") & ~samples["warmup"]]
+    keys = ["run", "slot", "block", "scenario", "arm", "metric", "unit", "better"]
+    return good.groupby(keys, observed=True, sort=False)["value"].median().reset_index()
+
+
+def estimates(medians: pd.DataFrame, baseline: str | None) -> list[Estimate]:
+    """Every metric of every arm in every scenario, from `slot_medians`."""
+    found: list[Estimate] = []
+    for (scenario, metric), rows in medians.groupby(["scenario", "metric"], observed=True, sort=False):
+        table = rows.groupby(["run", "block", "arm"], observed=True)["value"].median().unstack("arm")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logs = np.log(table.where(table > 0))
+        head = rows.iloc[0]
+        for arm, values in rows.groupby("arm", observed=True, sort=False)["value"]:
+            ratio = None
+            if baseline in logs.columns and arm != baseline:
+                both = (logs[arm] - logs[baseline]).dropna().to_numpy()
+                ratio = ratio_of(both) if len(both) else None
+            found.append(
+                Estimate(
+                    str(scenario), str(metric), str(arm), str(head["unit"]), str(head["better"]),
+                    float(values.median()), len(values), ratio,
+                )
+            )  # fmt: skip
+    return found
+
+
+@dataclass(frozen=True)
+class Slope:
+    """The marginal memory of one more instance in one view, bytes, with the fit's own 95 % interval."""
+
+    arm: str
+    view: str
+    slope: Interval
+    largest: int
+
+
+def slopes(loaded: Loaded, views: tuple[str, ...]) -> list[Slope]:
+    """Theil–Sen slopes of every ramp. An arm with several ramps gets the median of their slopes, without interval."""
+    found: list[Slope] = []
+    for arm, rows in loaded.ramps.groupby("arm", sort=False):
+        for view in views:
+            fits = [
+                _theil_sen(points["n"].to_numpy(dtype=float), points[view].to_numpy(dtype=float))
+                for _, points in rows.dropna(subset=[view]).groupby(["run", "slot"], sort=False)
+                if len(points) > 1
+            ]
+            if len(fits) > 1:
+                middle = float(np.median([fit.point for fit in fits]))
+                fits = [Interval(middle, float("nan"), float("nan"), sum(fit.count for fit in fits))]
+            if fits:
+                found.append(Slope(str(arm), view, fits[0], int(rows["n"].max())))
+    return found
+
+
+def _theil_sen(x: Floats, y: Floats, confidence: float = CONFIDENCE) -> Interval:
+    if len(x) > _SLOPE_POINTS:
+        keep = np.linspace(0, len(x) - 1, _SLOPE_POINTS).round().astype(int)
+        x, y = x[keep], y[keep]
+    fit = stats.theilslopes(y, x, alpha=confidence)
+    return Interval(float(fit.slope), float(fit.low_slope), float(fit.high_slope), len(x))
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far an arm's boot moved from the campaign's first block to its last: a factor with its interval."""
+
+    arm: str
+    factor: Interval
+
+
+def drifts(medians: pd.DataFrame, metric: str = "boot") -> list[Drift]:
+    """Arms whose `metric` drifted over the blocks of one campaign, at 5 % over all arms and campaigns together."""
+    rows = medians[(medians["metric"] == metric) & (medians["value"] > 0)]
+    groups = [(arm, points) for (_, arm), points in rows.groupby(["run", "arm"], observed=True) if len(points) >= 8]
+    found: list[Drift] = []
+    for arm, points in groups:
+        blocks = points["block"].to_numpy(dtype=float)
+        order = np.argsort(blocks, kind="stable")
+        span = blocks.max() - blocks.min()
+        logs = np.log(points["value"].to_numpy(dtype=float))
+        fit = _theil_sen(blocks[order], logs[order], 1 - (1 - CONFIDENCE) / len(groups))
+        if span > 0 and (fit.low > 0 or fit.high < 0):
+            ends = [float(np.exp(value * span)) for value in (fit.point, fit.low, fit.high)]
+            found.append(Drift(str(arm), Interval(*ends, len(points))))
+    return found

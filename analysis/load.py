@@ -1,0 +1,229 @@
+"""Journals to pandas frames: one results folder, or several that share a baseline."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from bench.errors import InputError
+from bench.results import JOURNAL, Record, last_of_each_slot, read_facts, read_journal, read_plan
+
+FAMILIES: Final = ("process", "container", "hypervisor", "uml")
+VIEWS: Final = ("memavailable", "cage", "pss", "guest")
+
+_SLOT_TEXTS = ("slot", "scenario", "arm", "family", "host", "boot_id", "kernel", "status", "reason", "started")
+_SLOT_NUMBERS = ("block", "order", "wall_s", "cpu_s")
+_RAMP_NUMBERS = ("n", "boot", *VIEWS, "cage_anon", "cage_file", "cage_kernel", "residual")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One thing under comparison, as plan and journal name it."""
+
+    name: str
+    family: str
+    label: str
+    backend: str
+    options: Record
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """One results folder: its plan and facts ({} where the file is missing) and its journal's records."""
+
+    folder: Path
+    plan: Record
+    facts: Record
+    records: list[Record]
+
+    @property
+    def name(self) -> str:
+        return clean(self.plan.get("campaign") or self.folder.name)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Everything a report is made from.
+
+    slots    one row a journal line: run (index of its campaign), slot, block, order, scenario, arm, family, host,
+             status, reason, wall_s, cpu_s, caged, badge, mark_* (ns), memory_* (bytes) …
+    samples  one row a value: run, slot, block, scenario, arm, status, metric, unit, better, warmup, index, value
+    ramps    one row a density step: run, slot, arm, n, boot (s), the memory views (bytes, against n = 0)
+    records  the journal lines, in the order of `slots`
+    """
+
+    campaigns: tuple[Campaign, ...]
+    arms: dict[str, Arm]
+    baseline: str | None
+    scenarios: dict[str, Record]
+    left_out: list[Record]
+    slots: pd.DataFrame
+    samples: pd.DataFrame
+    ramps: pd.DataFrame
+    records: list[Record] = field(repr=False)
+
+
+def load(folders: list[Path]) -> Loaded:
+    """Reads the folders. Raises InputError on a folder without a journal, an empty one, or one that is garbage."""
+    if not folders:
+        raise InputError("no results folder given", hint="name one that `tare run` made")
+    campaigns = tuple(_campaign(folder) for folder in folders)
+    baselines = {campaign.plan["baseline"] for campaign in campaigns if campaign.plan.get("baseline")}
+    if len(baselines) > 1:
+        names = ", ".join(sorted(map(str, baselines)))
+        raise InputError(f"the campaigns have different baselines ({names})", hint="report them one by one")
+    arms = _arms(campaigns)
+    baseline = next(iter(baselines), None) or next((a.name for a in arms.values() if a.family == "process"), None)
+    scenarios: dict[str, Record] = {}
+    left_out: list[Record] = []
+    for campaign in campaigns:
+        scenarios.update(_objects(campaign, "scenarios"))
+        left_out += [entry for entry in campaign.plan.get("left_out") or [] if entry not in left_out]
+    slots, samples, ramps, records = _frames(campaigns)
+    return Loaded(campaigns, arms, baseline, scenarios, left_out, slots, samples, ramps, records)
+
+
+def clean(text: object) -> str:
+    """A text as it can be shown and written: no control characters but newline and tab, no lone surrogates."""
+    plain = str(text)
+    if plain.isascii() and plain.isprintable():
+        return plain
+    plain = plain.encode("utf-8", "replace").decode()
+    return "".join(c if c.isprintable() or c in "\n\t" else "" if c == "\r" else "\N{MIDDLE DOT}" for c in plain)
+
+
+def _campaign(folder: Path) -> Campaign:
+    if not folder.is_dir():
+        raise InputError(f"no results folder at {folder}", hint="name one that `tare run` made")
+    records = last_of_each_slot(read_journal(folder / JOURNAL))
+    if not records:
+        raise InputError(f"{folder / JOURNAL} is empty: no slot has ended yet", hint="`tare resume` runs the plan")
+    return Campaign(folder, read_plan(folder) or {}, read_facts(folder) or {}, records)
+
+
+def _objects(campaign: Campaign, key: str) -> dict[str, Record]:
+    found = campaign.plan.get(key) or {}
+    if not isinstance(found, dict) or not all(isinstance(value, dict) for value in found.values()):
+        raise InputError(f"{campaign.folder / 'plan.json'}: `{key}` is not an object of objects")
+    return found
+
+
+def _arms(campaigns: tuple[Campaign, ...]) -> dict[str, Arm]:
+    """Arms by name, the families in their order, inside a family as planned; arms that only a journal knows last."""
+    arms: dict[str, Arm] = {}
+    for campaign in campaigns:
+        for name, given in _objects(campaign, "arms").items():
+            family, label = clean(given.get("family") or "unknown"), clean(given.get("label") or name)
+            arm = Arm(name, family, label, clean(given.get("backend") or name), given.get("options") or {})
+            arms.setdefault(name, arm)
+        for record in campaign.records:
+            name = str(record.get("arm"))
+            if name not in arms:
+                arms[name] = Arm(name, clean(record.get("family") or "unknown"), clean(name), clean(name), {})
+    for name in arms:
+        if name in ("", ".", "..") or "/" in name or not name.isprintable() or len(name) > 120:
+            raise InputError(f"arm name {name!r} cannot be a file name")
+    known = {family: place for place, family in enumerate(FAMILIES)}
+    return dict(sorted(arms.items(), key=lambda item: known.get(item[1].family, len(known))))
+
+
+def _frames(campaigns: tuple[Campaign, ...]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, list[Record]]:
+    slots: list[Record] = []
+    records: list[Record] = []
+    samples = _SampleColumns()
+    ramps: list[Record] = []
+    for run, campaign in enumerate(campaigns):
+        for record in campaign.records:
+            try:
+                row = _slot_row(run, record)
+                samples.add(row, record.get("samples") or [])
+                ramps += [_ramp_row(row, step) for step in record.get("ramp") or []]
+            except (TypeError, ValueError, AttributeError, KeyError) as error:
+                where = f"{campaign.folder / JOURNAL}: slot {record['slot']!r}"
+                raise InputError(f"{where} is not a journal record: {error}") from error
+            slots.append(row)
+            records.append(record)
+    ramp_columns = ["run", "slot", "block", "arm", "status", *_RAMP_NUMBERS]
+    return pd.DataFrame(slots), samples.frame(), pd.DataFrame(ramps, columns=ramp_columns), records
+
+
+def _slot_row(run: int, record: Record) -> Record:
+    row: Record = {"run": run}
+    for key in _SLOT_TEXTS:
+        value = record.get(key)
+        row[key] = None if value is None else clean(value)
+    for key in _SLOT_NUMBERS:
+        row[key] = _number(record.get(key), key)
+    row["block"], row["order"] = int(row["block"] or 0), int(row["order"] or 0)
+    equivalence = record.get("equivalence") or {}
+    row["badge"], row["caged"] = equivalence.get("badge"), equivalence.get("caged")
+    for mark, at in (record.get("marks") or {}).items():
+        row[f"mark_{clean(mark)}"] = _number(at, mark)
+    for view, size in (record.get("memory") or {}).items():
+        row[f"memory_{clean(view)}"] = _number(size, view)
+    return row
+
+
+def _ramp_row(slot: Record, step: Record) -> Record:
+    row = {key: slot[key] for key in ("run", "slot", "block", "arm", "status")}
+    return row | {key: _number(step.get(key), key) for key in _RAMP_NUMBERS}
+
+
+def _number(value: Any, key: str) -> float | None:
+    """A finite number, or None. Raises ValueError for anything else."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"`{key}` is {value!r}, not a number")
+    return value
+
+
+class _SampleColumns:
+    """The samples frame, gathered by columns: a row object for each of 200,000 values would cost seconds."""
+
+    def __init__(self) -> None:
+        self._slots: list[tuple[Any, ...]] = []
+        self._heads: list[tuple[str, str, str]] = []
+        self._counts: list[int] = []
+        self._warm: list[bool] = []
+        self._values: list[float] = []
+        self._indices: list[int] = []
+
+    def add(self, row: Record, samples: list[Record]) -> None:
+        slot = (row["run"], row["slot"], row["block"], row["scenario"], row["arm"], row["status"])
+        for sample in samples:
+            head = (clean(sample["metric"]), clean(sample.get("unit")), clean(sample.get("better", "lower")))
+            for values, warm in ((sample.get("warmups") or [], True), (sample.get("values") or [], False)):
+                if values:
+                    self._slots.append(slot)
+                    self._heads.append(head)
+                    self._counts.append(len(values))
+                    self._warm.append(warm)
+                    self._values += [_value(value, head[0]) for value in values]
+                    self._indices += range(len(values))
+
+    def frame(self) -> pd.DataFrame:
+        groups = pd.DataFrame(self._slots, columns=["run", "slot", "block", "scenario", "arm", "status"])
+        heads = pd.DataFrame(self._heads, columns=["metric", "unit", "better"])
+        groups = pd.concat([groups, heads], axis="columns")
+        for column in ("slot", "scenario", "arm", "status", "metric", "unit", "better"):
+            groups[column] = groups[column].astype("category")
+        groups["warmup"] = pd.Series(self._warm, dtype=bool)
+        rows = groups.loc[groups.index.repeat(self._counts)].reset_index(drop=True)
+        rows["index"] = pd.Series(self._indices, dtype="int64")
+        rows["value"] = pd.Series(self._values, dtype="float64")
+        return rows
+
+
+def _value(value: Any, metric: str) -> float:
+    """One value. A warm-up may be [loops, seconds], as pyperf writes them."""
+    if isinstance(value, list) and len(value) == 2:
+        value = value[1]
+    number = _number(value, metric)
+    if number is None:
+        raise ValueError(f"`{metric}` has a value that is null")
+    return float(number)

@@ -1,0 +1,210 @@
+"""The charts of starting, using and ending an instance. Density has its own module."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from analysis.canvas import Chart, chart, figure, quiet_axes, spread
+from analysis.load import Arm
+from analysis.style import INK, PAPER, PHASE_COLOURS, PHASES, QUIET, Look
+from analysis.words import show, show_tick
+
+_ECDF_STEPS = 300  # a drawn line needs no more; the estimates use every slot
+_DRAWN_DOTS = 80  # an arm
+_SAME_SCALE = 5.0  # arms whose boots lie closer than this share a panel of phase bars
+
+
+def ecdf(
+    medians: pd.DataFrame, arms: dict[str, Arm], looks: dict[str, Look], colours: dict[str, str], metric: str
+) -> Chart | None:
+    """The share of instances that were ready within a time, log axis; one line an arm, its median marked on top."""
+    groups = _by_arm(medians, arms, metric)
+    if not groups:
+        return None
+    flags = 0.165 * len(groups) + 0.1
+    height = 2.6 + flags
+    drawn = figure(height)
+    axes = drawn.add_axes((0.105, 0.26 / height, 0.635, 2.26 / height))
+    for name, values in groups.items():
+        ordered = np.sort(values)
+        share = np.arange(1, len(ordered) + 1) / len(ordered)
+        keep = np.unique(np.linspace(0, len(ordered) - 1, _ECDF_STEPS).round().astype(int))
+        look = looks[name]
+        x, y = np.concatenate([ordered[:1], ordered[keep]]), np.concatenate([[0.0], share[keep]])
+        axes.plot(x, y, drawstyle="steps-post", color=look.light, linestyle=look.line)
+    axes.set_xscale("log")
+    low, high = min(v.min() for v in groups.values()), max(v.max() for v in groups.values())
+    axes.set_xlim(low * 0.8, high * 1.25)
+    axes.set_ylim(0, 1)
+    _time_axis(axes)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
+    _flags(axes, groups, flags / 2.26, arms, looks)
+    return chart(
+        "boot-ecdf" if metric == "boot" else f"{metric}-ecdf",
+        "Start-up distributions" if metric == "boot" else "Firmware-only starts",
+        "Share of instances that were ready within the time on the axis (logarithmic). Each line is one arm; its "
+        "flag stands at its median.",
+        drawn,
+        colours,
+    )
+
+
+def _flags(
+    axes: Axes, groups: dict[str, np.ndarray], room: float, arms: dict[str, Arm], looks: dict[str, Look]
+) -> None:
+    """A flag on top of each line: the fastest highest, so that no pole crosses a text."""
+    ordered = sorted(groups, key=lambda name: float(np.median(groups[name])))
+    low, high = np.log(axes.get_xlim())
+    wanted = [(np.log(np.median(groups[name])) - low) / (high - low) for name in ordered]
+    places = spread(wanted, 0.016, 0.0, 1.0)
+    for row, (name, at, place) in enumerate(zip(ordered, wanted, places, strict=True)):
+        colour = looks[name].light
+        top = 1 + room * (1 - (row + 0.5) / len(ordered))
+        axes.plot(
+            [at, at, place, place], [0.5, 1.0, 1.02, top], transform=axes.transAxes, color=colour, lw=0.7, clip_on=False
+        )
+        axes.plot([at], [0.5], "o", ms=3.5, color=colour, transform=axes.transAxes)
+        text = f"{short(arms[name].label)}  {show(float(np.median(groups[name])), 'second')}"
+        axes.text(place + 0.012, top, text, transform=axes.transAxes, color=colour, va="center", fontsize=8)
+
+
+def phases(
+    medians: pd.DataFrame, arms: dict[str, Arm], looks: dict[str, Look], colours: dict[str, str]
+) -> Chart | None:
+    """Stacked medians of each arm's boot phases, arms of like size together on one axis."""
+    table = (
+        medians[medians["metric"].isin(PHASES)]
+        .groupby(["arm", "metric"], observed=True)["value"]
+        .median()
+        .unstack("metric")
+        .reindex(columns=list(PHASES))
+        .fillna(0.0)
+    )
+    table = table.loc[[name for name in arms if name in table.index]]
+    if table.empty:
+        return None
+    cpu = medians[medians["metric"] == "boot.cpu"].groupby("arm", observed=True)["value"].median()
+    panels = _like_sized(table.sum(axis="columns"))
+    rows = sum(len(panel) for panel in panels)
+    height = 0.62 + 0.27 * rows + 0.5 * len(panels)
+    drawn = figure(height)
+    top = height - 0.45
+    for panel in panels:
+        inches = 0.27 * len(panel)
+        axes = drawn.add_axes((0.25, (top - inches) / height, 0.6, inches / height))
+        _bars(axes, table.loc[panel], cpu, arms, looks)
+        top -= inches + 0.5
+    for place, phase in enumerate(PHASES):
+        x = 0.03 + 0.175 * place
+        drawn.text(x, 1 - 0.16 / height, "■", color=PHASE_COLOURS[phase][0], fontsize=11, va="center")
+        drawn.text(x + 0.035, 1 - 0.16 / height, phase.split(".")[1], fontsize=8.5, va="center")
+    drawn.text(0.735, 1 - 0.16 / height, "◆ CPU seconds", fontsize=8.5, va="center", color=INK)
+    return chart(
+        "boot-phases",
+        "Where the start goes",
+        "Median of each phase, stacked. launch: until the runtime or VMM is exec'd; setup: until the guest kernel's "
+        "first byte or the container's init; kernel: until the guest's init; init: the same script everywhere. The "
+        "diamond is the CPU time that the whole start cost. Panels have their own scale.",
+        drawn,
+        colours,
+    )
+
+
+def _bars(axes: Axes, table: pd.DataFrame, cpu: pd.Series, arms: dict[str, Arm], looks: dict[str, Look]) -> None:
+    totals = table.sum(axis="columns")
+    left = pd.Series(0.0, index=table.index)
+    places = np.arange(len(table))[::-1]
+    for phase in PHASES:
+        axes.barh(places, table[phase], left=left, height=0.62, color=PHASE_COLOURS[phase][0])
+        left = left + table[phase]
+    edge = max(float(totals.max()), *(float(cpu[name]) for name in table.index if name in cpu.index), 0.0)
+    for place, name in zip(places, table.index, strict=True):
+        if name in cpu.index:
+            axes.plot([cpu[name]], [place], "D", ms=4.2, color=INK, mec=PAPER, mew=0.7)
+        at = max(float(totals[name]), float(cpu.get(name, 0.0)))
+        axes.text(at + edge * 0.025, place, show(float(totals[name]), "second"), va="center", fontsize=8)
+    axes.set_yticks(places, [short(arms[str(name)].label) for name in table.index])
+    for tick, name in zip(axes.get_yticklabels(), table.index, strict=True):
+        tick.set_color(looks[str(name)].light)
+    axes.set_ylim(-0.5, len(table) - 0.5)
+    axes.set_xlim(0, edge * 1.04)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: show_tick(value, "second")))
+    axes.locator_params(axis="x", nbins=4)
+    quiet_axes(axes, "x")
+
+
+def strip(
+    medians: pd.DataFrame,
+    arms: dict[str, Arm],
+    looks: dict[str, Look],
+    colours: dict[str, str],
+    metric: str,
+    title: str,
+    caption: str,
+) -> Chart | None:
+    """Each slot's median as a dot over its arm's box (quartiles, whiskers to 1.5 of their distance), log axis."""
+    groups = _by_arm(medians, arms, metric)
+    if not groups:
+        return None
+    height = 0.55 + 0.29 * len(groups)
+    drawn = figure(height)
+    axes = drawn.add_axes((0.25, 0.4 / height, 0.57, 1 - 0.5 / height))
+    names = list(groups)
+    whole = pd.DataFrame([(name, value) for name in names for value in groups[name]], columns=["arm", "value"])
+    dots = whole.groupby("arm", sort=False).head(_DRAWN_DOTS)
+    palette = {name: looks[name].light for name in names}
+    axes.set_xscale("log")
+    sns.boxplot(
+        whole, x="value", y="arm", order=names, hue="arm", hue_order=names, palette=palette, legend=False, ax=axes,
+        fill=False, width=0.62, linewidth=1.0, showfliers=False, log_scale=False,
+    )  # fmt: skip
+    sns.stripplot(
+        dots, x="value", y="arm", order=names, hue="arm", hue_order=names, palette=palette, legend=False, ax=axes,
+        size=2.6, alpha=0.45, jitter=0.2, log_scale=False,
+    )  # fmt: skip
+    axes.set(xlabel="", ylabel="")
+    axes.set_yticks(range(len(names)), [short(arms[name].label) for name in names])
+    for place, name in enumerate(names):
+        axes.get_yticklabels()[place].set_color(looks[name].light)
+        middle = show(float(np.median(groups[name])), "second")
+        axes.text(1.02, place, middle, transform=axes.get_yaxis_transform(), va="center", fontsize=8)
+    _time_axis(axes)
+    quiet_axes(axes, "x")
+    return chart(metric, title, caption, drawn, colours)
+
+
+def short(label: str) -> str:
+    """A label that fits beside a bar."""
+    return label if len(label) <= 17 else f"{label[:16]}…"
+
+
+def _by_arm(medians: pd.DataFrame, arms: dict[str, Arm], metric: str) -> dict[str, np.ndarray]:
+    rows = medians[(medians["metric"] == metric) & (medians["value"] > 0)]
+    found = {str(name): values.to_numpy() for name, values in rows.groupby("arm", observed=True)["value"]}
+    return {name: found[name] for name in arms if name in found}
+
+
+def _like_sized(totals: pd.Series) -> list[list[str]]:
+    """Arms in panels: in order of size, a new panel where the next is more than _SAME_SCALE times the one before."""
+    panels: list[list[str]] = []
+    before = 0.0
+    for name, total in totals.sort_values(kind="stable").items():
+        if not panels or total > before * _SAME_SCALE:
+            panels.append([])
+        panels[-1].append(str(name))
+        before = float(total)
+    return panels
+
+
+def _time_axis(axes: Axes) -> None:
+    low, high = axes.get_xlim()
+    wide = high / low > 30
+    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+    axes.xaxis.set_minor_locator(LogLocator(base=10, subs=range(2, 10)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: show_tick(value, "second")))
+    axes.tick_params(axis="x", colors=QUIET)

@@ -1,0 +1,76 @@
+"""Figures as people read them: three digits, the unit that fits, ratios with their interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from analysis.estimate import Interval
+
+_TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+_SIZES = ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B"))
+
+
+def digits(value: float) -> str:
+    """Three significant digits without an exponent: 559, 25.0, 8.07, 0.123, 12345."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else "–"
+    places = max(0, 2 - math.floor(math.log10(abs(float(f"{value:.2e}")))))
+    return f"{value:,.{places}f}"
+
+
+def show(value: float, unit: str) -> str:
+    """A value with its unit: `8.07 ms`, `1.06 MiB`, `12`."""
+    if unit == "second":
+        return _scaled(value, _TIMES)
+    if unit == "byte":
+        return _scaled(value, _SIZES)
+    if unit == "integer":
+        return f"{value:,.0f}" if float(value).is_integer() else digits(value)
+    return f"{digits(value)} {unit}".strip()
+
+
+def _scaled(value: float, units: tuple[tuple[float, str], ...]) -> str:
+    size = abs(value) * 1.0005  # 999.9 ms reads better as 1.00 s
+    for scale, name in units:
+        if size >= scale:
+            return f"{digits(value / scale)} {name}"
+    scale, name = units[-1]
+    return f"{digits(value / scale)} {name}"
+
+
+def show_tick(value: float, unit: str) -> str:
+    """A round value on an axis: `10 ms`, `64 MiB`, `0`."""
+    number, _, name = show(value, unit).partition(" ")
+    return f"{float(number.replace(',', '')):,g} {name}".strip() if value else "0"
+
+
+def show_ratio(ratio: float) -> str:
+    """`1.39×`."""
+    return f"{digits(ratio)}×"
+
+
+def show_range(interval: Interval) -> str:
+    """`[1.31, 1.47]`, or how many blocks were too few for an interval."""
+    if interval.bounded:
+        return f"[{digits(interval.low)}, {digits(interval.high)}]"
+    return f"{plural(interval.count, 'block')}, no interval"
+
+
+def plural(count: int, word: str) -> str:
+    """`1 block`, `2 blocks`."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
+def listed(parts: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *rest, last = [*parts] or [""]
+    return f"{', '.join(rest)} and {last}" if rest else last
+
+
+def markdown(text: object) -> str:
+    """A text that is inert in a Markdown table: no cell borders, no line breaks, no tags, no markup."""
+    plain = " ".join(str(text).split())
+    for mark in "\\`*_[]|<>~#":
+        plain = plain.replace(mark, f"&#{ord(mark)};")
+    return plain
