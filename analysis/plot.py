@@ -19,10 +19,10 @@ _SAME_SCALE = 5.0  # arms whose boots lie closer than this share a panel of phas
 
 
 def ecdf(
-    medians: pd.DataFrame, arms: dict[str, Arm], looks: dict[str, Look], colours: dict[str, str], metric: str
+    medians: pd.DataFrame, arms: dict[str, Arm], looks: dict[str, Look], colours: dict[str, str]
 ) -> Chart | None:
     """The share of instances that were ready within a time, log axis; one line an arm, its median marked on top."""
-    groups = _by_arm(medians, arms, metric)
+    groups = _by_arm(medians, arms, "boot")
     if not groups:
         return None
     flags = 0.165 * len(groups) + 0.1
@@ -44,8 +44,8 @@ def ecdf(
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
     _flags(axes, groups, flags / 2.26, arms, looks)
     return chart(
-        "boot-ecdf" if metric == "boot" else f"{metric}-ecdf",
-        "Start-up distributions" if metric == "boot" else "Firmware-only starts",
+        "boot-ecdf",
+        "Start-up distributions",
         "Share of instances that were ready within the time on the axis (logarithmic). Each line is one arm; its "
         "flag stands at its median.",
         drawn,
@@ -146,7 +146,7 @@ def strip(
     title: str,
     caption: str,
 ) -> Chart | None:
-    """Each slot's median as a dot over its arm's box (quartiles, whiskers to 1.5 of their distance), log axis."""
+    """Each slot's median as a dot over its arm's quartiles and median, log axis."""
     groups = _by_arm(medians, arms, metric)
     if not groups:
         return None
@@ -154,14 +154,9 @@ def strip(
     drawn = figure(height)
     axes = drawn.add_axes((0.25, 0.4 / height, 0.57, 1 - 0.5 / height))
     names = list(groups)
-    whole = pd.DataFrame([(name, value) for name in names for value in groups[name]], columns=["arm", "value"])
-    dots = whole.groupby("arm", sort=False).head(_DRAWN_DOTS)
+    dots = pd.DataFrame([(n, v) for n in names for v in groups[n][:_DRAWN_DOTS]], columns=["arm", "value"])
     palette = {name: looks[name].light for name in names}
     axes.set_xscale("log")
-    sns.boxplot(
-        whole, x="value", y="arm", order=names, hue="arm", hue_order=names, palette=palette, legend=False, ax=axes,
-        fill=False, width=0.62, linewidth=1.0, showfliers=False, log_scale=False,
-    )  # fmt: skip
     sns.stripplot(
         dots, x="value", y="arm", order=names, hue="arm", hue_order=names, palette=palette, legend=False, ax=axes,
         size=2.6, alpha=0.45, jitter=0.2, log_scale=False,
@@ -169,9 +164,12 @@ def strip(
     axes.set(xlabel="", ylabel="")
     axes.set_yticks(range(len(names)), [short(arms[name].label) for name in names])
     for place, name in enumerate(names):
-        axes.get_yticklabels()[place].set_color(looks[name].light)
-        middle = show(float(np.median(groups[name])), "second")
-        axes.text(1.02, place, middle, transform=axes.get_yaxis_transform(), va="center", fontsize=8)
+        colour = looks[name].light
+        axes.get_yticklabels()[place].set_color(colour)
+        low, middle, high = np.quantile(groups[name], (0.25, 0.5, 0.75))
+        axes.barh(place, high - low, left=low, height=0.62, color=colour, alpha=0.22)
+        axes.plot([middle, middle], [place - 0.31, place + 0.31], color=colour, lw=1.6)
+        axes.text(1.02, place, show(float(middle), "second"), transform=axes.get_yaxis_transform(), va="center", fontsize=8)
     _time_axis(axes)
     quiet_axes(axes, "x")
     return chart(metric, title, caption, drawn, colours)

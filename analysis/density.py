@@ -1,0 +1,43 @@
+"""The density table: what one more instance costs in each view, and what no view explains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from analysis.estimate import Interval, Slope
+from analysis.load import VIEWS, Loaded
+from analysis.matrix import stop_reason
+
+
+@dataclass(frozen=True)
+class DensityRow:
+    """One arm: slopes by view (bytes an instance), the cage's parts, the residual at the largest N (bytes)."""
+
+    arm: str
+    largest: int
+    stop: str
+    views: list[Interval | None]
+    parts: list[tuple[str, float]]
+    residual: float | None
+    share: float | None
+
+
+def density_rows(loaded: Loaded, slopes: list[Slope]) -> list[DensityRow]:
+    """A row for each arm that has a ramp, in the order of the arms."""
+    fits = {(slope.arm, slope.view): slope.slope for slope in slopes}
+    rows = []
+    for arm in loaded.arms:
+        steps = loaded.ramps[loaded.ramps["arm"] == arm]
+        if steps.empty:
+            continue
+        last = steps.loc[steps["n"].idxmax()]
+        residual = None if last.isna()["residual"] else float(last["residual"])
+        total = 0.0 if last.isna()["memavailable"] else float(last["memavailable"])
+        parts = [(part, fits[arm, f"cage_{part}"].point) for part in ("anon", "file", "kernel") if (arm, f"cage_{part}") in fits]
+        rows.append(
+            DensityRow(
+                arm, int(last["n"]), stop_reason(loaded, arm), [fits.get((arm, view)) for view in VIEWS], parts,
+                residual, residual / total if residual is not None and total > 0 else None,
+            )
+        )  # fmt: skip
+    return rows

@@ -1,0 +1,176 @@
+"""What the report says in words: the headline, and what a reader must know before trusting it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from analysis.equal import Equivalence
+from analysis.estimate import Drift, Estimate
+from analysis.load import Loaded, clean
+from analysis.matrix import Chosen
+from analysis.words import digits, listed, plural, show, show_range, show_ratio
+
+ENOUGH_BLOCKS = 6  # below, the signed-rank test cannot reach 95 %
+_CONSOLE_SHOWN = 8_000
+_FAILURES_SHOWN = 200
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One slot that did not end well."""
+
+    campaign: str
+    slot: str
+    block: int
+    arm: str
+    scenario: str
+    status: str
+    reason: str
+    console: str
+
+
+@dataclass(frozen=True)
+class Failures:
+    """The slots that failed (the first of them in full) and those that a campaign planned and did not run."""
+
+    shown: list[Failure]
+    total: int
+    missing: dict[str, int]
+    planned: int
+    ran: int
+
+    @property
+    def missing_total(self) -> int:
+        return sum(self.missing.values())
+
+
+def failures(loaded: Loaded) -> Failures:
+    """Every slot that is not `ok`, and by arm how many of the plan's slots the journal lacks."""
+    missing: Counter[str] = Counter()
+    planned = 0
+    shown = []
+    total = 0
+    for campaign in loaded.campaigns:
+        slots = campaign.plan.get("slots") or []
+        planned += len(slots)
+        known = {record["slot"] for record in campaign.records}
+        missing.update(str(slot.get("arm")) for slot in slots if slot.get("slot") not in known)
+        for record in campaign.records:
+            if record.get("status") != "ok":
+                total += 1
+                if len(shown) < _FAILURES_SHOWN:
+                    shown.append(_failure(campaign.name, record))
+    order = {arm: count for arm in loaded.arms if (count := missing.pop(arm, 0))}
+    return Failures(shown, total, order | dict(missing), planned, len(loaded.records))
+
+
+def _failure(campaign: str, record: dict[str, object]) -> Failure:
+    console = clean(record.get("console") or "")
+    if len(console) > _CONSOLE_SHOWN:
+        console = f"… {console[-_CONSOLE_SHOWN:]}"
+    texts = [clean(record.get(key) or "?") for key in ("slot", "arm", "scenario", "status")]
+    block = record.get("block")
+    return Failure(
+        campaign, texts[0], block if isinstance(block, int) else 0, texts[1], texts[2], texts[3],
+        clean(record.get("reason") or "no reason recorded"), console.strip("\n"),
+    )  # fmt: skip
+
+
+def headline(loaded: Loaded, chosen: Chosen) -> list[str]:
+    """One sentence a question: who starts fastest, goes away fastest, weighs least; the best of each family."""
+    base = loaded.arms.get(loaded.baseline or "")
+    than = f"the {'bare process' if base.family == 'process' else base.label}" if base else ""
+    sentences = []
+    for metric, verb, tail in (
+        ("boot", "starts in", ""),
+        ("spawn", "runs /bin/true inside in", ""),
+        ("teardown", "is gone in", ""),
+        ("density.memavailable", "costs", " of host memory for one more instance"),
+    ):
+        parts = [
+            _phrase(loaded, estimate, verb, tail if place == 0 else "", than if place == 0 else "")
+            for place, estimate in enumerate(_best_of_families(loaded, chosen, metric))
+        ]
+        if parts:
+            sentences.append("; ".join(parts) + ".")
+    return sentences
+
+
+def _best_of_families(loaded: Loaded, chosen: Chosen, metric: str) -> list[Estimate]:
+    best: dict[str, Estimate] = {}
+    for name, arm in loaded.arms.items():
+        estimate = chosen.get(metric, name)
+        if estimate is None or name == loaded.baseline:
+            continue
+        if arm.family not in best or estimate.median < best[arm.family].median:
+            best[arm.family] = estimate
+    return list(best.values())
+
+
+def _phrase(loaded: Loaded, estimate: Estimate, verb: str, tail: str, than: str) -> str:
+    text = f"{loaded.arms[estimate.arm].label} {verb} {show(estimate.median, estimate.unit)}{tail}"
+    ratio = estimate.ratio
+    if ratio is None or not loaded.baseline:
+        return text
+    bounds = f" {show_range(ratio)}" if ratio.bounded else ""
+    return f"{text}, {show_ratio(ratio.point)}{f' {than}' if than else ''}{bounds}"
+
+
+def cautions(
+    loaded: Loaded, chosen: Chosen, failed: Failures, equal: dict[str, Equivalence], drifted: list[Drift]
+) -> list[str]:
+    """What limits the figures, gravest first; empty where nothing does."""
+    found = []
+    if failed.missing_total:
+        found.append(
+            f"Unfinished: {failed.missing_total:,} of {plural(failed.planned, 'planned slot')} did not run. "
+            "`tare resume` runs them."
+        )
+    if failed.total:
+        found.append(f"{failed.total:,} of {plural(failed.ran, 'slot')} failed; their figures are not used.")
+    blocks = chosen.blocks()
+    if loaded.baseline is None:
+        found.append("No baseline arm: figures stand alone, without ratios.")
+    elif blocks < ENOUGH_BLOCKS:
+        found.append(
+            f"Only {plural(blocks, 'block')} with a ratio: a 95 % interval needs at least {ENOUGH_BLOCKS}, so none is given."
+        )
+    uncaged = loaded.slots["caged"].eq(False)
+    if uncaged.any():
+        why = next((clean(c.facts["cgroup"]) for c in loaded.campaigns if c.facts.get("cgroup")), "")
+        found.append(
+            f"{'All' if uncaged.all() else f'{int(uncaged.sum()):,}'} slots ran uncaged"
+            f"{f' (cgroup: {why})' if why else ''}: CPU shares were not held equal, and CPU seconds and cage memory "
+            "are missing."
+        )
+    differing = [loaded.arms[name].label for name, judged in equal.items() if judged.badge == "differs"]
+    if differing:
+        found.append(f"Not given the same: {listed(differing)} differ from the envelope; see Equivalence.")
+    found += [_drift(loaded, drift) for drift in drifted]
+    return found + _provenance(loaded)
+
+
+def _drift(loaded: Loaded, drift: Drift) -> str:
+    low, high = digits(drift.factor.low), digits(drift.factor.high)
+    return (
+        f"Drift: the start of {loaded.arms[drift.arm].label} changed by a factor of {digits(drift.factor.point)} "
+        f"[{low}, {high}] from the first block to the last. Ratios are taken inside blocks, where drift that all arms "
+        "share cancels; absolute figures mix both ends."
+    )
+
+
+def _provenance(loaded: Loaded) -> list[str]:
+    found = []
+    if any((c.facts.get("git") or {}).get("dirty") for c in loaded.campaigns):
+        found.append("The harness had uncommitted changes (git tree dirty): its revision does not fully name this code.")
+    for file, kept in (("plan.json", "plan"), ("facts.json", "facts")):
+        lacking = [c.folder.name for c in loaded.campaigns if not getattr(c, kept)]
+        if lacking:
+            found.append(f"No {file} in {listed(lacking)}: what it would tell is missing here.")
+    boots = loaded.slots["boot_id"].dropna().nunique()
+    if len(loaded.campaigns) > 1:
+        found.append(
+            f"Pooled: blocks of {len(loaded.campaigns)} campaigns from {plural(boots, 'host boot')} count alike in every ratio."
+        )
+    return found

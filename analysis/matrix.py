@@ -1,0 +1,141 @@
+"""The headline matrix: arms × metrics, each cell a figure with its ratio, or the reason why there is none."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+from analysis.estimate import Estimate
+from analysis.load import Loaded, clean
+from analysis.words import plural, show, show_range, show_ratio
+
+
+@dataclass(frozen=True)
+class Column:
+    """One metric of the matrix: what its head says, and what it measures in a few words."""
+
+    metric: str
+    head: str
+    under: str
+
+
+COLUMNS: Final = (
+    Column("boot", "Start", "requested → READY"),
+    Column("boot.cpu", "Start, CPU", "CPU seconds of the cage"),
+    Column("spawn", "Spawn", "/bin/true by the init inside"),
+    Column("exec", "Exec", "/bin/true by the runtime’s door"),
+    Column("teardown", "Teardown", "until nothing is left"),
+    Column("density.memavailable", "Memory", "one more instance, host’s view"),
+    Column("density.n", "Largest N", "side by side"),
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """`value` and what stands under it; or, without a value, `note`: the number of the reason under the table."""
+
+    value: str = ""
+    ratio: str = ""
+    range: str = ""
+    blocks: str = ""
+    heat: int = 0
+    note: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """cells[arm] in the order of COLUMNS; notes are the reasons, numbered from 1."""
+
+    columns: tuple[Column, ...]
+    cells: dict[str, list[Cell]]
+    notes: list[str]
+
+
+class Chosen:
+    """Estimates by metric and arm. A metric that several scenarios measure stands for the one with most slots."""
+
+    def __init__(self, found: list[Estimate]) -> None:
+        weight: Counter[tuple[str, str]] = Counter()
+        for estimate in found:
+            weight[estimate.metric, estimate.scenario] += estimate.slots
+        self.scenario: dict[str, str] = {}
+        for (metric, scenario), _ in weight.most_common():
+            self.scenario.setdefault(metric, scenario)
+        self._by_arm = {
+            (estimate.metric, estimate.arm): estimate
+            for estimate in found
+            if estimate.scenario == self.scenario[estimate.metric]
+        }
+
+    def get(self, metric: str, arm: str) -> Estimate | None:
+        return self._by_arm.get((metric, arm))
+
+    def blocks(self) -> int:
+        """The most blocks that any ratio rests on; 0 without ratios."""
+        return max((e.ratio.count for e in self._by_arm.values() if e.ratio), default=0)
+
+
+def matrix(loaded: Loaded, chosen: Chosen) -> Matrix:
+    """The headline matrix of a campaign. Arms that no column could ever hold (firmware only) are left out."""
+    most = chosen.blocks()
+    notes: dict[str, int] = {}
+    cells: dict[str, list[Cell]] = {}
+    for arm in loaded.arms:
+        row = []
+        for column in COLUMNS:
+            estimate = chosen.get(column.metric, arm)
+            if estimate is None:
+                reason = missing_reason(loaded, arm, column.metric)
+                row.append(Cell(note=notes.setdefault(reason, len(notes) + 1), reason=reason))
+            else:
+                row.append(_cell(loaded, estimate, arm, most))
+        cells[arm] = row
+    return Matrix(COLUMNS, cells, list(notes))
+
+
+def _cell(loaded: Loaded, estimate: Estimate, arm: str, most: int) -> Cell:
+    value = show(estimate.median, estimate.unit)
+    if estimate.metric == "density.n":
+        return Cell(value, range=stop_reason(loaded, arm))
+    if arm == loaded.baseline:
+        return Cell(value, ratio="baseline")
+    ratio = estimate.ratio
+    if ratio is None:
+        return Cell(value, range="no block with the baseline")
+    fewer = plural(ratio.count, "block") if ratio.bounded and ratio.count < most else ""
+    heat = round(min(max(math.log10(ratio.point) / 3, 0.0), 1.0) * 100) if estimate.better == "lower" else 0
+    return Cell(value, show_ratio(ratio.point), show_range(ratio), fewer, heat)
+
+
+def stop_reason(loaded: Loaded, arm: str) -> str:
+    """Why the arm's density ramps ended, in words."""
+    stops = {clean(r["stop"]) for r in loaded.records if r.get("arm") == arm and r.get("stop")}
+    return "; ".join("the stated N" if stop == "n" else stop for stop in sorted(stops))
+
+
+def missing_reason(loaded: Loaded, arm: str, metric: str) -> str:
+    """Why an arm has no figure for a metric: left out by plan, failed, not run yet, not planned."""
+    measure = metric.split(".")[0]
+    homes = [name for name, given in loaded.scenarios.items() if measure in (given.get("measures") or [])]
+    for entry in loaded.left_out:
+        scenario, _, only = str(entry.get("scenario", "")).partition(":")
+        hit = scenario in ("*", measure) or (scenario in homes and only in ("", measure))
+        if entry.get("arm") in (arm, "*") and hit:
+            return clean(entry.get("reason") or "left out of the plan")
+    slots = loaded.slots[(loaded.slots["arm"] == arm) & loaded.slots["scenario"].isin(homes)]
+    planned = sum(
+        slot.get("arm") == arm and slot.get("scenario") in homes
+        for campaign in loaded.campaigns
+        for slot in campaign.plan.get("slots") or []
+    )
+    bad = int((slots["status"] != "ok").sum())
+    if bad and bad == len(slots):
+        return f"no slot ended well: {bad} of {bad} failed"
+    if planned > len(slots) == 0:
+        return "planned, not run yet"
+    if len(slots):
+        return "not recorded where it ran" if metric != "boot.cpu" else "no CPU figure: the instances were not caged"
+    return "not part of this campaign for this arm"

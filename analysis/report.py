@@ -1,0 +1,118 @@
+"""The report: one self-contained HTML page, its Markdown for a pull request, and the exports beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from analysis import export, files, findings, words
+from analysis.charts import Section, chart_sections
+from analysis.density import density_rows
+from analysis.equal import equivalences
+from analysis.estimate import drifts, estimates, slopes, slot_medians
+from analysis.load import VIEWS, Loaded, clean, load
+from analysis.matrix import Chosen, matrix
+from analysis.style import looks, variables
+from bench.errors import InputError
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_CAGE_PARTS = ("cage_anon", "cage_file", "cage_kernel")
+
+
+def write_report(folders: list[Path], out: Path | None = None) -> list[Path]:
+    """Writes report.html, report.md, plots/*.png, the Parquet tables and the pyperf suites; returns their paths.
+
+    Several folders are pooled, block by block. `out` is where to write: by default the folder itself, if it is one.
+    Works on a campaign that is not finished. Raises InputError on folders that hold no readable journal, and
+    RecordError where the files cannot be written.
+    """
+    if out is None:
+        if len(folders) > 1:
+            raise InputError("several folders give one report", hint="say where to write it with --out DIR")
+        out = folders[0] if folders else Path()
+    loaded = load(folders)
+    page, sections = _page(loaded)
+    written = [
+        files.write_text(out / "report.html", _render("report.html.j2", page, escape=True)),
+        files.write_text(out / "report.md", _render("report.md.j2", page, escape=False)),
+    ]
+    for section in sections.values():
+        for drawn in section:
+            target = out / "plots" / f"{drawn.name}.png"
+            written.append(files.write(target, lambda partial, png=drawn.png: partial.write_bytes(png)))
+    return [*written, *export.parquet(loaded, out), *export.suites(loaded, out)]
+
+
+def _page(loaded: Loaded) -> tuple[dict[str, Any], dict[str, Section]]:
+    """Everything the templates show, and the charts."""
+    medians = slot_medians(loaded.samples)
+    found = estimates(medians, loaded.baseline)
+    chosen = Chosen(found)
+    equal = equivalences(loaded)
+    failed = findings.failures(loaded)
+    inclines = slopes(loaded, (*VIEWS, *_CAGE_PARTS))
+    arm_looks = looks(loaded.arms)
+    css = variables(arm_looks)
+    colours = {light: f"var({variable})" for variable, light, _ in css}
+    sections = chart_sections(loaded, medians, inclines, arm_looks, colours)
+    order = {name: place for place, name in enumerate(loaded.arms)}
+    return {
+        "loaded": loaded,
+        "title": words.listed(dict.fromkeys(campaign.name for campaign in loaded.campaigns)),
+        "css": css,
+        "variable": {name: f"--arm-{place}" for name, place in order.items()},
+        "headline": findings.headline(loaded, chosen),
+        "cautions": findings.cautions(loaded, chosen, failed, equal, drifts(medians)),
+        "matrix": matrix(loaded, chosen),
+        "equal": equal,
+        "failures": failed,
+        "density": density_rows(loaded, inclines),
+        "firmware": [(arm, chosen.get("firmware", arm)) for arm in loaded.arms if chosen.get("firmware", arm)],
+        "chosen": chosen,
+        "estimates": sorted(found, key=lambda e: (e.scenario, e.metric, order[e.arm])),
+        "charts": sections,
+        "facts": _facts(loaded),
+        "left_out": [{key: clean(value) for key, value in entry.items()} for entry in loaded.left_out],
+        "confidence": 95,
+    }, sections
+
+
+def _render(template: str, page: dict[str, Any], *, escape: bool) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=escape,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "show": words.show,
+        "ratio": words.show_ratio,
+        "range": words.show_range,
+        "count": words.plural,
+        "listed": words.listed,
+        "md": words.markdown,
+        "drawn": Markup,
+    }
+    return environment.get_template(template).render(page)
+
+
+def _facts(loaded: Loaded) -> list[tuple[str, list[str]]]:
+    """(name, one text a campaign) of every recorded fact; nested facts as `host · cpu`."""
+    flat = [dict(_flat(campaign.facts)) for campaign in loaded.campaigns]
+    keys = dict.fromkeys(key for facts in flat for key in facts if key != "schema")
+    return [(key, [facts.get(key, "–") for facts in flat]) for key in keys]
+
+
+def _flat(value: object, path: str = "") -> list[tuple[str, str]]:
+    if isinstance(value, dict):
+        return [pair for key, inner in value.items() for pair in _flat(inner, f"{path} · {clean(key)}" if path else clean(key))]
+    if path.endswith("memory") and isinstance(value, int):
+        return [(path, words.show(value, "byte"))]
+    if isinstance(value, list):
+        return [(path, "; ".join(clean(item) for item in value) or "none")]
+    return [(path, "not known" if value is None else {True: "yes", False: "no"}.get(value, clean(value)) if isinstance(value, bool) else clean(value))]
