@@ -61,6 +61,15 @@ class Worker:
         self.backend = kind(own, base.make_options(kind, setup["options"]))
         os.sched_setaffinity(0, self.cpus.harness)
 
+    def hello(self) -> dict[str, Any]:
+        """The first answer: how instances will be held."""
+        return {
+            "uncaged": self.uncaged,
+            "cgroup": self.hierarchy.describe() if self.hierarchy else None,
+            "cpus": cage.cpu_list(self.cpus.caged),
+            "harness_cpus": cage.cpu_list(self.cpus.harness),
+        }
+
     def slot(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """Run one slot; the result is the measured part of its journal line."""
         scenario = Scenario(**{**job["scenario"], "measures": tuple(job["scenario"]["measures"])})
@@ -140,7 +149,7 @@ def main(lines: TextIO, answers: TextIO) -> None:
         except OSError as error:
             answer({"error": f"{type(error).__name__}: {error}"})
             return
-        answer({"ready": True, "uncaged": worker.uncaged, "cpus": cage.cpu_list(worker.cpus.caged)})
+        answer(worker.hello())
         # A collection in the middle of a timed window would be charged to an instance.
         gc.freeze()
         gc.disable()

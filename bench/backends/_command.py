@@ -132,6 +132,9 @@ class CommandInstance(Instance):
                 raise InstanceTimeout(f"processes {self.cage.pids()} of the instance did not end")
             time.sleep(0.0002)
 
+    def dismiss(self, deadline: float) -> None:
+        self.stop(deadline)
+
     def kill(self, deadline: float) -> None:
         if self._process.exited < 0:
             return

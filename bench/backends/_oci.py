@@ -44,6 +44,11 @@ class OciBackend(CommandBackend):
         self._cage = cage
         return CommandInstance(self, order, cage)
 
+    def bare_command(self, order: Order, cage: Cage) -> Sequence[str]:
+        """What provision() would start, for the bare loop that the harness is measured against."""
+        self._cage = cage
+        return self.command(order).argv
+
     def exec_command(self, instance: CommandInstance, argv: Sequence[str]) -> Sequence[str]:
         return self._do("exec", instance.order.name, *argv)
 

@@ -79,6 +79,10 @@ class Instance(ABC):
     def pids(self) -> list[int]:
         """All host processes of the instance."""
 
+    def dismiss(self, deadline: float) -> None:
+        """The quickest end that leaves nothing behind, where nobody measures it."""
+        self.kill(deadline)
+
     def call(self, argv: Sequence[str], deadline: float) -> Reply:
         """Run a command by the init inside."""
         return self.channel.call(argv, deadline)
@@ -105,6 +109,8 @@ class Backend(ABC):
     memory_by_cage: ClassVar[bool] = True
     #: Whether it boots a Linux kernel image that Tare provides.
     boots_kernel: ClassVar[bool] = False
+    #: Seconds in which a probe guest must be up, for `tare doctor` to believe that it can run at all.
+    probe_limit: ClassVar[float] = 20.0
     #: Tools it runs: name → the Debian package that has it. Their versions go into the facts.
     tools: ClassVar[Mapping[str, str]] = {}
 

@@ -1,0 +1,199 @@
+"""Removes what dead runs left: processes, mounts, cgroups, network devices, shared memory, libvirt domains, folders.
+
+A run is dead when its owner is. Only what bears a dead run's id is touched: what Tare makes has it in its cgroup path, in
+its name or in its environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import cage, process, state
+from bench.backends.base import NAME_PREFIX
+from bench.errors import HostError, TareError
+
+_ID = re.compile(r"[0-9a-f]{8}\Z")
+_LIMIT = 10.0
+
+
+@dataclass(frozen=True)
+class Removed:
+    """kind: process, mount, cgroup, network device, shared memory, libvirt domain or folder."""
+
+    kind: str
+    name: str
+
+
+def clean() -> list[Removed]:
+    """Take away everything of dead runs; what was there. Raises TareError if something resists."""
+    living = {run.id for run in state.runs() if run.alive}
+    removed: list[Removed] = []
+    removed += _processes(living)
+    removed += _domains(living)
+    removed += _mounts(living)
+    removed += _cgroups(living)
+    removed += _devices(living)
+    removed += _shared_memory(living)
+    removed += _folders(living)
+    _remove_empty_tops()
+    return removed
+
+
+def release(identity: str) -> None:
+    """The ending run's own groups, empty by now."""
+    deadline = time.monotonic() + _LIMIT
+    for top in _cgroup_tops():
+        for inner, _, _ in os.walk(top / identity, topdown=False):
+            _remove_group(Path(inner), deadline)
+    _remove_empty_tops()
+
+
+def _remove_empty_tops() -> None:
+    """The folders that hold runs, where there is none any more."""
+    for top in [*_cgroup_tops(), state.top()]:
+        with contextlib.suppress(OSError):
+            top.rmdir()
+
+
+def _dead(identity: str, living: set[str]) -> bool:
+    return bool(_ID.match(identity)) and identity not in living
+
+
+def _cgroup_tops() -> list[Path]:
+    tops: list[Path] = []
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, folder, kind, *_ = line.split(" ")
+        if kind in ("cgroup", "cgroup2") and (top := Path(folder) / cage.ROOT).is_dir():
+            tops.append(top)
+    return tops
+
+
+def _processes(living: set[str]) -> list[Removed]:
+    """Those in a dead run's cgroups, and those whose environment bears its id."""
+    removed: dict[int, Removed] = {}
+    deadline = time.monotonic() + _LIMIT
+    while found := _find_processes(living):
+        for pid in found:
+            name = _command(pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                removed.setdefault(pid, Removed("process", f"{pid} {name}"))
+        if time.monotonic() > deadline:
+            raise TareError(f"processes {sorted(found)} of a dead run cannot be killed")
+        time.sleep(0.01)
+    return list(removed.values())
+
+
+def _find_processes(living: set[str]) -> set[int]:
+    found: set[int] = set()
+    for top in _cgroup_tops():
+        for folder in top.iterdir():
+            if folder.is_dir() and _dead(folder.name, living):
+                for inner, _, _ in os.walk(folder):
+                    with contextlib.suppress(OSError):
+                        found.update(int(pid) for pid in Path(inner, "cgroup.procs").read_text().split())
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                match = re.search(rb"(?:^|\0)TARE_RUN=([0-9a-f]{8})\0", (entry / "environ").read_bytes())
+                if match and _dead(match[1].decode(), living) and not _zombie(entry):
+                    found.add(int(entry.name))
+    return found
+
+
+def _zombie(entry: Path) -> bool:
+    return (entry / "stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
+
+
+def _command(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return "?"
+
+
+def _mounts(living: set[str]) -> list[Removed]:
+    removed = []
+    prefix = f"{state.top()}/"
+    points = [line.split(" ")[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for point in reversed(points):
+        if point.startswith(prefix) and _dead(point.removeprefix(prefix).split("/")[0], living):
+            process.run([process.require("umount", "mount"), "--lazy", point])
+            removed.append(Removed("mount", point))
+    return removed
+
+
+def _cgroups(living: set[str]) -> list[Removed]:
+    removed = []
+    deadline = time.monotonic() + _LIMIT
+    for top in _cgroup_tops():
+        for folder in list(top.iterdir()):
+            if folder.is_dir() and _dead(folder.name, living):
+                for inner, _, _ in os.walk(folder, topdown=False):
+                    _remove_group(Path(inner), deadline)
+                removed.append(Removed("cgroup", str(folder)))
+    return removed
+
+
+def _remove_group(folder: Path, deadline: float) -> None:
+    while True:
+        try:
+            folder.rmdir()
+            return
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise TareError(f"cgroup {folder} of a dead run cannot be removed: {error.strerror}") from error
+            time.sleep(0.005)
+
+
+def _devices(living: set[str]) -> list[Removed]:
+    """Network devices are named tare-<id>…, cut to 15 characters."""
+    removed = []
+    for device in Path("/sys/class/net").glob(f"{NAME_PREFIX}*"):
+        if _dead(device.name.removeprefix(NAME_PREFIX)[:8], living):
+            process.run([process.require("ip", "iproute2"), "link", "delete", device.name])
+            removed.append(Removed("network device", device.name))
+    return removed
+
+
+def _shared_memory(living: set[str]) -> list[Removed]:
+    removed = []
+    for file in Path("/dev/shm").glob(f"{NAME_PREFIX}*"):
+        if _dead(file.name.removeprefix(NAME_PREFIX)[:8], living):
+            if file.is_dir():
+                shutil.rmtree(file, ignore_errors=True)
+            else:
+                file.unlink(missing_ok=True)
+            removed.append(Removed("shared memory", str(file)))
+    return removed
+
+
+def _domains(living: set[str]) -> list[Removed]:
+    """Domains that a dead run started by a libvirt daemon; those of the embedded driver are just processes."""
+    removed: list[Removed] = []
+    for run in state.runs():
+        if run.alive:
+            continue
+        for note in run.folder.glob("*/backend/uri"):
+            from bench.backends import _libvirt
+
+            with contextlib.suppress(HostError):
+                removed += [Removed("libvirt domain", name) for name in _libvirt.destroy_leftovers(note.read_text(), run.id)]
+    return removed
+
+
+def _folders(living: set[str]) -> list[Removed]:
+    removed = []
+    for run in state.runs():
+        if not run.alive:
+            shutil.rmtree(run.folder, ignore_errors=True)
+            removed.append(Removed("folder", str(run.folder)))
+    return removed

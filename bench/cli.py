@@ -1,0 +1,204 @@
+"""The command line: what `tare` does. Exit codes: 0 done · 2 bad input · 4 this host cannot · 5 slots failed · 130 interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench import __version__
+from bench.errors import InputError, TareError
+
+# Commands import what they need when they run: --help must not wait for pandas, nor `plan` for libvirt.
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    arguments = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        command: Callable[[argparse.Namespace], int] = arguments.command
+        return command(arguments)
+    except TareError as error:
+        print(f"tare: {error}", file=sys.stderr)
+        if error.detail:
+            print(error.detail.rstrip(), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("tare: interrupted; nothing was left behind", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tare", description="What a container, a KVM/QEMU guest and a User-Mode Linux guest weigh for the same work."
+    )
+    parser.add_argument("--version", action="version", version=f"tare {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, function: Callable[[argparse.Namespace], int], text: str, *, machine: bool = True) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        command.set_defaults(command=function)
+        if machine:
+            command.add_argument("--json", action="store_true", help="print what a program would read")
+        return command
+
+    add("doctor", _doctor, "what this host can run, proved by starting it")
+    command = add("plan", _plan, "show a campaign's matrix, order and cost; starts nothing")
+    command.add_argument("file", type=Path, metavar="FILE")
+    command = add("run", _run, "run a campaign and write its report")
+    command.add_argument("file", type=Path, metavar="FILE")
+    command.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="where its folder is made (results/)")
+    command = add("resume", _resume, "run what an interrupted campaign's journal lacks")
+    command.add_argument("folder", type=Path, metavar="DIR")
+    command = add("report", _report, "write the report of one or several results folders")
+    command.add_argument("folders", type=Path, nargs="+", metavar="DIR")
+    command.add_argument("--out", type=Path, metavar="DIR", help="where to write it (the first results folder)")
+    add("clean", _clean, "remove what dead runs left on this host")
+    command = add("selfbench", _selfbench, "what the harness itself costs, as ratios from one run")
+    command.add_argument("parts", nargs="*", metavar="PART", help="only these: boot, runner, density, help, report")
+    command = commands.add_parser("kernel", help="kernels for guests: list or fetch")
+    command.add_argument("action", choices=["list", "fetch"])
+    command.add_argument("package", nargs="?", help="a Debian package like linux-image-6.1.0-50-cloud-amd64")
+    command.set_defaults(command=_kernel, json=False)
+    commands.add_parser("test", help="run the tests: test [unit|integration|web …] [pytest arguments]", add_help=False)
+    return parser
+
+
+def _emit(value: object) -> None:
+    print(json.dumps(value, indent=1))
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from bench import doctor
+
+    answers = []
+    for answer in doctor.examine():
+        answers.append(answer)
+        if not arguments.json:
+            what = answer.backend if answer.guest == "linux" else f"{answer.backend} ({answer.guest})"
+            print(f"{'yes' if answer.runs else 'NO ':3}  {what:16} {answer.seconds:5.1f} s  {answer.reason or ''}".rstrip(), flush=True)
+            for note in answer.notes if answer.runs else []:
+                print(f"     {'':16}          note: {note}")
+    if arguments.json:
+        _emit([answer.as_dict() for answer in answers])
+    return 0 if any(answer.runs for answer in answers) else 4
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from bench import config, crew, plan
+
+    campaign = config.load(arguments.file)
+    missing = {}
+    for arm in campaign.arms.values():
+        if reason := crew.static_reason(arm.kind, arm.options):
+            missing |= {(arm.name, guest): reason for guest in ("linux", "firmware")}
+    made = plan.make(campaign, missing)
+    cost = plan.estimate(made)
+    if arguments.json:
+        _emit({**made, "estimate": {"seconds": cost.seconds, "memory": cost.memory, "disk": cost.disk}})
+        return 0
+    from bench import show
+
+    show.plan(made, cost)
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from bench import config, progress, runner
+
+    campaign = config.load(arguments.file)
+    with progress.Screen() as screen:
+        folder = runner.run(campaign, arguments.results, screen)
+    return _finish(folder, arguments.json)
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    from bench import progress, runner
+
+    with progress.Screen() as screen:
+        folder = runner.resume(arguments.folder, screen)
+    return _finish(folder, arguments.json)
+
+
+def _finish(folder: Path, as_json: bool) -> int:
+    """Write the report; say where it is and how the slots ended."""
+    from analysis import report
+    from bench.results import JOURNAL, last_of_each_slot, read_journal
+
+    lines = last_of_each_slot(read_journal(folder / JOURNAL))
+    bad = [line for line in lines if line["status"] != "ok"]
+    written = report.write_report([folder])
+    page = next(path for path in written if path.name == "report.html")
+    if as_json:
+        _emit({"folder": str(folder), "report": str(page), "slots": len(lines), "failed": [line["slot"] for line in bad]})
+    else:
+        print(f"{len(lines)} slots, {len(bad)} failed. Report: {page}")
+    return 5 if bad else 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from analysis import report
+
+    written = report.write_report(arguments.folders, arguments.out)
+    if arguments.json:
+        _emit([str(path) for path in written])
+    else:
+        print(f"Report: {next(path for path in written if path.name == 'report.html')} (and {len(written) - 1} files more)")
+    return 0
+
+
+def _clean(arguments: argparse.Namespace) -> int:
+    from bench import clean
+
+    removed = clean.clean()
+    if arguments.json:
+        _emit([{"kind": thing.kind, "name": thing.name} for thing in removed])
+    else:
+        for thing in removed:
+            print(f"removed {thing.kind} {thing.name}")
+        print(f"{len(removed)} things removed" if removed else "nothing to remove")
+    return 0
+
+
+def _selfbench(arguments: argparse.Namespace) -> int:
+    from bench import selfbench
+
+    unknown = set(arguments.parts) - set(selfbench.PARTS)
+    if unknown:
+        raise InputError(f"selfbench has no part {sorted(unknown)[0]!r}", hint=f"one of: {', '.join(selfbench.PARTS)}")
+    results = []
+    for result in selfbench.measure(arguments.parts or list(selfbench.PARTS)):
+        results.append(result)
+        if not arguments.json:
+            print(result, flush=True)
+    if arguments.json:
+        _emit([result.as_dict() for result in results])
+    return 0
+
+
+def _kernel(arguments: argparse.Namespace) -> int:
+    from bench import kernels
+
+    if arguments.action == "fetch":
+        kernel = kernels.fetch(arguments.package or kernels.DEFAULT_PACKAGE)
+        print(f"{kernel.release} {kernel.image}")
+    else:
+        for kernel in kernels.available():
+            print(f"{kernel.release} {kernel.image}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,234 @@
+"""Campaign and scenario files: TOML, decoded strictly. Every mistake is one line: file, key, what would be right."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from bench import image, measures, units, workloads
+from bench.backends import base
+from bench.errors import InputError
+
+PROJECT_SCENARIOS = Path(__file__).resolve().parent.parent / "scenarios"
+_NAME = re.compile(r"[a-z0-9][a-z0-9._@-]*\Z")
+
+T = TypeVar("T", bound=msgspec.Struct)
+Count = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+Whole = Annotated[int, msgspec.Meta(ge=0, le=100_000)]
+
+
+class Envelope(msgspec.Struct, forbid_unknown_fields=True):
+    """What every arm is given alike."""
+
+    cpus: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
+    memory: str = "128 MiB"
+    rootfs: str = "tiny"
+
+    @property
+    def memory_bytes(self) -> int:
+        return units.size(self.memory)
+
+
+class Scenario(msgspec.Struct, forbid_unknown_fields=True):
+    """A scenario file, or the keys of it that a campaign changes."""
+
+    measures: Annotated[list[str], msgspec.Meta(min_length=1)]
+    description: str = ""
+    blocks: Count | None = None
+    workload: str = "true"
+    warmups: Whole = 1
+    values: Count = 5
+    timeout: str = "60 s"
+    instances: Count = 10
+    step: Count = 1
+    boot_limit: str | None = None
+    memory_reserve: str = "512 MiB"
+
+
+class CampaignFile(msgspec.Struct, forbid_unknown_fields=True):
+    """A campaign file as it is written."""
+
+    name: str
+    blocks: Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+    baseline: str
+    scenarios: Annotated[dict[str, dict[str, Any]], msgspec.Meta(min_length=1)]
+    arms: Annotated[dict[str, dict[str, Any]], msgspec.Meta(min_length=1)]
+    description: str = ""
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 1
+    envelope: Envelope = msgspec.field(default_factory=Envelope)
+
+
+class Arm(msgspec.Struct):
+    """One thing under comparison. kernel: the release it boots, or None for the host's or the backend's own."""
+
+    name: str
+    backend: str
+    options: dict[str, Any]
+    kernel: str | None
+
+    @property
+    def kind(self) -> type[base.Backend]:
+        return base.load(self.backend)
+
+
+class Campaign(msgspec.Struct):
+    """A checked campaign. text: the file, verbatim."""
+
+    name: str
+    description: str
+    seed: int
+    blocks: int
+    baseline: str
+    envelope: Envelope
+    scenarios: dict[str, Scenario]
+    arms: dict[str, Arm]
+    text: str
+
+
+def load(path: Path) -> Campaign:
+    """Read and check a campaign file and the scenarios that it names. Raises InputError."""
+    text = _read(path)
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Campaign:
+    """A campaign from its text; path is where scenario files are looked for first, and what errors name."""
+    found = _decode(text, path, CampaignFile)
+    _check_name(path, "name", found.name)
+    _check(path, "envelope.memory", lambda: units.size(found.envelope.memory))
+    if found.envelope.memory_bytes < 32 << 20:
+        raise _wrong(path, "envelope.memory", f"{found.envelope.memory} is too little for a guest: 32 MiB or more")
+    if found.envelope.rootfs not in image.names():
+        raise _wrong(path, "envelope.rootfs", f"there is no rootfs {found.envelope.rootfs!r}: one of {', '.join(image.names())}")
+    arms = {name: _arm(path, name, table) for name, table in found.arms.items()}
+    if found.baseline not in arms:
+        raise _wrong(path, "baseline", f"there is no arm {found.baseline!r}: one of {', '.join(arms)}")
+    scenarios = {name: _scenario(path, name, table) for name, table in found.scenarios.items()}
+    for name, scenario in scenarios.items():
+        if scenario.blocks is not None and scenario.blocks > found.blocks:
+            raise _wrong(path, f"scenarios.{name}.blocks", f"{scenario.blocks} is more than the campaign's blocks = {found.blocks}")
+    return Campaign(
+        found.name, found.description, found.seed, found.blocks, found.baseline, found.envelope, scenarios, arms, text
+    )
+
+
+def _arm(path: Path, name: str, table: dict[str, Any]) -> Arm:
+    key = f"arms.{name}"
+    _check_name(path, key, name)
+    table = dict(table)
+    prefix, _, release = name.partition("@")
+    backend = table.pop("backend", prefix)
+    if backend not in base.names():
+        raise _wrong(path, key, f"there is no backend {backend!r}: one of {', '.join(base.names())}")
+    kind = base.load(backend)
+    kernel = table.pop("kernel", release or None) if kind.boots_kernel else None
+    if kernel is not None and not isinstance(kernel, str):
+        raise _wrong(path, f"{key}.kernel", 'expected a release like "6.1.0-56-cloud-amd64" or a path to a kernel image')
+    try:
+        base.make_options(kind, table)
+    except InputError as error:
+        raise InputError(f"{path}: {key}.{error}") from error
+    return Arm(name, backend, table, kernel)
+
+
+def _scenario(path: Path, name: str, changes: dict[str, Any]) -> Scenario:
+    key = f"scenarios.{name}"
+    _check_name(path, key, name)
+    merged: dict[str, Any] = {}
+    for folder in (path.parent, PROJECT_SCENARIOS):
+        if (file := folder / f"{name}.toml").is_file():
+            merged = _toml(_read(file), file)
+            _convert(merged, file, Scenario, "")
+            break
+    if not merged and "measures" not in changes:
+        there = ", ".join(scenario_names()) or "none"
+        raise _wrong(path, key, f"there is no scenario {name!r} (no {name}.toml): one of {there}, or give it measures = [...]")
+    scenario = _convert({**merged, **changes}, path, Scenario, key)
+    for measure in scenario.measures:
+        if measure not in measures.names():
+            raise _wrong(path, f"{key}.measures", f"there is no measure {measure!r}: one of {', '.join(measures.names())}")
+    if scenario.workload not in workloads.names():
+        raise _wrong(path, f"{key}.workload", f"there is no workload {scenario.workload!r}: one of {', '.join(workloads.names())}")
+    _check(path, f"{key}.timeout", lambda: units.duration(scenario.timeout))
+    _check(path, f"{key}.memory_reserve", lambda: units.size(scenario.memory_reserve))
+    if scenario.boot_limit is not None:
+        limit = scenario.boot_limit
+        _check(path, f"{key}.boot_limit", lambda: units.duration(limit))
+    return scenario
+
+
+def scenario_names() -> list[str]:
+    """The project's own scenario files (a campaign has arms, a scenario has measures)."""
+    return sorted(file.stem for file in PROJECT_SCENARIOS.glob("*.toml") if "measures" in _toml(_read(file), file))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file", hint="campaigns that come with Tare are in scenarios/") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a text file in UTF-8") from error
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+
+
+def _toml(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not valid TOML: {error}") from error
+
+
+def _decode(text: str, path: Path, kind: type[T]) -> T:
+    return _convert(_toml(text, path), path, kind, "")
+
+
+def _convert(table: dict[str, Any], path: Path, kind: type[T], prefix: str) -> T:
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{path}: {_explain(str(error), prefix, kind)}") from error
+
+
+_PLAIN = {"int": "a whole number", "str": "a string", "object": "a table", "array": "a list", "bool": "true or false", "float": "a number"}
+
+
+def _explain(message: str, prefix: str, kind: type[msgspec.Struct]) -> str:
+    """msgspec's message as "key: what is wrong"."""
+    what, _, where = message.partition(" - at `")
+    key = ".".join(part for part in (prefix, where.rstrip("`").removeprefix("$").lstrip(".")) if part)
+    if match := re.match(r"Object contains unknown field `(.*)`", what):
+        owner = Envelope if key == "envelope" else kind
+        known = ", ".join(field.name for field in msgspec.structs.fields(owner))
+        return f"{_dotted(key, match[1])}: unknown key: one of {known}"
+    if match := re.match(r"Object missing required field `(.*)`", what):
+        return f"{_dotted(key, match[1])}: missing: this file needs it"
+    for name, plain in _PLAIN.items():
+        what = what.replace(f"`{name}`", plain)
+    what = what.replace("`null`", "nothing").replace("Expected", "expected").replace(" | nothing", "")
+    return f"{key}: {what}"
+
+
+def _dotted(prefix: str, key: str) -> str:
+    return f"{prefix}.{key}" if prefix else key
+
+
+def _check(path: Path, key: str, convert: Any) -> None:
+    try:
+        convert()
+    except ValueError as error:
+        raise _wrong(path, key, str(error)) from error
+
+
+def _check_name(path: Path, key: str, name: str) -> None:
+    if not _NAME.match(name):
+        raise _wrong(path, key, f"{name!r} is not a name: small letters, digits and . _ @ - only")
+
+
+def _wrong(path: Path, key: str, message: str) -> InputError:
+    return InputError(f"{path}: {key}: {message}")

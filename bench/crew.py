@@ -1,0 +1,102 @@
+"""The workers of a run, one per arm, and what each arm was proved to be able to do here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from bench import kernels, process, state
+from bench.backends import base
+from bench.errors import HostError, InstanceError, TareError
+from bench.host import WorkerProcess, setup
+
+
+class Crew:
+    """Workers, started on first use and started again after a death."""
+
+    def __init__(self, run: state.Run, arms: Mapping[str, Mapping[str, Any]], envelope: Mapping[str, Any], rootfs: base.Rootfs) -> None:
+        """arms, envelope: as in plan.json."""
+        self._run = run
+        self._arms = arms
+        self._envelope = envelope
+        self._rootfs = rootfs
+        self._workers: dict[str, WorkerProcess] = {}
+        self.uncaged: str | None = None
+        self.cgroup: str | None = None
+        self.cpus: str | None = None
+        self.harness_cpus: str | None = None
+
+    def slot(self, arm: str, job: Mapping[str, Any], limit: float) -> dict[str, Any]:
+        """Run one slot of an arm; a worker's death is a failed slot. Raises HostError when no worker can be had."""
+        worker = self._worker(arm)
+        try:
+            return worker.slot(job, limit)
+        except InstanceError as error:
+            worker.kill()
+            del self._workers[arm]
+            return {"status": "failed", "reason": str(error)}
+
+    def _worker(self, arm: str) -> WorkerProcess:
+        if arm not in self._workers:
+            spec = self._arms[arm]
+            kernel = kernels.find(spec.get("kernel")).image if base.load(spec["backend"]).boots_kernel else None
+            first = setup(self._run.id, self._run.folder, arm, spec, self._rootfs, self._envelope, kernel)
+            worker = WorkerProcess(first)
+            self._workers[arm] = worker
+            for name in ("uncaged", "cgroup", "cpus", "harness_cpus"):
+                setattr(self, name, worker.hello[name])
+        return self._workers[arm]
+
+    def probe(self, arm: str, guest: base.Guest) -> str | None:
+        """Start an instance under the backend's own time limit: None when it came up, otherwise why not."""
+        spec = self._arms[arm]
+        kind = base.load(spec["backend"])
+        if guest not in kind.guests:
+            return f"has no {guest} guest"
+        if reason := static_reason(kind, spec["options"]):
+            return reason
+        measure = "firmware" if guest == "firmware" else "boot"
+        job = {"slot": f"probe-{guest}", "scenario": {"measures": [measure], "timeout": kind.probe_limit}}
+        try:
+            answer = self.slot(arm, job, kind.probe_limit + 60)
+        except TareError as error:
+            return str(error)
+        return None if answer["status"] == "ok" else _explain(answer, kind, guest)
+
+    def peak_memory(self, arm: str) -> int:
+        """The most memory that an arm's worker ever held, bytes."""
+        return self._workers[arm].peak_memory()
+
+    def interrupt(self) -> None:
+        for worker in self._workers.values():
+            worker.interrupt()
+        self._workers.clear()
+
+    def close(self) -> None:
+        for worker in self._workers.values():
+            worker.close()
+        self._workers.clear()
+
+
+def static_reason(kind: type[base.Backend], options: Mapping[str, Any]) -> str | None:
+    """Why this user on this host cannot even try: a missing right or tool."""
+    if kind.needs_root and os.geteuid() != 0:
+        return "needs root: run as root or with sudo"
+    for tool, package in kind.required(base.make_options(kind, options)).items():
+        if process.which(tool) is None:
+            return f"{tool} is not installed: apt-get install {package}"
+    if kind.boots_kernel:
+        try:
+            kernels.find(None)
+        except HostError as error:
+            return str(error)
+    return None
+
+
+def _explain(answer: Mapping[str, Any], kind: type[base.Backend], guest: base.Guest) -> str:
+    reason = str(answer["reason"])
+    if answer["status"] == "timeout":
+        reason = f"a {guest} guest was started and gave no sign of READY in {kind.probe_limit:g} s"
+    lines = [line for line in (answer.get("console") or "").strip().splitlines() if line.strip()]
+    return reason + (f' (last words: "{lines[-1].strip()[-160:]}")' if lines else "")

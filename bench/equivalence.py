@@ -1,0 +1,46 @@
+"""Equivalence: what an instance said it sees, against what the envelope and this host would give the bare process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+#: A guest's kernel keeps some of its memory for itself before it counts MemTotal.
+MEMORY_TOLERANCE = 0.15
+
+
+def reference(envelope: Mapping[str, Any], host: Mapping[str, Any], digest: str) -> dict[str, Any]:
+    """What a process on this host would see under the envelope. envelope: cpus, memory (bytes); host: facts' `host`."""
+    return {
+        "kernel": host["kernel"],
+        "cpus": envelope["cpus"],
+        "memory": envelope["memory"],
+        "rootfs": digest,
+        "clocksource": host["clocksource"],
+        "mitigations": host["mitigations"],
+        "seccomp": 0,
+    }
+
+
+def compare(expected: Mapping[str, Any], seen: Mapping[str, Any], *, memory_by_cage: bool, caged: bool) -> dict[str, Any]:
+    """The journal's `equivalence`: badge "equal" or "differs", and for each difference [expected, seen].
+
+    A container sees all the host's memory and is held to the envelope by its cage; a guest's size is what it sees.
+    """
+    differs: dict[str, list[Any]] = {}
+    for key, wanted in expected.items():
+        got = seen.get(key)
+        if key == "memory":
+            got = (wanted if caged else None) if memory_by_cage else got
+            if got is not None and abs(got - wanted) <= MEMORY_TOLERANCE * wanted:
+                continue
+        if key == "mitigations" and isinstance(got, Mapping):
+            odd = sorted(name for name in {*wanted, *got} if wanted.get(name) != got.get(name))
+            if odd:
+                differs[key] = [{name: wanted.get(name) for name in odd}, {name: got.get(name) for name in odd}]
+            continue
+        if got != wanted:
+            differs[key] = [wanted, got]
+    if not caged:
+        differs["cage"] = ["one cgroup", None]
+    return {"badge": "differs" if differs else "equal", "caged": caged, "differs": differs}

@@ -1,0 +1,112 @@
+"""What must be known of a host and its tools to read the results: facts.json."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench import memory, process
+from bench.errors import TareError
+from bench.results import SCHEMA
+
+_PACKAGES = ("pyperf", "libvirt-python", "pandas", "seaborn", "scipy")
+_HOLES = Path("/sys/devices/system/cpu/vulnerabilities")
+
+
+def host() -> dict[str, Any]:
+    """This machine, as far as it shows itself. Sizes in bytes; what cannot be read is None."""
+    cpu = _colon_lines(_read("/proc/cpuinfo") or "")
+    release = dict(line.split("=", 1) for line in (_read("/etc/os-release") or "").splitlines() if "=" in line)
+    return {
+        "name": "local",
+        "cpu": cpu.get("model name"),
+        "microcode": cpu.get("microcode"),
+        "cores": os.cpu_count(),
+        "memory": memory.meminfo(_read("/proc/meminfo") or "").get("MemTotal"),
+        "kernel": platform.release(),
+        "command_line": _read("/proc/cmdline"),
+        "boot_id": _read("/proc/sys/kernel/random/boot_id"),
+        "clocksource": _read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+        "mitigations": {path.name: _read(path) for path in sorted(_HOLES.glob("*"))},
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "none",
+        "virtualised": "hypervisor" in (cpu.get("flags") or "").split(),
+        "thp": _chosen(_read("/sys/kernel/mm/transparent_hugepage/enabled")),
+        "ksm": _read("/sys/kernel/mm/ksm/run"),
+        "distribution": (release.get("PRETTY_NAME") or "").strip('"'),
+        "load": _read("/proc/loadavg"),
+    }
+
+
+def gather(plan: Mapping[str, Any], tools: Iterable[str], **more: Any) -> dict[str, Any]:
+    """facts.json for a plan. tools: names or paths of every tool that its arms run; more: what the caller knows."""
+    return {
+        "schema": SCHEMA,
+        "started": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "host": host(),
+        "tools": {tool: version(tool) for tool in sorted(set(tools))},
+        "git": _git(),
+        "python": platform.python_version(),
+        "packages": {name: _package(name) for name in _PACKAGES},
+        "user": "root" if os.geteuid() == 0 else "unprivileged",
+        **more,
+    }
+
+
+def version(tool: str) -> str | None:
+    """The version that a tool prints of itself; None where there is no such tool or it does not say."""
+    path = process.which(tool)
+    if path is None:
+        return None
+    with contextlib.suppress(TareError):
+        output = process.run([path, "--version"], timeout=10, check=False).stdout.decode(errors="replace")
+        if match := re.search(r"\d+(?:\.\d+)+\S*", output) or re.search(r"\b\d+\b", output):
+            return match[0].rstrip(",)")
+    return None
+
+
+def _git() -> dict[str, Any]:
+    project = Path(__file__).resolve().parent.parent
+    git = process.which("git")
+    if git is None or not (project / ".git").exists():
+        return {"revision": None, "dirty": None}
+    with contextlib.suppress(TareError):
+        revision = process.run([git, "-C", project, "rev-parse", "HEAD"]).stdout.decode().strip()
+        # What campaigns write is no change of the code that measured.
+        changes = process.run([git, "-C", project, "status", "--porcelain", "--", ".", ":!results"]).stdout.strip()
+        return {"revision": revision, "dirty": bool(changes)}
+    return {"revision": None, "dirty": None}
+
+
+def _package(name: str) -> str | None:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(name)
+    return None
+
+
+def _read(path: str | Path) -> str | None:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return None
+
+
+def _colon_lines(text: str) -> dict[str, str]:
+    """The first value of each "key : value" line."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        found.setdefault(key.strip(), value.strip())
+    return found
+
+
+def _chosen(text: str | None) -> str | None:
+    """The word in brackets."""
+    match = re.search(r"\[(\w+)\]", text or "")
+    return match[1] if match else text

@@ -1,0 +1,49 @@
+"""One campaign at a time on a host, whoever runs it: an abstract Unix socket, which the kernel releases with its holder."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench import state
+from bench.errors import HostError
+
+_ADDRESS = "\0tare-host"
+_CREDENTIALS = struct.Struct("3i")
+
+
+@contextlib.contextmanager
+def hold() -> Iterator[None]:
+    """Hold this host. Raises HostError that names the holder where somebody else does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as mine:
+        try:
+            mine.bind(_ADDRESS)
+        except OSError as error:
+            raise HostError(f"this host is held by {_holder()}", hint="wait for it to end") from error
+        mine.listen(8)
+        yield
+
+
+def is_held() -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(_ADDRESS) == 0
+
+
+def _holder() -> str:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        if probe.connect_ex(_ADDRESS) != 0:
+            return "another campaign that is just ending"
+        raw = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, _ = _CREDENTIALS.unpack(raw)
+    for run in state.runs():
+        if run.pid == pid:
+            return f"{run.what} (pid {pid}, uid {uid}, since {run.started})"
+    with contextlib.suppress(OSError):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return f"pid {pid}, uid {uid}: {b' '.join(words).decode(errors='replace').strip()[:120]}"
+    return f"pid {pid}, uid {uid}" if pid else "a process in another container"
+
+

@@ -1,0 +1,88 @@
+"""What people see while a campaign runs: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bench import clean, units
+
+_PLAIN_EVERY = 5.0
+
+
+class Screen:
+    """Tells a run's progress on standard error. Use as a context manager."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=None, left="")
+        self._begin = self._said = time.monotonic()
+        self._total = self._done = self._bad = 0
+        self._left = ""
+
+    def __enter__(self) -> Screen:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def say(self, text: str, style: str = "") -> None:
+        self._console.print(escape(text), style=style, soft_wrap=True)
+
+    def cleaned(self, removed: list[clean.Removed]) -> None:
+        for thing in removed:
+            self.say(f"left by a dead run, removed: {thing.kind} {thing.name}", "yellow")
+
+    def probed(self, arm: str, guest: str, reason: str | None) -> None:
+        what = arm if guest == "linux" else f"{arm} ({guest})"
+        self._bar.update(self._task, description=f"probe {escape(what)}")
+        if reason is None:
+            self.say(f"probe   {what}: runs")
+        else:
+            self.say(f"probe   {what}: left out: {reason}", "yellow")
+
+    def started(self, folder: Path, total: int, done: int) -> None:
+        self._total, self._done = total, done
+        self._begin = time.monotonic()
+        self.say(f"results {folder}")
+        if done:
+            self.say(f"resumed {done} of {total} slots are in the journal already")
+        self._bar.update(self._task, total=total, completed=done)
+
+    def slot_begins(self, slot: Mapping[str, Any], left: float) -> None:
+        where = f"block {slot['block']} slot {slot['order']} {slot['scenario']} {slot['arm']}"
+        self._left = f"{units.show_time(left)} left"
+        self._bar.update(self._task, description=escape(where), left=self._left)
+        if self._bar.disable and time.monotonic() - self._said >= _PLAIN_EVERY:
+            self._said = time.monotonic()
+            elapsed = units.show_time(self._said - self._begin)
+            self.say(f"{self._done}/{self._total}  {where}  {elapsed} elapsed, {self._left}")
+
+    def slot_ended(self, line: Mapping[str, Any]) -> None:
+        self._done += 1
+        self._bar.update(self._task, completed=self._done)
+        if line["status"] != "ok":
+            self._bad += 1
+            self.say(f"{line['status']:7} {line['slot']} {line['scenario']} {line['arm']}: {line['reason']}", "red")
+
+    @property
+    def bad(self) -> int:
+        """Slots of this run that did not end well."""
+        return self._bad

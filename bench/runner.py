@@ -1,0 +1,221 @@
+"""Runs a plan: one slot after another, every ending a line in the journal. Resuming is running what the journal lacks."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from bench import clean, equivalence, facts, image, kernels, lock, plan, state
+from bench.backends import base
+from bench.config import Campaign
+from bench.crew import Crew
+from bench.errors import HostError, InputError, RecordError
+from bench.measures import load as load_measure
+from bench.results import FACTS, JOURNAL, PLAN, SCHEMA, Journal, last_of_each_slot, read_facts, read_journal, read_plan
+
+
+class Watcher(Protocol):
+    """Who is told of a run's progress."""
+
+    def cleaned(self, removed: list[clean.Removed]) -> None: ...
+    def probed(self, arm: str, guest: str, reason: str | None) -> None: ...
+    def started(self, folder: Path, total: int, done: int) -> None: ...
+    def slot_begins(self, slot: Mapping[str, Any], left: float) -> None: ...
+    def slot_ended(self, line: Mapping[str, Any]) -> None: ...
+
+
+def run(campaign: Campaign, top: Path, watcher: Watcher) -> Path:
+    """Run a campaign from its start; its results folder, made in `top`.
+
+    Raises HostError when this host is held or can run no arm, RecordError when the record cannot be written, and
+    KeyboardInterrupt after taking the running slot down.
+    """
+    with _host(f"campaign {campaign.name}", watcher) as own:
+        rootfs = image.build(campaign.envelope.rootfs)
+        draft = plan.make(campaign)
+        crew = Crew(own, draft["arms"], draft["envelope"], rootfs)
+        with _released(crew):
+            missing = _probe(campaign, crew, watcher)
+            final = plan.make(campaign, missing)
+            if not final["slots"]:
+                raise HostError("this host can run no arm of this campaign", hint="./tare doctor says why")
+            _pin_kernels(final)
+            folder = _new_folder(top, campaign, final, _facts(final, rootfs, crew))
+            execute(folder, final, crew, rootfs.digest, watcher, [])
+    return folder
+
+
+def resume(folder: Path, watcher: Watcher) -> Path:
+    """Run the slots that a results folder's journal lacks. Raises as run() does, InputError where there is no plan."""
+    final = read_plan(folder)
+    known = read_facts(folder)
+    if final is None or known is None:
+        raise InputError(f"{folder}: no plan.json and facts.json there", hint="give a results folder, like results/quick-…")
+    with _host(f"campaign {final['campaign']} (resumed)", watcher) as own:
+        rootfs = image.build(final["envelope"]["rootfs"])
+        if rootfs.digest != known["rootfs"]["digest"]:
+            raise InputError(f"{folder}: was begun with another {final['envelope']['rootfs']} rootfs", hint="start the campaign anew")
+        crew = Crew(own, final["arms"], final["envelope"], rootfs)
+        with _released(crew):
+            journal = folder / JOURNAL
+            execute(folder, final, crew, rootfs.digest, watcher, read_journal(journal) if journal.exists() else [])
+    return folder
+
+
+@contextmanager
+def _host(what: str, watcher: Watcher) -> Iterator[state.Run]:
+    """This host for ourselves, without anything that dead runs left."""
+    with lock.hold(), state.enter(what) as own:
+        os.environ["TARE_RUN"] = own.id
+        watcher.cleaned(clean.clean())
+        try:
+            yield own
+        finally:
+            clean.release(own.id)
+
+
+@contextmanager
+def _released(crew: Crew) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        crew.interrupt()
+        raise
+    crew.close()
+
+
+def _probe(campaign: Campaign, crew: Crew, watcher: Watcher) -> dict[tuple[str, str], str]:
+    """Start each arm once per kind of guest that the campaign asks of it; why those fail that do. Also warms caches, alike."""
+    missing = {}
+    for arm in campaign.arms.values():
+        wanted = {load_measure(name).guest for scenario in campaign.scenarios.values() for name in scenario.measures}
+        for guest in sorted(wanted & arm.kind.guests):
+            reason = crew.probe(arm.name, guest)
+            if reason is not None:
+                missing[arm.name, str(guest)] = reason
+            watcher.probed(arm.name, guest, reason)
+    return missing
+
+
+def _pin_kernels(final: dict[str, Any]) -> None:
+    """Names the release each guest arm boots, so that a resumed run boots the same."""
+    running = {slot["arm"] for slot in final["slots"]}
+    for name, arm in final["arms"].items():
+        if name in running and base.load(arm["backend"]).boots_kernel:
+            wanted = arm.get("kernel")
+            arm["kernel"] = wanted if wanted and "/" in wanted else kernels.find(wanted).release
+
+
+def _facts(final: Mapping[str, Any], rootfs: base.Rootfs, crew: Crew) -> dict[str, Any]:
+    tools: list[str] = []
+    notes = ["page cache: warm (every arm was started once before the first block)", "KSM and huge pages: left as found"]
+    for name, arm in final["arms"].items():
+        kind = base.load(arm["backend"])
+        options = base.make_options(kind, arm["options"])
+        tools += kind.required(options)
+        notes += [f"{name}: {note}" for note in kind.notes(options)]
+    return facts.gather(
+        final,
+        tools,
+        cgroup=crew.cgroup or f"none: {crew.uncaged}",
+        cage={"cpus": crew.cpus, "harness_cpus": crew.harness_cpus},
+        rootfs={"name": final["envelope"]["rootfs"], "digest": rootfs.digest},
+        kernels={name: arm["kernel"] for name, arm in final["arms"].items() if arm.get("kernel")},
+        notes=notes,
+    )
+
+
+def _new_folder(top: Path, campaign: Campaign, final: Mapping[str, Any], known: Mapping[str, Any]) -> Path:
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    folder = top / f"{campaign.name}-{stamp}"
+    try:
+        top.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
+        (folder / "campaign.toml").write_text(campaign.text)
+        (folder / PLAN).write_text(json.dumps(final, indent=1) + "\n")
+        (folder / FACTS).write_text(json.dumps(known, indent=1) + "\n")
+    except OSError as error:
+        raise RecordError(f"cannot write {folder}: {error.strerror}", hint="make room, or choose another --results") from error
+    return folder
+
+
+def execute(
+    folder: Path, final: Mapping[str, Any], crew: Crew, digest: str, watcher: Watcher, lines: list[dict[str, Any]]
+) -> None:
+    done = {line["slot"] for line in last_of_each_slot(lines)}
+    left = [slot for slot in final["slots"] if slot["slot"] not in done]
+    host = facts.host()
+    expected = equivalence.reference(final["envelope"], host, digest)
+    clock = _Clock(final)
+    watcher.started(folder, len(final["slots"]), len(final["slots"]) - len(left))
+    with Journal(folder / JOURNAL) as journal:
+        for number, slot in enumerate(left):
+            watcher.slot_begins(slot, clock.left(left[number:]))
+            line = _slot(final, slot, crew, host, expected)
+            journal.append(line)
+            clock.note(slot, line["wall_s"])
+            watcher.slot_ended(line)
+
+
+def _slot(
+    final: Mapping[str, Any], slot: Mapping[str, Any], crew: Crew, host: Mapping[str, Any], expected: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Run one slot; its journal line."""
+    scenario = dict(final["scenarios"][slot["scenario"]])
+    scenario["measures"] = final["measures"][slot["scenario"]][slot["arm"]]
+    for key in ("description", "blocks"):
+        scenario.pop(key)
+    arm = final["arms"][slot["arm"]]
+    started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    begin = time.monotonic()
+    # Every step has its own limit in the worker; this one is for a worker that hangs itself.
+    steps = 10 + 3 * (scenario["warmups"] + scenario["values"]) + scenario["instances"]
+    try:
+        found = crew.slot(slot["arm"], {"slot": slot["slot"], "scenario": scenario}, 60 + steps * scenario["timeout"])
+    except HostError as error:
+        found = {"status": "failed", "reason": str(error)}
+    seen = found.get("seen") or {}
+    line = {
+        "schema": SCHEMA,
+        **slot,
+        "family": arm["family"],
+        "host": host["name"],
+        "boot_id": host["boot_id"],
+        "kernel": seen.get("kernel") or host["kernel"],
+        "started": started,
+        **{"wall_s": round(time.monotonic() - begin, 6), "marks": {}, "samples": [], "cpu_s": None, "memory": {}, "seen": {}},
+        **found,
+    }
+    caged = bool(line.pop("caged", False))
+    kind = base.load(arm["backend"])
+    line["equivalence"] = (
+        equivalence.compare(expected, seen, memory_by_cage=kind.memory_by_cage, caged=caged)
+        if seen
+        else {"badge": "unknown", "caged": caged, "differs": {}}
+    )
+    return line
+
+
+class _Clock:
+    """Time left, from what slots like those to come took so far, or else what is typical."""
+
+    def __init__(self, final: Mapping[str, Any]) -> None:
+        self._final = final
+        self._took: dict[tuple[str, str], list[float]] = {}
+
+    def note(self, slot: Mapping[str, Any], seconds: float) -> None:
+        self._took.setdefault((slot["scenario"], slot["arm"]), []).append(seconds)
+
+    def left(self, slots: list[dict[str, Any]]) -> float:
+        unknown = [slot for slot in slots if (slot["scenario"], slot["arm"]) not in self._took]
+        seconds = plan.estimate({**self._final, "slots": unknown}).seconds
+        for slot in slots:
+            if took := self._took.get((slot["scenario"], slot["arm"])):
+                seconds += sum(took) / len(took)
+        return seconds

@@ -1,0 +1,241 @@
+"""What the harness itself costs: ratios to the barest way of doing the same, both sides alternating in one run.
+
+A benchmark, not a test: it prints what it measured and judges nothing. Nothing else should run beside it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import cage, clean, image, lock, process, runner, state
+from bench.backends.base import NAME_PREFIX, Order, Rootfs
+from bench.backends.crun import Backend as Crun
+from bench.cage import Cage, Group
+from bench.crew import Crew
+from bench.results import FACTS, JOURNAL, PLAN
+
+_PROJECT = Path(__file__).resolve().parent.parent
+_ENVELOPE = {"cpus": 1, "memory": 128 << 20}
+_ROUNDS = 10
+_INSTANCES = 1000
+
+
+@dataclass(frozen=True)
+class Result:
+    """A ratio of medians, the target it is held against, and what was measured (seconds, or as named)."""
+
+    name: str
+    ratio: float
+    target: float
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in self.figures.items())
+        return f"{self.name}: {self.ratio:.3g} (target: at most {self.target:g}; {figures})"
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+class _Bench:
+    """A crew with the one arm crun, and the bare loop on the same bundle in a cage like its cages."""
+
+    def __init__(self, own: state.Run, rootfs: Rootfs) -> None:
+        self.own = own
+        self.rootfs = rootfs
+        self.plan = _plan()
+        self.crew = Crew(own, self.plan["arms"], _ENVELOPE, rootfs)
+        self.hierarchy = cage.detect()
+        Group(self.hierarchy, own.id)
+        Group(self.hierarchy, f"{own.id}/bare")
+        self.loop_cage = Cage(self.hierarchy, f"{own.id}/bare/loop", cage.divide_cpus(1), None)
+        backend = Crun(own.folder, Crun.Options())
+        bundle = own.folder / "bundle"
+        bundle.mkdir()
+        order = Order(f"{NAME_PREFIX}{own.id}-bare", bundle, rootfs, 1, _ENVELOPE["memory"])
+        self._argv = list(backend.bare_command(order, self.loop_cage))
+        self.probe = self.crew.probe("crun", "linux")
+
+    def slots(self, scenario: Mapping[str, Any], count: int, first: int) -> list[dict[str, Any]]:
+        return [self.crew.slot("crun", {"slot": f"s{first + number}", "scenario": scenario}, 600) for number in range(count)]
+
+    def bare(self, count: int, *, keep: bool = False) -> dict[str, Any]:
+        """The bare loop's boots and wall time, in seconds."""
+        argv = [word.replace(f"{NAME_PREFIX}{self.own.id}-bare", f"{NAME_PREFIX}{self.own.id}-bare{{}}") for word in self._argv]
+        job = {"doors": self.loop_cage.doors(), "argv": argv, "count": count, "keep": keep}
+        done = process.run([sys.executable, "-m", "bench.bare"], stdin=json.dumps(job).encode() + b"\n", timeout=600, cwd=_PROJECT)
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+
+@contextmanager
+def _bench() -> Iterator[_Bench]:
+    with lock.hold(), state.enter("tare selfbench") as own:
+        os.environ["TARE_RUN"] = own.id
+        clean.clean()
+        bench = _Bench(own, image.build("tiny"))
+        try:
+            yield bench
+        finally:
+            bench.crew.close()
+            bench.loop_cage.remove(time.monotonic() + 10)
+            clean.release(own.id)
+
+
+def _plan(slots: int = 0) -> dict[str, Any]:
+    scenario = {"measures": ["boot"], "description": "", "blocks": None, "workload": "true", "warmups": 0, "values": 1}
+    scenario |= {"timeout": 30.0, "instances": 1, "step": 1, "boot_limit": None, "memory_reserve": 0}
+    return {
+        "schema": 1,
+        "campaign": "selfbench",
+        "description": "",
+        "seed": 1,
+        "blocks": slots,
+        "baseline": "crun",
+        "envelope": {**_ENVELOPE, "rootfs": "tiny"},
+        "arms": {"crun": {"backend": "crun", "family": "container", "options": {}, "label": "crun"}},
+        "scenarios": {"boot": scenario},
+        "measures": {"boot": {"crun": ["boot"]}},
+        "slots": [{"slot": f"b{n:04}-s01", "block": n, "order": 1, "scenario": "boot", "arm": "crun"} for n in range(1, slots + 1)],
+        "left_out": [],
+    }
+
+
+def boot() -> Iterator[Result]:
+    """crun's boot as Tare measures it ÷ as the bare loop does."""
+    with _bench() as bench:
+        tare: list[float] = []
+        bare: list[float] = []
+        ratios = []
+        for number in range(_ROUNDS):
+            answers = bench.slots({"measures": ["boot"], "timeout": 30.0}, 30, number * 30)
+            mine = [answer["samples"][0]["values"][0] for answer in answers]
+            theirs = bench.bare(30)["boots"]
+            tare += mine
+            bare += theirs
+            ratios.append(statistics.median(mine) / statistics.median(theirs))
+        figures = {"tare s": statistics.median(tare), "bare s": statistics.median(bare), "lowest round": min(ratios), "highest round": max(ratios)}
+        yield Result("crun boot, measured ÷ bare loop", statistics.median(ratios), 1.05, figures)
+
+
+class _Quiet:
+    """A Watcher that does not look."""
+
+    def cleaned(self, removed: list[clean.Removed]) -> None: ...
+    def probed(self, arm: str, guest: str, reason: str | None) -> None: ...
+    def started(self, folder: Path, total: int, done: int) -> None: ...
+    def slot_begins(self, slot: Mapping[str, Any], left: float) -> None: ...
+    def slot_ended(self, line: Mapping[str, Any]) -> None: ...
+
+
+def through_runner() -> Iterator[Result]:
+    """1,000 crun boots with cages, equivalence, journal and all ÷ the bare loop of 1,000."""
+    with _bench() as bench, tempfile.TemporaryDirectory(dir=_PROJECT) as scratch:
+        tare = bare = 0.0
+        each = _INSTANCES // _ROUNDS
+        final = _plan(_INSTANCES)
+        for number in range(_ROUNDS):
+            begin = time.monotonic()
+            part = {**final, "slots": final["slots"][number * each : (number + 1) * each]}
+            runner.execute(Path(scratch), part, bench.crew, bench.rootfs.digest, _Quiet(), [])
+            tare += time.monotonic() - begin
+            bare += bench.bare(each)["wall"]
+        yield Result(f"{_INSTANCES} crun boots, runner ÷ bare loop", tare / bare, 2.0, {"tare s": tare, "bare s": bare})
+
+
+def density() -> Iterator[Result]:
+    """A ramp of 1,000 crun instances and their end ÷ the bare loop's, and what the harness holds in memory meanwhile."""
+    with _bench() as bench:
+        scenario = {"measures": ["density"], "instances": _INSTANCES, "step": _INSTANCES // 10, "timeout": 60.0}
+        ratios, tare, bare, peak = [], [], [], 0.0
+        for number in range(3):
+            answer = bench.slots(scenario, 1, number)[0]
+            if answer["status"] != "ok":
+                raise SystemExit(f"density: {answer['reason']}")
+            tare.append(answer["wall_s"])
+            bare.append(bench.bare(_INSTANCES, keep=True)["wall"])
+            ratios.append(tare[-1] / bare[-1])
+            peak = max(peak, bench.crew.peak_memory("crun") + resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        figures = {"tare s": statistics.median(tare), "bare s": statistics.median(bare)}
+        yield Result(f"density ramp of {_INSTANCES} crun, tare ÷ bare loop", statistics.median(ratios), 1.5, figures)
+        yield Result("the harness's own peak memory, ÷ 150 MB", peak / 150e6, 1.0, {"MB": peak / 1e6})
+
+
+def help_text() -> Iterator[Result]:
+    """./tare --help ÷ python3 -c pass."""
+    tare, bare = _alternate([str(_PROJECT / "tare"), "--help"], [process.require("python3", "python3"), "-c", "pass"], 20)
+    yield Result("./tare --help ÷ python3 -c pass", tare / bare, 10, {"tare s": tare, "bare s": bare})
+
+
+def _alternate(first: Sequence[str], second: Sequence[str], rounds: int) -> tuple[float, float]:
+    """Median seconds of two commands that take turns."""
+    took: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for argv, times in zip((first, second), took, strict=True):
+            begin = time.monotonic()
+            subprocess.run(argv, stdout=subprocess.DEVNULL, check=True)
+            times.append(time.monotonic() - begin)
+    return statistics.median(took[0]), statistics.median(took[1])
+
+
+def report() -> Iterator[Result]:
+    """Seconds for the report of a journal with 200,000 samples, and how they grow from 20,000."""
+    took = {}
+    for samples in (20_000, 200_000):
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            _synthesise(folder, samples)
+            begin = time.monotonic()
+            process.run([sys.executable, "-m", "bench.cli", "report", folder], timeout=300, cwd=_PROJECT)
+            took[samples] = time.monotonic() - begin
+    yield Result("report of 200,000 samples, s", took[200_000], 10, {"20,000 samples s": took[20_000]})
+    yield Result("10 × more samples, report time ÷ 10", took[200_000] / took[20_000] / 10, 1.0)
+
+
+def _synthesise(folder: Path, samples: int) -> None:
+    """A results folder like a long campaign's: 8 arms, 10 samples a slot."""
+    import random
+
+    draw = random.Random(1)
+    blocks = samples // 80
+    arms = {f"arm{n}": {"backend": "crun", "family": "container", "options": {}, "label": f"arm{n}"} for n in range(8)}
+    slots = [
+        {"slot": f"b{b}-s{n}", "block": b, "order": n, "scenario": "boot", "arm": f"arm{n}"} for b in range(1, blocks + 1) for n in range(8)
+    ]
+    final = {**_plan(), "campaign": "synthetic", "blocks": blocks, "baseline": "arm0", "arms": arms, "slots": slots}
+    (folder / PLAN).write_text(json.dumps(final))
+    (folder / FACTS).write_text(json.dumps({"schema": 1, "host": {"name": "local"}}))
+    metrics = ("boot", "boot.launch", "boot.setup", "boot.init", "boot.cpu", "exec", "spawn", "channel", "teardown", "teardown.cpu")
+    with (folder / JOURNAL).open("w") as journal:
+        for slot in slots:
+            taken = [{"metric": m, "values": [draw.lognormvariate(-4, 0.1)], "warmups": [], "unit": "second", "better": "lower"} for m in metrics]
+            line = {**slot, "schema": 1, "family": "container", "host": "local", "status": "ok", "reason": None, "samples": taken, "marks": {}}
+            journal.write(json.dumps(line) + "\n")
+
+
+PARTS: dict[str, Callable[[], Iterator[Result]]] = {
+    "boot": boot,
+    "runner": through_runner,
+    "density": density,
+    "help": help_text,
+    "report": report,
+}
+
+
+def measure(parts: Sequence[str]) -> Iterator[Result]:
+    """The results of these parts, one by one as they come."""
+    for part in parts:
+        yield from PARTS[part]()

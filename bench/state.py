@@ -1,0 +1,85 @@
+"""What runs have on this host while they live: one folder each, named by the run's id, with its owner's pid in it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+
+def top() -> Path:
+    """/run/tare for root; for others a folder of their own."""
+    if os.geteuid() == 0:
+        return Path("/run/tare")
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(runtime) / "tare" if runtime and Path(runtime).is_dir() else Path(f"/tmp/tare-{os.geteuid()}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """id: 8 hex digits; born: the owner's start time in clock ticks, which tells a reused pid apart."""
+
+    id: str
+    folder: Path
+    pid: int
+    born: int
+    what: str
+    started: str
+
+    @property
+    def alive(self) -> bool:
+        return birth(self.pid) == self.born
+
+
+def birth(pid: int) -> int | None:
+    """Start time of a process in clock ticks since boot; None where there is none."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, IndexError):
+        return None
+
+
+def runs() -> list[Run]:
+    """All runs that have a folder here, dead ones too. A folder without a readable owner is a dead run's."""
+    found = []
+    folders = sorted(top().iterdir()) if top().is_dir() else []
+    for folder in folders:
+        owner: dict[str, object] = {}
+        with contextlib.suppress(OSError, ValueError):
+            owner = json.loads((folder / "owner.json").read_text())
+        pid, born = owner.get("pid"), owner.get("born")
+        found.append(
+            Run(
+                folder.name,
+                folder,
+                pid if isinstance(pid, int) else 0,
+                born if isinstance(born, int) else -1,
+                str(owner.get("what", "a run that died early")),
+                str(owner.get("started", "?")),
+            )
+        )
+    return found
+
+
+@contextlib.contextmanager
+def enter(what: str) -> Iterator[Run]:
+    """A new run's folder, for as long as the block lasts. what: shown to whoever has to wait for this run."""
+    top().mkdir(mode=0o711, parents=True, exist_ok=True)
+    identity = secrets.token_hex(4)
+    folder = top() / identity
+    folder.mkdir(mode=0o700)
+    started = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    run = Run(identity, folder, os.getpid(), birth(os.getpid()) or 0, what, started)
+    (folder / "owner.json").write_text(json.dumps({"pid": run.pid, "born": run.born, "what": what, "started": started}))
+    try:
+        yield run
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            top().rmdir()
