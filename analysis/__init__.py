@@ -1,1 +1,1 @@
-"""From journals to figures: load, estimate, plot, report. Imports from bench only the record format and the errors."""
+"""From journals to figures: load, estimate, plot, report. Of bench it imports the record and the errors."""

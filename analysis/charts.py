@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from analysis.canvas import Chart, styled
@@ -15,25 +17,37 @@ Section = list[Chart]
 
 _STRIPS = (
     ("spawn", "Spawn", "The init inside runs /bin/true and tells its exit status. Every family has this."),
+    (
+        "teardown",
+        "Teardown",
+        "From the request until every process is reaped and nothing of the instance is left.",
+    ),
     ("exec", "Exec", "The runtime’s own door (crun exec, lxc-attach …) runs /bin/true in the instance."),
-    ("teardown", "Teardown", "From the request until every process is reaped and nothing of the instance is left."),
 )
-_DOTS = " A dot is one instance (the median of its values), the bar the middle half; the line and the figure are the median."
+_DOTS = " A dot is one instance (the median of its values), the bar the middle half, the line the median."
 
 
 def chart_sections(
-    loaded: Loaded, medians: pd.DataFrame, slopes: list[Slope], looks: dict[str, Look], colours: dict[str, str]
+    loaded: Loaded,
+    medians: pd.DataFrame,
+    slopes: list[Slope],
+    looks: dict[str, Look],
+    colours: dict[str, str],
 ) -> dict[str, Section]:
     """start, use, density and firmware charts; a section without figures is empty."""
     arms = loaded.arms
     firmware = "The machine and its firmware until a boot sector writes READY. No Linux runs in it."
-    # Pooled campaigns' ramps overlap too much to be told apart by line; each is still one line.
     ramps = loaded.ramps[loaded.ramps["status"] == "ok"]
     with styled():
-        drawn = {
+        drawn: dict[str, Sequence[Chart | None]] = {
             "start": [ecdf(medians, arms, looks, colours), phases(medians, arms, looks, colours)],
-            "use": [strip(medians, arms, looks, colours, metric, title, f"{caption}{_DOTS}") for metric, title, caption in _STRIPS],
+            "use": [
+                strip(medians, arms, looks, colours, metric, title, f"{caption}{_DOTS}")
+                for metric, title, caption in _STRIPS
+            ],
             "density": density(ramps, slopes, arms, looks, colours),
-            "firmware": [strip(medians, arms, looks, colours, "firmware", "Firmware-only start", f"{firmware}{_DOTS}")],
+            "firmware": [
+                strip(medians, arms, looks, colours, "firmware", "Firmware-only start", f"{firmware}{_DOTS}")
+            ],
         }
     return {name: [chart for chart in charts if chart is not None] for name, charts in drawn.items()}

@@ -11,7 +11,7 @@ from analysis.matrix import stop_reason
 
 @dataclass(frozen=True)
 class DensityRow:
-    """One arm: slopes by view (bytes an instance), the cage's parts, the residual at the largest N (bytes)."""
+    """One arm: slopes by view and cage part (bytes an instance), the residual (bytes) at largest N."""
 
     arm: str
     largest: int
@@ -30,14 +30,22 @@ def density_rows(loaded: Loaded, slopes: list[Slope]) -> list[DensityRow]:
         steps = loaded.ramps[loaded.ramps["arm"] == arm]
         if steps.empty:
             continue
-        last = steps.loc[steps["n"].idxmax()]
-        residual = None if last.isna()["residual"] else float(last["residual"])
-        total = 0.0 if last.isna()["memavailable"] else float(last["memavailable"])
-        parts = [(part, fits[arm, f"cage_{part}"].point) for part in ("anon", "file", "kernel") if (arm, f"cage_{part}") in fits]
+        last = steps.nlargest(1, "n").dropna(axis="columns").to_dict("records")[0]
+        residual, total = last.get("residual"), last.get("memavailable", 0.0)
+        parts = [
+            (part, fits[arm, f"cage_{part}"].point)
+            for part in ("anon", "file", "kernel")
+            if (arm, f"cage_{part}") in fits
+        ]
         rows.append(
             DensityRow(
-                arm, int(last["n"]), stop_reason(loaded, arm), [fits.get((arm, view)) for view in VIEWS], parts,
-                residual, residual / total if residual is not None and total > 0 else None,
+                arm,
+                int(last["n"]),
+                stop_reason(loaded, arm),
+                [fits.get((arm, view)) for view in VIEWS],
+                parts,
+                residual,
+                residual / total if residual is not None and total > 0 else None,
             )
-        )  # fmt: skip
+        )
     return rows

@@ -38,12 +38,16 @@ def equivalences(loaded: Loaded) -> dict[str, Equivalence]:
     for record in loaded.records:
         if isinstance(record.get("equivalence"), dict) and record["equivalence"].get("badge"):
             by_arm[str(record.get("arm"))].append(record)
-    seen = {name: next((r["seen"] for r in reversed(rows) if r.get("seen")), {}) for name, rows in by_arm.items()}
+    seen: dict[str, dict[str, Any]] = {
+        name: next((r["seen"] for r in reversed(rows) if r.get("seen")), {}) for name, rows in by_arm.items()
+    }
     base = seen.get(loaded.baseline or "", {})
     return {name: _judge(rows, seen[name], base, name == loaded.baseline) for name, rows in by_arm.items()}
 
 
-def _judge(rows: list[dict[str, Any]], seen: dict[str, Any], base: dict[str, Any], is_base: bool) -> Equivalence:
+def _judge(
+    rows: list[dict[str, Any]], seen: dict[str, Any], base: dict[str, Any], is_base: bool
+) -> Equivalence:
     badges = Counter(str(row["equivalence"]["badge"]) for row in rows)
     if not rows:
         return Equivalence("unknown", [], [], [], "no instance told what it saw")
@@ -84,7 +88,9 @@ def both_sides(key: str, wanted: Any, seen: Any) -> tuple[str, str]:
         return f"only there: {listed(gone)}" if gone else "–", f"only here: {listed(new)}" if new else "–"
     if isinstance(wanted, dict) and isinstance(seen, dict):
         keys = [k for k in {**wanted, **seen} if wanted.get(k) != seen.get(k)]
-        sides = [listed(f"{clean(k)}: {clean(side.get(k, 'absent'))}" for k in keys) for side in (wanted, seen)]
+        sides = [
+            listed(f"{clean(k)}: {clean(side.get(k, 'absent'))}" for k in keys) for side in (wanted, seen)
+        ]
         return sides[0], sides[1]
     return _text(key, wanted), _text(key, seen)
 

@@ -1,6 +1,6 @@
-"""Estimates: a slot's median, a block's log-ratio to the baseline, the Hodges–Lehmann ratio with its interval.
+"""Estimates: a slot's median, a block's log-ratio to the baseline, their Hodges–Lehmann ratio and interval.
 
-The unit of inference is the slot (one fresh instance), never the value: values of one instance share its fate.
+The unit of inference is the slot (one fresh instance), never the value: its values share its fate.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Interval:
 class Estimate:
     """One metric of one arm in one scenario.
 
-    median is over slots of each slot's median, in `unit`; ratio is to the baseline arm over blocks that have both,
-    or None where there is no such block or a value is not above zero.
+    median is over slots of each slot's median, in `unit`; ratio is to the baseline arm over blocks that have
+    both, or None where there is no such block or a value is not above zero.
     """
 
     scenario: str
@@ -59,8 +59,9 @@ class Estimate:
 def hodges_lehmann(values: Floats, confidence: float = CONFIDENCE) -> Interval:
     """The median of the pairwise (Walsh) averages, with the interval that inverts the signed-rank test.
 
-    The interval is between two order statistics of the n(n+1)/2 averages. With few values no pair of them reaches
-    the confidence (fewer than 6 values for 95 %): then there is no interval. Raises ValueError without values.
+    The interval is between two order statistics of the n(n+1)/2 averages. With few values no pair of them
+    reaches the confidence (fewer than 6 values for 95 %): then there is no interval. Raises ValueError
+    without values.
     """
     values = np.sort(np.asarray(values, dtype=float))
     n = len(values)
@@ -102,14 +103,14 @@ def _walsh(values: Floats, ranks: list[int]) -> Floats:
 
 
 def _walsh_by_counting(values: Floats, rank: int) -> float:
-    """The same for many values: bisect for the average that `rank` others do not exceed, in n log n a step."""
+    """The same for many values: bisects for the average that exceeds `rank` others, in n log n a step."""
     places = np.arange(len(values))
     low, high = float(values[0]), float(values[-1])
     while True:
         middle = (low + high) / 2
         if not low < middle < high:
             return high
-        # Pairs i ≤ j with (v_i + v_j)/2 ≤ middle; searchsorted counts j from 0, of which i lie before i itself.
+        # Pairs i ≤ j with (v_i + v_j)/2 ≤ middle; searchsorted counts j from 0, of which i lie before i.
         upto = np.searchsorted(values, 2 * middle - values, side="right")
         if int(np.maximum(upto - places, 0).sum()) > rank:
             high = middle
@@ -124,7 +125,7 @@ def ratio_of(logs: Floats) -> Interval:
 
 
 def slot_medians(samples: pd.DataFrame) -> pd.DataFrame:
-    """One row a slot and metric that ended well: run, block, scenario, arm, metric, unit, better, value (median)."""
+    """A row a metric and good slot: run, slot, block, scenario, arm, metric, unit, better, value (median)."""
     good = samples[(samples["status"] == "ok") & ~samples["warmup"]]
     keys = ["run", "slot", "block", "scenario", "arm", "metric", "unit", "better"]
     return good.groupby(keys, observed=True, sort=False)["value"].median().reset_index()
@@ -135,8 +136,7 @@ def estimates(medians: pd.DataFrame, baseline: str | None) -> list[Estimate]:
     found: list[Estimate] = []
     for (scenario, metric), rows in medians.groupby(["scenario", "metric"], observed=True, sort=False):
         table = rows.groupby(["run", "block", "arm"], observed=True)["value"].median().unstack("arm")
-        with np.errstate(divide="ignore", invalid="ignore"):
-            logs = np.log(table.where(table > 0))
+        logs = table.where(table > 0).apply(np.log)
         head = rows.iloc[0]
         for arm, values in rows.groupby("arm", observed=True, sort=False)["value"]:
             ratio = None
@@ -145,10 +145,16 @@ def estimates(medians: pd.DataFrame, baseline: str | None) -> list[Estimate]:
                 ratio = ratio_of(both) if len(both) else None
             found.append(
                 Estimate(
-                    str(scenario), str(metric), str(arm), str(head["unit"]), str(head["better"]),
-                    float(values.median()), len(values), ratio,
+                    str(scenario),
+                    str(metric),
+                    str(arm),
+                    str(head["unit"]),
+                    str(head["better"]),
+                    float(values.median()),
+                    len(values),
+                    ratio,
                 )
-            )  # fmt: skip
+            )
     return found
 
 
@@ -163,7 +169,7 @@ class Slope:
 
 
 def slopes(loaded: Loaded, views: tuple[str, ...]) -> list[Slope]:
-    """Theil–Sen slopes of every ramp. An arm with several ramps gets the median of their slopes, without interval."""
+    """Theil–Sen slopes of every ramp; of an arm with several ramps their median, without interval."""
     found: list[Slope] = []
     for arm, rows in loaded.ramps.groupby("arm", sort=False):
         for view in views:
@@ -197,9 +203,11 @@ class Drift:
 
 
 def drifts(medians: pd.DataFrame, metric: str = "boot") -> list[Drift]:
-    """Arms whose `metric` drifted over the blocks of one campaign, at 5 % over all arms and campaigns together."""
+    """Arms whose `metric` drifted over a campaign's blocks, at 5 % for all arms together."""
     rows = medians[(medians["metric"] == metric) & (medians["value"] > 0)]
-    groups = [(arm, points) for (_, arm), points in rows.groupby(["run", "arm"], observed=True) if len(points) >= 8]
+    groups = [
+        (arm, points) for (_, arm), points in rows.groupby(["run", "arm"], observed=True) if len(points) >= 8
+    ]
     found: list[Drift] = []
     for arm, points in groups:
         blocks = points["block"].to_numpy(dtype=float)
@@ -208,6 +216,6 @@ def drifts(medians: pd.DataFrame, metric: str = "boot") -> list[Drift]:
         logs = np.log(points["value"].to_numpy(dtype=float))
         fit = _theil_sen(blocks[order], logs[order], 1 - (1 - CONFIDENCE) / len(groups))
         if span > 0 and (fit.low > 0 or fit.high < 0):
-            ends = [float(np.exp(value * span)) for value in (fit.point, fit.low, fit.high)]
-            found.append(Drift(str(arm), Interval(*ends, len(points))))
+            point, low, high = (float(np.exp(value * span)) for value in (fit.point, fit.low, fit.high))
+            found.append(Drift(str(arm), Interval(point, low, high, len(points))))
     return found

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 import pyperf
 
-from analysis.files import write
+from analysis.files import replacing
 from analysis.load import Loaded
 
-PYPERF_UNITS = frozenset({"second", "byte", "integer"})
+PYPERF_UNITS: Final = frozenset({"second", "byte", "integer"})
 
 
 def parquet(loaded: Loaded, out: Path) -> list[Path]:
     """Writes slots.parquet (a row a slot) and samples.parquet (a row a value, warm-ups marked)."""
-    return [
-        write(out / f"{name}.parquet", lambda partial, frame=frame: frame.to_parquet(partial, index=False))
-        for name, frame in (("slots", loaded.slots), ("samples", loaded.samples))
-    ]
+    written = []
+    for name, frame in (("slots", loaded.slots), ("samples", loaded.samples)):
+        target = out / f"{name}.parquet"
+        with replacing(target) as partial:
+            frame.to_parquet(partial, index=False)
+        written.append(target)
+    return written
 
 
 def suites(loaded: Loaded, out: Path) -> list[Path]:
     """Writes pyperf/<arm>.json: a benchmark a metric, a Run a slot that ended well.
 
-    A metric that several scenarios measure is named scenario:metric, for every arm alike, so that suites of two arms
-    can be compared. Values that pyperf cannot take (not above zero, other units) are only in the journal.
+    A metric that several scenarios measure is named scenario:metric, for every arm alike, so that suites of
+    two arms can be compared. Values that pyperf cannot take (not above zero, other units) are only in the
+    journal.
     """
     rows = loaded.samples
     rows = rows[(rows["status"] == "ok") & (rows["value"] > 0) & rows["unit"].isin(PYPERF_UNITS)]
@@ -42,21 +46,20 @@ def suites(loaded: Loaded, out: Path) -> list[Path]:
     written = []
     for arm in loaded.arms:
         benchmarks = [
-            pyperf.Benchmark(_runs(of_metric, f"{scenario}:{metric}" if metric in shared else str(metric), dates))
+            pyperf.Benchmark(
+                _runs(of_metric, f"{scenario}:{metric}" if metric in shared else str(metric), dates)
+            )
             for (scenario, metric), of_metric in rows[rows["arm"] == arm].groupby(
                 ["scenario", "metric"], observed=True, sort=False
             )
             if not of_metric["warmup"].all()
         ]
         if benchmarks:
-            suite = pyperf.BenchmarkSuite(benchmarks)
-            written.append(write(out / "pyperf" / f"{arm}.json", lambda partial, suite=suite: _dump(suite, partial)))
+            target = out / "pyperf" / f"{arm}.json"
+            with replacing(target) as partial, partial.open("w", encoding="utf-8") as file:
+                pyperf.BenchmarkSuite(benchmarks).dump(file)
+            written.append(target)
     return written
-
-
-def _dump(suite: Any, path: Path) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        suite.dump(file)
 
 
 def _runs(rows: pd.DataFrame, name: str, dates: dict[tuple[int, str], str]) -> list[Any]:
@@ -73,12 +76,14 @@ def _runs(rows: pd.DataFrame, name: str, dates: dict[tuple[int, str], str]) -> l
             kept.append(number)
     return [
         pyperf.Run(
-            kept, warmups, collect_metadata=False,
+            kept,
+            warmups,
+            collect_metadata=False,
             metadata={"name": name, "unit": unit, "loops": 1, "slot": slot} | _date(dates.get((run, slot))),
         )
         for (run, slot), (kept, warmups) in values.items()
         if kept
-    ]  # fmt: skip
+    ]
 
 
 def _date(started: str | None) -> dict[str, str]:

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench.errors import RecordError
 
 
-def write(path: Path, fill: Callable[[Path], object]) -> Path:
-    """Lets `fill` write a temporary file next to `path`, then puts it in place. Raises RecordError on a failing disk."""
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a temporary path to fill, then puts that file at `path`. Raises RecordError on a failing disk."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fill(partial)
+        yield partial
         partial.replace(path)
     except OSError as error:
-        raise RecordError(f"cannot write {path}: {error.strerror or error}", hint="make room, or use --out") from error
+        why = error.strerror or str(error)
+        raise RecordError(f"cannot write {path}: {why}", hint="make room, or write elsewhere") from error
     finally:
         partial.unlink(missing_ok=True)
-    return path
-
-
-def write_text(path: Path, text: str) -> Path:
-    """`write` for a text."""
-    return write(path, lambda partial: partial.write_text(text, encoding="utf-8", errors="replace"))

@@ -49,7 +49,7 @@ def failures(loaded: Loaded) -> Failures:
     """Every slot that is not `ok`, and by arm how many of the plan's slots the journal lacks."""
     missing: Counter[str] = Counter()
     planned = 0
-    shown = []
+    shown: list[Failure] = []
     total = 0
     for campaign in loaded.campaigns:
         slots = campaign.plan.get("slots") or []
@@ -72,24 +72,30 @@ def _failure(campaign: str, record: dict[str, object]) -> Failure:
     texts = [clean(record.get(key) or "?") for key in ("slot", "arm", "scenario", "status")]
     block = record.get("block")
     return Failure(
-        campaign, texts[0], block if isinstance(block, int) else 0, texts[1], texts[2], texts[3],
-        clean(record.get("reason") or "no reason recorded"), console.strip("\n"),
-    )  # fmt: skip
+        campaign,
+        texts[0],
+        block if isinstance(block, int) else 0,
+        texts[1],
+        texts[2],
+        texts[3],
+        clean(record.get("reason") or "no reason recorded"),
+        console.strip("\n"),
+    )
 
 
 def headline(loaded: Loaded, chosen: Chosen) -> list[str]:
-    """One sentence a question: who starts fastest, goes away fastest, weighs least; the best of each family."""
+    """A sentence a question: who starts, spawns and goes away fastest, who weighs least, of each family."""
     base = loaded.arms.get(loaded.baseline or "")
     than = f"the {'bare process' if base.family == 'process' else base.label}" if base else ""
     sentences = []
-    for metric, verb, tail in (
-        ("boot", "starts in", ""),
-        ("spawn", "runs /bin/true inside in", ""),
-        ("teardown", "is gone in", ""),
-        ("density.memavailable", "costs", " of host memory for one more instance"),
+    for metric, verb, tail, again in (
+        ("boot", "starts in", "", "in"),
+        ("spawn", "runs /bin/true inside in", "", "in"),
+        ("teardown", "is gone in", "", "in"),
+        ("density.memavailable", "costs", " of host memory for one more instance", "costs"),
     ):
         parts = [
-            _phrase(loaded, estimate, verb, tail if place == 0 else "", than if place == 0 else "")
+            _phrase(loaded, estimate, *((verb, tail, than) if place == 0 else (again, "", "")))
             for place, estimate in enumerate(_best_of_families(loaded, chosen, metric))
         ]
         if parts:
@@ -134,14 +140,16 @@ def cautions(
         found.append("No baseline arm: figures stand alone, without ratios.")
     elif blocks < ENOUGH_BLOCKS:
         found.append(
-            f"Only {plural(blocks, 'block')} with a ratio: a 95 % interval needs at least {ENOUGH_BLOCKS}, so none is given."
+            f"Only {plural(blocks, 'block')} with a ratio: a 95 % interval needs at least {ENOUGH_BLOCKS}, "
+            f"so none is given."
         )
     uncaged = loaded.slots["caged"].eq(False)
     if uncaged.any():
         why = next((clean(c.facts["cgroup"]) for c in loaded.campaigns if c.facts.get("cgroup")), "")
         found.append(
             f"{'All' if uncaged.all() else f'{int(uncaged.sum()):,}'} slots ran uncaged"
-            f"{f' (cgroup: {why})' if why else ''}: CPU shares were not held equal, and CPU seconds and cage memory "
+            f"{f' (cgroup: {why})' if why else ''}: CPU shares were not held equal, and CPU seconds and "
+            f"cage memory "
             "are missing."
         )
     differing = [loaded.arms[name].label for name, judged in equal.items() if judged.badge == "differs"]
@@ -154,8 +162,10 @@ def cautions(
 def _drift(loaded: Loaded, drift: Drift) -> str:
     low, high = digits(drift.factor.low), digits(drift.factor.high)
     return (
-        f"Drift: the start of {loaded.arms[drift.arm].label} changed by a factor of {digits(drift.factor.point)} "
-        f"[{low}, {high}] from the first block to the last. Ratios are taken inside blocks, where drift that all arms "
+        f"Drift: the start of {loaded.arms[drift.arm].label} changed by a factor of "
+        f"{digits(drift.factor.point)} "
+        f"[{low}, {high}] from the first block to the last. Ratios are taken inside blocks, where drift "
+        f"that all arms "
         "share cancels; absolute figures mix both ends."
     )
 
@@ -163,7 +173,10 @@ def _drift(loaded: Loaded, drift: Drift) -> str:
 def _provenance(loaded: Loaded) -> list[str]:
     found = []
     if any((c.facts.get("git") or {}).get("dirty") for c in loaded.campaigns):
-        found.append("The harness had uncommitted changes (git tree dirty): its revision does not fully name this code.")
+        found.append(
+            "The harness had uncommitted changes (git tree dirty): its revision does not fully name this "
+            "code."
+        )
     for file, kept in (("plan.json", "plan"), ("facts.json", "facts")):
         lacking = [c.folder.name for c in loaded.campaigns if not getattr(c, kept)]
         if lacking:
@@ -171,6 +184,7 @@ def _provenance(loaded: Loaded) -> list[str]:
     boots = loaded.slots["boot_id"].dropna().nunique()
     if len(loaded.campaigns) > 1:
         found.append(
-            f"Pooled: blocks of {len(loaded.campaigns)} campaigns from {plural(boots, 'host boot')} count alike in every ratio."
+            f"Pooled: blocks of {len(loaded.campaigns)} campaigns from {plural(boots, 'host boot')} count "
+            f"alike in every ratio."
         )
     return found

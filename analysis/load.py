@@ -15,7 +15,18 @@ from bench.results import JOURNAL, Record, last_of_each_slot, read_facts, read_j
 FAMILIES: Final = ("process", "container", "hypervisor", "uml")
 VIEWS: Final = ("memavailable", "cage", "pss", "guest")
 
-_SLOT_TEXTS = ("slot", "scenario", "arm", "family", "host", "boot_id", "kernel", "status", "reason", "started")
+_SLOT_TEXTS = (
+    "slot",
+    "scenario",
+    "arm",
+    "family",
+    "host",
+    "boot_id",
+    "kernel",
+    "status",
+    "reason",
+    "started",
+)
 _SLOT_NUMBERS = ("block", "order", "wall_s", "cpu_s")
 _RAMP_NUMBERS = ("n", "boot", *VIEWS, "cage_anon", "cage_file", "cage_kernel", "residual")
 
@@ -49,9 +60,10 @@ class Campaign:
 class Loaded:
     """Everything a report is made from.
 
-    slots    one row a journal line: run (index of its campaign), slot, block, order, scenario, arm, family, host,
-             status, reason, wall_s, cpu_s, caged, badge, mark_* (ns), memory_* (bytes) …
-    samples  one row a value: run, slot, block, scenario, arm, status, metric, unit, better, warmup, index, value
+    slots    one row a journal line: run (index of its campaign), slot, block, order, scenario, arm, family,
+             host, status, reason, wall_s, cpu_s, caged, badge, mark_* (ns), memory_* (bytes) …
+    samples  one row a value: run, slot, block, scenario, arm, status, metric, unit, better, warmup, index,
+             value
     ramps    one row a density step: run, slot, arm, n, boot (s), the memory views (bytes, against n = 0)
     records  the journal lines, in the order of `slots`
     """
@@ -68,7 +80,7 @@ class Loaded:
 
 
 def load(folders: list[Path]) -> Loaded:
-    """Reads the folders. Raises InputError on a folder without a journal, an empty one, or one that is garbage."""
+    """Reads the folders. Raises InputError where a journal is missing, empty or garbage."""
     if not folders:
         raise InputError("no results folder given", hint="name one that `tare run` made")
     campaigns = tuple(_campaign(folder) for folder in folders)
@@ -77,7 +89,9 @@ def load(folders: list[Path]) -> Loaded:
         names = ", ".join(sorted(map(str, baselines)))
         raise InputError(f"the campaigns have different baselines ({names})", hint="report them one by one")
     arms = _arms(campaigns)
-    baseline = next(iter(baselines), None) or next((a.name for a in arms.values() if a.family == "process"), None)
+    baseline = next(iter(baselines), None) or next(
+        (a.name for a in arms.values() if a.family == "process"), None
+    )
     scenarios: dict[str, Record] = {}
     left_out: list[Record] = []
     for campaign in campaigns:
@@ -88,12 +102,14 @@ def load(folders: list[Path]) -> Loaded:
 
 
 def clean(text: object) -> str:
-    """A text as it can be shown and written: no control characters but newline and tab, no lone surrogates."""
+    """A text that can be shown and written: no control characters but newline and tab, no lone surrogates."""
     plain = str(text)
     if plain.isascii() and plain.isprintable():
         return plain
     plain = plain.encode("utf-8", "replace").decode()
-    return "".join(c if c.isprintable() or c in "\n\t" else "" if c == "\r" else "\N{MIDDLE DOT}" for c in plain)
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else "" if c == "\r" else "\N{MIDDLE DOT}" for c in plain
+    )
 
 
 def _campaign(folder: Path) -> Campaign:
@@ -101,7 +117,9 @@ def _campaign(folder: Path) -> Campaign:
         raise InputError(f"no results folder at {folder}", hint="name one that `tare run` made")
     records = last_of_each_slot(read_journal(folder / JOURNAL))
     if not records:
-        raise InputError(f"{folder / JOURNAL} is empty: no slot has ended yet", hint="`tare resume` runs the plan")
+        raise InputError(
+            f"{folder / JOURNAL} is empty: no slot has ended yet", hint="`tare resume` runs the plan"
+        )
     return Campaign(folder, read_plan(folder) or {}, read_facts(folder) or {}, records)
 
 
@@ -113,7 +131,7 @@ def _objects(campaign: Campaign, key: str) -> dict[str, Record]:
 
 
 def _arms(campaigns: tuple[Campaign, ...]) -> dict[str, Arm]:
-    """Arms by name, the families in their order, inside a family as planned; arms that only a journal knows last."""
+    """Arms by name: families in their order, in a family as planned, then arms that only a journal knows."""
     arms: dict[str, Arm] = {}
     for campaign in campaigns:
         for name, given in _objects(campaign, "arms").items():

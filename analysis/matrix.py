@@ -34,7 +34,7 @@ COLUMNS: Final = (
 
 @dataclass(frozen=True)
 class Cell:
-    """`value` and what stands under it; or, without a value, `note`: the number of the reason under the table."""
+    """`value` and what stands under it; or, without a value, `note`, the number of the reason."""
 
     value: str = ""
     ratio: str = ""
@@ -55,7 +55,7 @@ class Matrix:
 
 
 class Chosen:
-    """Estimates by metric and arm. A metric that several scenarios measure stands for the one with most slots."""
+    """Estimates by metric and arm. Of several scenarios with one metric, that with most slots counts."""
 
     def __init__(self, found: list[Estimate]) -> None:
         weight: Counter[tuple[str, str]] = Counter()
@@ -79,7 +79,7 @@ class Chosen:
 
 
 def matrix(loaded: Loaded, chosen: Chosen) -> Matrix:
-    """The headline matrix of a campaign. Arms that no column could ever hold (firmware only) are left out."""
+    """The headline matrix of a campaign: a row an arm, a cell a column."""
     most = chosen.blocks()
     notes: dict[str, int] = {}
     cells: dict[str, list[Cell]] = {}
@@ -104,7 +104,7 @@ def _cell(loaded: Loaded, estimate: Estimate, arm: str, most: int) -> Cell:
         return Cell(value, ratio="baseline")
     ratio = estimate.ratio
     if ratio is None:
-        return Cell(value, range="no block with the baseline")
+        return Cell(value, range="the baseline has none")
     fewer = plural(ratio.count, "block") if ratio.bounded and ratio.count < most else ""
     heat = round(min(max(math.log10(ratio.point) / 3, 0.0), 1.0) * 100) if estimate.better == "lower" else 0
     return Cell(value, show_ratio(ratio.point), show_range(ratio), fewer, heat)
@@ -137,5 +137,9 @@ def missing_reason(loaded: Loaded, arm: str, metric: str) -> str:
     if planned > len(slots) == 0:
         return "planned, not run yet"
     if len(slots):
-        return "not recorded where it ran" if metric != "boot.cpu" else "no CPU figure: the instances were not caged"
+        return (
+            "not recorded where it ran"
+            if metric != "boot.cpu"
+            else "no CPU figure: the instances were not caged"
+        )
     return "not part of this campaign for this arm"

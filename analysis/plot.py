@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter
 
 from analysis.canvas import Chart, chart, figure, quiet_axes, spread
 from analysis.load import Arm
@@ -21,11 +23,11 @@ _SAME_SCALE = 5.0  # arms whose boots lie closer than this share a panel of phas
 def ecdf(
     medians: pd.DataFrame, arms: dict[str, Arm], looks: dict[str, Look], colours: dict[str, str]
 ) -> Chart | None:
-    """The share of instances that were ready within a time, log axis; one line an arm, its median marked on top."""
+    """The share of instances that were ready within a time; one line an arm, flagged at its median."""
     groups = _by_arm(medians, arms, "boot")
     if not groups:
         return None
-    flags = 0.165 * len(groups) + 0.1
+    flags = 0.175 * len(groups) + 0.1
     height = 2.6 + flags
     drawn = figure(height)
     axes = drawn.add_axes((0.105, 0.26 / height, 0.635, 2.26 / height))
@@ -38,15 +40,15 @@ def ecdf(
         axes.plot(x, y, drawstyle="steps-post", color=look.light, linestyle=look.line)
     axes.set_xscale("log")
     low, high = min(v.min() for v in groups.values()), max(v.max() for v in groups.values())
-    axes.set_xlim(low * 0.8, high * 1.25)
+    _time_axis(axes, low * 0.85, high * 1.15)
     axes.set_ylim(0, 1)
-    _time_axis(axes)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
     _flags(axes, groups, flags / 2.26, arms, looks)
     return chart(
         "boot-ecdf",
         "Start-up distributions",
-        "Share of instances that were ready within the time on the axis (logarithmic). Each line is one arm; its "
+        "Share of instances that were ready within the time on the axis (logarithmic). Each line is one "
+        "arm; its "
         "flag stands at its median.",
         drawn,
         colours,
@@ -65,11 +67,16 @@ def _flags(
         colour = looks[name].light
         top = 1 + room * (1 - (row + 0.5) / len(ordered))
         axes.plot(
-            [at, at, place, place], [0.5, 1.0, 1.02, top], transform=axes.transAxes, color=colour, lw=0.7, clip_on=False
+            [at, place, place],
+            [1.0, 1.02, top],
+            transform=axes.transAxes,
+            color=colour,
+            lw=0.7,
+            clip_on=False,
         )
         axes.plot([at], [0.5], "o", ms=3.5, color=colour, transform=axes.transAxes)
         text = f"{short(arms[name].label)}  {show(float(np.median(groups[name])), 'second')}"
-        axes.text(place + 0.012, top, text, transform=axes.transAxes, color=colour, va="center", fontsize=8)
+        axes.text(place + 0.012, top, text, transform=axes.transAxes, color=colour, va="center", fontsize=8.5)
 
 
 def phases(
@@ -90,14 +97,14 @@ def phases(
     cpu = medians[medians["metric"] == "boot.cpu"].groupby("arm", observed=True)["value"].median()
     panels = _like_sized(table.sum(axis="columns"))
     rows = sum(len(panel) for panel in panels)
-    height = 0.62 + 0.27 * rows + 0.5 * len(panels)
+    height = 0.4 + 0.27 * rows + 0.45 * len(panels)
     drawn = figure(height)
-    top = height - 0.45
+    top = height - 0.4
     for panel in panels:
         inches = 0.27 * len(panel)
-        axes = drawn.add_axes((0.25, (top - inches) / height, 0.6, inches / height))
+        axes = drawn.add_axes((0.27, (top - inches) / height, 0.55, inches / height))
         _bars(axes, table.loc[panel], cpu, arms, looks)
-        top -= inches + 0.5
+        top -= inches + 0.45
     for place, phase in enumerate(PHASES):
         x = 0.03 + 0.175 * place
         drawn.text(x, 1 - 0.16 / height, "■", color=PHASE_COLOURS[phase][0], fontsize=11, va="center")
@@ -106,15 +113,19 @@ def phases(
     return chart(
         "boot-phases",
         "Where the start goes",
-        "Median of each phase, stacked. launch: until the runtime or VMM is exec'd; setup: until the guest kernel's "
-        "first byte or the container's init; kernel: until the guest's init; init: the same script everywhere. The "
+        "Median of each phase, stacked. launch: until the runtime or VMM is exec’d; setup: until the guest "
+        "kernel’s "
+        "first byte or the container’s init; kernel: until the guest’s init; init: the same script "
+        "everywhere. The "
         "diamond is the CPU time that the whole start cost. Panels have their own scale.",
         drawn,
         colours,
     )
 
 
-def _bars(axes: Axes, table: pd.DataFrame, cpu: pd.Series, arms: dict[str, Arm], looks: dict[str, Look]) -> None:
+def _bars(
+    axes: Axes, table: pd.DataFrame, cpu: pd.Series, arms: dict[str, Arm], looks: dict[str, Look]
+) -> None:
     totals = table.sum(axis="columns")
     left = pd.Series(0.0, index=table.index)
     places = np.arange(len(table))[::-1]
@@ -126,7 +137,7 @@ def _bars(axes: Axes, table: pd.DataFrame, cpu: pd.Series, arms: dict[str, Arm],
         if name in cpu.index:
             axes.plot([cpu[name]], [place], "D", ms=4.2, color=INK, mec=PAPER, mew=0.7)
         at = max(float(totals[name]), float(cpu.get(name, 0.0)))
-        axes.text(at + edge * 0.025, place, show(float(totals[name]), "second"), va="center", fontsize=8)
+        axes.text(at + edge * 0.025, place, show(float(totals[name]), "second"), va="center", fontsize=8.5)
     axes.set_yticks(places, [short(arms[str(name)].label) for name in table.index])
     for tick, name in zip(axes.get_yticklabels(), table.index, strict=True):
         tick.set_color(looks[str(name)].light)
@@ -150,17 +161,28 @@ def strip(
     groups = _by_arm(medians, arms, metric)
     if not groups:
         return None
-    height = 0.55 + 0.29 * len(groups)
+    height = 0.35 + 0.29 * len(groups)
     drawn = figure(height)
-    axes = drawn.add_axes((0.25, 0.4 / height, 0.57, 1 - 0.5 / height))
+    axes = drawn.add_axes((0.27, 0.25 / height, 0.53, 1 - 0.35 / height))
     names = list(groups)
     dots = pd.DataFrame([(n, v) for n in names for v in groups[n][:_DRAWN_DOTS]], columns=["arm", "value"])
     palette = {name: looks[name].light for name in names}
     axes.set_xscale("log")
     sns.stripplot(
-        dots, x="value", y="arm", order=names, hue="arm", hue_order=names, palette=palette, legend=False, ax=axes,
-        size=2.6, alpha=0.45, jitter=0.2, log_scale=False,
-    )  # fmt: skip
+        dots,
+        x="value",
+        y="arm",
+        order=names,
+        hue="arm",
+        hue_order=names,
+        palette=palette,
+        legend=False,
+        ax=axes,
+        size=2.6,
+        alpha=0.45,
+        jitter=0.2,
+        log_scale=False,
+    )
     axes.set(xlabel="", ylabel="")
     axes.set_yticks(range(len(names)), [short(arms[name].label) for name in names])
     for place, name in enumerate(names):
@@ -169,8 +191,15 @@ def strip(
         low, middle, high = np.quantile(groups[name], (0.25, 0.5, 0.75))
         axes.barh(place, high - low, left=low, height=0.62, color=colour, alpha=0.22)
         axes.plot([middle, middle], [place - 0.31, place + 0.31], color=colour, lw=1.6)
-        axes.text(1.02, place, show(float(middle), "second"), transform=axes.get_yaxis_transform(), va="center", fontsize=8)
-    _time_axis(axes)
+        axes.text(
+            1.02,
+            place,
+            show(float(middle), "second"),
+            transform=axes.get_yaxis_transform(),
+            va="center",
+            fontsize=8.5,
+        )
+    _time_axis(axes, dots["value"].min() * 0.9, dots["value"].max() * 1.1)
     quiet_axes(axes, "x")
     return chart(metric, title, caption, drawn, colours)
 
@@ -187,7 +216,7 @@ def _by_arm(medians: pd.DataFrame, arms: dict[str, Arm], metric: str) -> dict[st
 
 
 def _like_sized(totals: pd.Series) -> list[list[str]]:
-    """Arms in panels: in order of size, a new panel where the next is more than _SAME_SCALE times the one before."""
+    """Arms by size, a new panel where one is more than _SAME_SCALE times the one before."""
     panels: list[list[str]] = []
     before = 0.0
     for name, total in totals.sort_values(kind="stable").items():
@@ -198,11 +227,17 @@ def _like_sized(totals: pd.Series) -> list[list[str]]:
     return panels
 
 
-def _time_axis(axes: Axes) -> None:
-    low, high = axes.get_xlim()
-    wide = high / low > 30
-    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
-    axes.xaxis.set_minor_locator(LogLocator(base=10, subs=range(2, 10)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: show_tick(value, "second")))
+def _time_axis(axes: Axes, low: float, high: float) -> None:
+    """A logarithmic axis from about `low` to about `high` seconds, with two to six ticks at round values."""
+    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
+        round_values = [step * 10.0**decade for decade in decades for step in steps]
+        ticks = [value for value in round_values if low <= value <= high]
+        if len(ticks) >= 3:
+            break
+    else:
+        ticks = [max(v for v in round_values if v <= low), min(v for v in round_values if v >= high)]
+    axes.set_xlim(min(low, ticks[0]), max(high, ticks[-1]))
+    axes.set_xticks(ticks, [show_tick(value, "second") for value in ticks])
+    axes.set_xticks([], minor=True)
     axes.tick_params(axis="x", colors=QUIET)

@@ -18,19 +18,23 @@ VIEW_TITLES = {
     "memavailable": "Host: MemAvailable delta",
     "cage": "Cage: cgroup memory",
     "pss": "Processes: PSS sum",
-    "guest": "Guest's own view",
+    "guest": "Guest’s own view",
 }
 VIEW_CAPTIONS = {
     "memavailable": "What the host lost since no instance ran: everything counts, whoever it is charged to.",
-    "cage": "What the instances' cgroups are charged for: anonymous, file and kernel memory.",
-    "pss": "Proportional set size of the cage's processes, each address space counted once.",
+    "cage": "What the instances’ cgroups are charged for: anonymous, file and kernel memory.",
+    "pss": "Proportional set size of the cage’s processes, each address space counted once.",
     "guest": "What the systems inside say they use (guests only).",
 }
 _DRAWN_STEPS = 300
 
 
 def density(
-    ramps: pd.DataFrame, slopes: list[Slope], arms: dict[str, Arm], looks: dict[str, Look], colours: dict[str, str]
+    ramps: pd.DataFrame,
+    slopes: list[Slope],
+    arms: dict[str, Arm],
+    looks: dict[str, Look],
+    colours: dict[str, str],
 ) -> list[Chart]:
     """One chart a view that has figures, both axes logarithmic, then the start of the n-th instance."""
     per_instance = {(slope.arm, slope.view): slope.slope.point for slope in slopes}
@@ -38,26 +42,50 @@ def density(
     for view, title in VIEW_TITLES.items():
         labels = {arm: show(value, "byte") for (arm, of), value in per_instance.items() if of == view}
         drawn = _curves(
-            ramps, view, "byte", labels, arms, looks, colours, f"density-{view}", title,
+            ramps,
+            view,
+            "byte",
+            labels,
+            arms,
+            looks,
+            colours,
+            f"density-{view}",
+            title,
             f"{VIEW_CAPTIONS[view]} Beside each curve: the slope, the cost of one more instance.",
-        )  # fmt: skip
+        )
         charts += [drawn] if drawn else []
     last = _curves(
-        ramps, "boot", "second", {}, arms, looks, colours, "density-boot", "Start of the n-th instance",
+        ramps,
+        "boot",
+        "second",
+        {},
+        arms,
+        looks,
+        colours,
+        "density-boot",
+        "Start of the n-th instance",
         "Time to READY of each instance with all earlier ones still running.",
-    )  # fmt: skip
+    )
     return charts + ([last] if last else [])
 
 
 def _curves(
-    ramps: pd.DataFrame, column: str, unit: str, labels: dict[str, str], arms: dict[str, Arm], looks: dict[str, Look],
-    colours: dict[str, str], name: str, title: str, caption: str,
-) -> Chart | None:  # fmt: skip
+    ramps: pd.DataFrame,
+    column: str,
+    unit: str,
+    labels: dict[str, str],
+    arms: dict[str, Arm],
+    looks: dict[str, Look],
+    colours: dict[str, str],
+    name: str,
+    title: str,
+    caption: str,
+) -> Chart | None:
     rows = ramps[(ramps[column] > 0) & (ramps["n"] > 0)]
     if rows.empty:
         return None
-    drawn = figure(3.1)
-    axes = drawn.add_axes((0.135, 0.15, 0.5, 0.825))
+    drawn = figure(3.0)
+    axes = drawn.add_axes((0.145, 0.135, 0.455, 0.85))
     axes.set_xscale("log")
     axes.set_yscale("log")
     ends: list[tuple[str, float, float]] = []
@@ -68,7 +96,13 @@ def _curves(
             points = curve.iloc[keep]
             marker = look.marker if len(points) <= 40 else ""
             axes.plot(
-                points["n"], points[column], color=look.light, linestyle=look.line, marker=marker, ms=2.8, mec="none"
+                points["n"],
+                points[column],
+                color=look.light,
+                linestyle=look.line,
+                marker=marker,
+                ms=2.8,
+                mec="none",
             )
             last = (arm, float(points["n"].iloc[-1]), float(points[column].iloc[-1]))
         if (rows["arm"] == arm).any():
@@ -80,19 +114,30 @@ def _curves(
 
 
 def _end_labels(
-    axes: Axes, ends: list[tuple[str, float, float]], labels: dict[str, str], unit: str, arms: dict[str, Arm],
+    axes: Axes,
+    ends: list[tuple[str, float, float]],
+    labels: dict[str, str],
+    unit: str,
+    arms: dict[str, Arm],
     looks: dict[str, Look],
-) -> None:  # fmt: skip
+) -> None:
     low, high = np.log(axes.get_ylim())
     wanted = [(np.log(value) - low) / (high - low) for _, _, value in ends]
     first, last = np.log(axes.get_xlim())
     for (arm, n, value), height, place in zip(ends, wanted, spread(wanted, 0.058, 0.02, 0.98), strict=True):
         colour = looks[arm].light
         at = (np.log(n) - first) / (last - first)
-        axes.plot([at, 1.0, 1.025], [height, height, place], transform=axes.transAxes, color=colour, lw=0.6,
-                  ls=":" if at < 0.9 else "-", clip_on=False)  # fmt: skip
+        axes.plot(
+            [at, 1.0, 1.025],
+            [height, height, place],
+            transform=axes.transAxes,
+            color=colour,
+            lw=0.6,
+            ls=":" if at < 0.9 else "-",
+            clip_on=False,
+        )
         text = f"{short(arms[arm].label)}  {labels.get(arm, show(value, unit))}"
-        axes.text(1.035, place, text, transform=axes.transAxes, color=colour, va="center", fontsize=8)
+        axes.text(1.035, place, text, transform=axes.transAxes, color=colour, va="center", fontsize=8.5)
 
 
 def _axes(axes: Axes, unit: str, rows: pd.DataFrame) -> None:

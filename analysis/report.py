@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from analysis import export, files, findings, words
+from analysis import export, findings, words
 from analysis.charts import Section, chart_sections
 from analysis.density import density_rows
 from analysis.equal import equivalences
 from analysis.estimate import drifts, estimates, slopes, slot_medians
+from analysis.files import replacing
 from analysis.load import VIEWS, Loaded, clean, load
 from analysis.matrix import Chosen, matrix
 from analysis.style import looks, variables
@@ -23,11 +25,11 @@ _CAGE_PARTS = ("cage_anon", "cage_file", "cage_kernel")
 
 
 def write_report(folders: list[Path], out: Path | None = None) -> list[Path]:
-    """Writes report.html, report.md, plots/*.png, the Parquet tables and the pyperf suites; returns their paths.
+    """Writes report.html, report.md, plots/*.png, Parquet tables and pyperf suites; returns their paths.
 
-    Several folders are pooled, block by block. `out` is where to write: by default the folder itself, if it is one.
-    Works on a campaign that is not finished. Raises InputError on folders that hold no readable journal, and
-    RecordError where the files cannot be written.
+    Several folders are pooled, block by block. `out` is where to write: by default the folder itself, if it
+    is one. Works on a campaign that is not finished. Raises InputError on folders that hold no readable
+    journal, and RecordError where the files cannot be written.
     """
     if out is None:
         if len(folders) > 1:
@@ -35,14 +37,13 @@ def write_report(folders: list[Path], out: Path | None = None) -> list[Path]:
         out = folders[0] if folders else Path()
     loaded = load(folders)
     page, sections = _page(loaded)
-    written = [
-        files.write_text(out / "report.html", _render("report.html.j2", page, escape=True)),
-        files.write_text(out / "report.md", _render("report.md.j2", page, escape=False)),
-    ]
-    for section in sections.values():
-        for drawn in section:
-            target = out / "plots" / f"{drawn.name}.png"
-            written.append(files.write(target, lambda partial, png=drawn.png: partial.write_bytes(png)))
+    pages = (("report.html", "report.html.j2", True), ("report.md", "report.md.j2", False))
+    contents = {name: _render(template, page, escape=escape).encode() for name, template, escape in pages}
+    contents |= {f"plots/{chart.name}.png": chart.png for section in sections.values() for chart in section}
+    for name, content in contents.items():
+        with replacing(out / name) as partial:
+            partial.write_bytes(content)
+    written = [out / name for name in contents]
     return [*written, *export.parquet(loaded, out), *export.suites(loaded, out)]
 
 
@@ -70,12 +71,14 @@ def _page(loaded: Loaded) -> tuple[dict[str, Any], dict[str, Section]]:
         "equal": equal,
         "failures": failed,
         "density": density_rows(loaded, inclines),
-        "firmware": [(arm, chosen.get("firmware", arm)) for arm in loaded.arms if chosen.get("firmware", arm)],
+        "firmware": [
+            (arm, chosen.get("firmware", arm)) for arm in loaded.arms if chosen.get("firmware", arm)
+        ],
         "chosen": chosen,
         "estimates": sorted(found, key=lambda e: (e.scenario, e.metric, order[e.arm])),
         "charts": sections,
         "facts": _facts(loaded),
-        "left_out": [{key: clean(value) for key, value in entry.items()} for entry in loaded.left_out],
+        "left_out": _left_out(loaded),
         "confidence": 95,
     }, sections
 
@@ -101,6 +104,15 @@ def _render(template: str, page: dict[str, Any], *, escape: bool) -> str:
     return environment.get_template(template).render(page)
 
 
+def _left_out(loaded: Loaded) -> dict[tuple[str, str], list[str]]:
+    """The arms that the plan left out, by (scenario, reason)."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for entry in loaded.left_out:
+        key = (clean(entry.get("scenario") or "*"), clean(entry.get("reason") or "no reason recorded"))
+        found.setdefault(key, []).append(clean(entry.get("arm") or "?"))
+    return found
+
+
 def _facts(loaded: Loaded) -> list[tuple[str, list[str]]]:
     """(name, one text a campaign) of every recorded fact; nested facts as `host · cpu`."""
     flat = [dict(_flat(campaign.facts)) for campaign in loaded.campaigns]
@@ -108,11 +120,15 @@ def _facts(loaded: Loaded) -> list[tuple[str, list[str]]]:
     return [(key, [facts.get(key, "–") for facts in flat]) for key in keys]
 
 
-def _flat(value: object, path: str = "") -> list[tuple[str, str]]:
+def _flat(value: object, path: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
-        return [pair for key, inner in value.items() for pair in _flat(inner, f"{path} · {clean(key)}" if path else clean(key))]
-    if path.endswith("memory") and isinstance(value, int):
-        return [(path, words.show(value, "byte"))]
-    if isinstance(value, list):
-        return [(path, "; ".join(clean(item) for item in value) or "none")]
-    return [(path, "not known" if value is None else {True: "yes", False: "no"}.get(value, clean(value)) if isinstance(value, bool) else clean(value))]
+        for key, inner in value.items():
+            yield from _flat(inner, f"{path} · {clean(key)}" if path else clean(key))
+    elif isinstance(value, bool):
+        yield path, "yes" if value else "no"
+    elif path.endswith("memory") and isinstance(value, int):
+        yield path, words.show(value, "byte")
+    elif isinstance(value, list):
+        yield path, "; ".join(clean(item) for item in value) or "none"
+    else:
+        yield path, "not known" if value is None else clean(value)

@@ -1,4 +1,4 @@
-"""Colours and lines: one hue a family, one shade and one dash an arm, the same in every chart, light and dark."""
+"""Colours and lines: one hue a family, one shade and one dash an arm, the same in every chart."""
 
 from __future__ import annotations
 
@@ -9,9 +9,21 @@ from typing import Any, Final
 from analysis.load import Arm
 
 # Blue, vermilion and bluish green stay apart for the common kinds of colour blindness (after Okabe and Ito).
-_HUES: Final = {"process": (0.0, 0.0), "container": (0.565, 0.85), "hypervisor": (0.055, 0.88), "uml": (0.44, 0.8)}
+_HUES: Final = {
+    "process": (0.0, 0.0),
+    "container": (0.565, 0.85),
+    "hypervisor": (0.055, 0.88),
+    "uml": (0.44, 0.8),
+}
 _OTHER = (0.84, 0.45)
-_DASHES: Final = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.3, 1.2, 1.3)), (0, (8, 2)), (0, (2.5, 1, 1, 1, 1, 1)))
+_DASHES: Final = (
+    "-",
+    (0, (4, 1.5)),
+    (0, (1.2, 1.2)),
+    (0, (5, 1.3, 1.2, 1.3)),
+    (0, (8, 2)),
+    (0, (2.5, 1, 1, 1, 1, 1)),
+)
 _MARKERS: Final = "osD^vPX"
 
 # Charts are drawn with the light colours; the page swaps these and the arms' for CSS variables.
@@ -31,7 +43,7 @@ PHASE_COLOURS: Final = {
 
 @dataclass(frozen=True)
 class Look:
-    """How one arm is drawn: colours as #rrggbb for light and dark paper, a matplotlib line style, a marker."""
+    """How one arm is drawn: #rrggbb for light and for dark paper, a matplotlib line style, a marker."""
 
     light: str
     dark: str
@@ -50,9 +62,11 @@ def looks(arms: dict[str, Arm]) -> dict[str, Look]:
         for place, name in enumerate(names):
             step = place / (len(names) - 1) if len(names) > 1 else 0.5
             found[name] = Look(
-                _hex(hue, 0.24 + 0.20 * step, saturation), _hex(hue, 0.84 - 0.24 * step, saturation * 0.85),
-                _DASHES[place % len(_DASHES)], _MARKERS[place % len(_MARKERS)],
-            )  # fmt: skip
+                _hex(hue, 0.24 + 0.20 * step, saturation),
+                _hex(hue, 0.84 - 0.24 * step, saturation * 0.85),
+                _DASHES[place % len(_DASHES)],
+                _MARKERS[place % len(_MARKERS)],
+            )
     return {name: found[name] for name in arms}
 
 
@@ -64,7 +78,9 @@ def variables(arm_looks: dict[str, Look]) -> list[tuple[str, str, str]]:
         ("--grid", GRID, "#343b45"),
         ("--paper", PAPER, "#14181d"),
     ]
-    rows += [(f"--phase-{phase.split('.')[1]}", light, dark) for phase, (light, dark) in PHASE_COLOURS.items()]
+    rows += [
+        (f"--phase-{phase.split('.')[1]}", light, dark) for phase, (light, dark) in PHASE_COLOURS.items()
+    ]
     rows += [(f"--arm-{place}", look.light, look.dark) for place, look in enumerate(arm_looks.values())]
     return rows
 

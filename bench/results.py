@@ -1,7 +1,7 @@
 """The record: one results folder of plan.json, facts.json and journal.jsonl (schema 1).
 
-The journal has one JSON object a line, one line a slot. Readers keep unknown keys, ignore a torn last line (one
-without its newline: the writer died), and name file and line for anything else that is not a record.
+The journal has one JSON object a line, one line a slot. Readers keep unknown keys, ignore a torn last line
+(one without its newline: the writer died), and name file and line for anything else that is not a record.
 Imports only the standard library, because the slot worker needs this module on hosts that have nothing more.
 """
 
@@ -52,7 +52,8 @@ class Journal:
     def append(self, record: Record) -> None:
         """Writes one line and waits until it is on disk.
 
-        Raises RecordError where the disk is full or fails; the lines before stay whole, the new one is not there.
+        Raises RecordError where the disk is full or fails; the lines before stay whole, the new one is not
+        there.
         """
         try:
             text = json.dumps(record, separators=(",", ":"), allow_nan=False)
@@ -116,7 +117,9 @@ def read_journal(path: Path) -> list[Record]:
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise InputError(f"no journal at {path}", hint="name a results folder that `tare run` made") from error
+        raise InputError(
+            f"no journal at {path}", hint="name a results folder that `tare run` made"
+        ) from error
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     lines = data.split(b"\n")
