@@ -2,9 +2,9 @@
 
 A test's tier is the folder that it lies in, so ``-m "not integration"`` works without a decorator.
 
-TARE_REQUIRE_ALL=1 turns every skip into a failure, so that a backend which this machine can run cannot quietly go
-untested. TARE_MAY_SKIP names, separated by commas, the parameter ids that may be skipped nevertheless: ``kvm`` allows
-``test_boots[kvm]`` to be skipped, and not ``test_boots[kvm-firmware]``.
+TARE_REQUIRE_ALL=1 turns every skip into a failure, so that a backend which this machine can run cannot
+quietly go untested. TARE_MAY_SKIP names, separated by commas, the parameter ids that may be skipped
+nevertheless: ``kvm`` allows ``test_boots[kvm]`` to be skipped, and not ``test_boots[kvm-firmware]``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """``./tare test [TIER...] [PYTEST ARGUMENT...]``: the project's own tests, tier by tier.
 
-Without a tier all of them run. Arguments after the tiers go to pytest, for example ``./tare test unit -k plan``.
+Without a tier all of them run. Arguments after the tiers go to pytest: ``./tare test unit -k plan``.
 Exit status: 0 all passed, 1 a tier failed, 2 wrong usage, 130 interrupted.
 """
 
@@ -41,7 +41,8 @@ def run(command: list[str]) -> int:
 def run_tier(tier: str, pytest_arguments: list[str]) -> bool:
     """Whether everything in ``tier`` passed. A tier in which ``pytest_arguments`` select nothing passes."""
     if tier == "lint":
-        return not any([run(command) for command in LINT])  # a list: every tool has its say
+        statuses = [run(command) for command in LINT]
+        return not any(statuses)
     status = run([sys.executable, "-m", "pytest", f"tests/{tier}", *pytest_arguments])
     return status == 0 or (status == NO_TEST_SELECTED and bool(pytest_arguments))
 

@@ -1,0 +1,29 @@
+"""The arguments of `./tare test`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.run import main, split_arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "tiers", "rest"),
+    [
+        ([], ["lint", "unit", "integration", "web"], []),
+        (["unit"], ["unit"], []),
+        (["web", "lint"], ["web", "lint"], []),
+        (["unit", "-k", "web"], ["unit"], ["-k", "web"]),
+        (["-k", "plan"], ["unit", "integration", "web"], ["-k", "plan"]),
+    ],
+    ids=["none", "one", "two in their order", "a value that is a tier", "only pytest's"],
+)
+def test_tiers_come_first_and_the_rest_is_for_pytest(
+    arguments: list[str], tiers: list[str], rest: list[str]
+) -> None:
+    assert split_arguments(arguments) == (tiers, rest)
+
+
+def test_an_unknown_tier_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["unti"]) == 2
+    assert capsys.readouterr().err == "tare test: no tier 'unti'; there are lint, unit, integration, web\n"
