@@ -123,6 +123,11 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     return found
 
 
+def text_width(text: str, size: float = 8.5) -> float:
+    """About how much of a chart's width a text takes, in the widest of the fonts that a page may use."""
+    return len(text) * size * 0.62 / 72 / WIDTH
+
+
 def quiet_axes(axes: Axes, along: str) -> None:
     """Grid lines along one axis only ("x" or "y"), no frame on the other."""
     axes.grid(False, axis="y" if along == "x" else "x")

@@ -99,7 +99,8 @@ def _walsh(values: Floats, ranks: list[int]) -> Floats:
         first, second = np.triu_indices(n)
         averages = np.sort((values[first] + values[second]) / 2)
         return averages[ranks]
-    return np.array([_walsh_by_counting(values, rank) for rank in ranks])
+    found = {rank: _walsh_by_counting(values, rank) for rank in set(ranks)}
+    return np.array([found[rank] for rank in ranks])
 
 
 def _walsh_by_counting(values: Floats, rank: int) -> float:

@@ -215,13 +215,13 @@ class _SampleColumns:
         slot = (row["run"], row["slot"], row["block"], row["scenario"], row["arm"], row["status"])
         for sample in samples:
             head = (clean(sample["metric"]), clean(sample.get("unit")), clean(sample.get("better", "lower")))
-            for values, warm in ((sample.get("warmups") or [], True), (sample.get("values") or [], False)):
+            for values, warm in ((sample.get("warmups"), True), (sample.get("values"), False)):
                 if values:
                     self._slots.append(slot)
                     self._heads.append(head)
                     self._counts.append(len(values))
                     self._warm.append(warm)
-                    self._values += [_value(value, head[0]) for value in values]
+                    self._values += _numbers(values, head[0])
                     self._indices += range(len(values))
 
     def frame(self) -> pd.DataFrame:
@@ -237,11 +237,12 @@ class _SampleColumns:
         return rows
 
 
-def _value(value: Any, metric: str) -> float:
-    """One value. A warm-up may be [loops, seconds], as pyperf writes them."""
-    if isinstance(value, list) and len(value) == 2:
-        value = value[1]
-    number = _number(value, metric)
-    if number is None:
+def _numbers(values: list[Any], metric: str) -> list[float]:
+    """Finite numbers. A warm-up may be [loops, seconds], as pyperf writes them. Raises ValueError else."""
+    if set(map(type, values)) <= {float, int} and all(map(math.isfinite, values)):
+        return values
+    seconds = [value[1] if isinstance(value, list) and len(value) == 2 else value for value in values]
+    found = [_number(value, metric) for value in seconds]
+    if None in found:
         raise ValueError(f"`{metric}` has a value that is null")
-    return float(number)
+    return [number for number in found if number is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,13 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from analysis.canvas import Chart, chart, figure, quiet_axes, spread
+from analysis.canvas import Chart, chart, figure, quiet_axes, spread, text_width
 from analysis.load import Arm
 from analysis.style import INK, PAPER, PHASE_COLOURS, PHASES, QUIET, Look
 from analysis.words import show, show_tick
 
 _ECDF_STEPS = 300  # a drawn line needs no more; the estimates use every slot
+_ECDF_LEFT = 0.105
 _DRAWN_DOTS = 80  # an arm
 _SAME_SCALE = 5.0  # arms whose boots lie closer than this share a panel of phase bars
 
@@ -30,7 +32,7 @@ def ecdf(
     flags = 0.175 * len(groups) + 0.1
     height = 2.6 + flags
     drawn = figure(height)
-    axes = drawn.add_axes((0.105, 0.26 / height, 0.635, 2.26 / height))
+    axes = drawn.add_axes((_ECDF_LEFT, 0.26 / height, 0.8, 2.26 / height))
     for name, values in groups.items():
         ordered = np.sort(values)
         share = np.arange(1, len(ordered) + 1) / len(ordered)
@@ -63,7 +65,16 @@ def _flags(
     low, high = np.log(axes.get_xlim())
     wanted = [(np.log(np.median(groups[name])) - low) / (high - low) for name in ordered]
     places = spread(wanted, 0.016, 0.0, 1.0)
-    for row, (name, at, place) in enumerate(zip(ordered, wanted, places, strict=True)):
+    texts = [
+        f"{short(arms[name].label)}  {show(float(np.median(groups[name])), 'second')}" for name in ordered
+    ]
+    room_right = 1 - _ECDF_LEFT - 0.02
+    width = min(
+        (room_right - text_width(text)) / max(at, 0.01) for text, at in zip(texts, places, strict=True)
+    )
+    box = axes.get_position()
+    axes.set_position((box.x0, box.y0, min(max(width, 0.45), room_right), box.height))
+    for row, (name, text, at, place) in enumerate(zip(ordered, texts, wanted, places, strict=True)):
         colour = looks[name].light
         top = 1 + room * (1 - (row + 0.5) / len(ordered))
         axes.plot(
@@ -75,7 +86,6 @@ def _flags(
             clip_on=False,
         )
         axes.plot([at], [0.5], "o", ms=3.5, color=colour, transform=axes.transAxes)
-        text = f"{short(arms[name].label)}  {show(float(np.median(groups[name])), 'second')}"
         axes.text(place + 0.012, top, text, transform=axes.transAxes, color=colour, va="center", fontsize=8.5)
 
 
@@ -99,10 +109,11 @@ def phases(
     rows = sum(len(panel) for panel in panels)
     height = 0.4 + 0.27 * rows + 0.45 * len(panels)
     drawn = figure(height)
+    left = _label_room(arms, table.index)
     top = height - 0.4
     for panel in panels:
         inches = 0.27 * len(panel)
-        axes = drawn.add_axes((0.27, (top - inches) / height, 0.55, inches / height))
+        axes = drawn.add_axes((left, (top - inches) / height, 0.82 - left, inches / height))
         _bars(axes, table.loc[panel], cpu, arms, looks)
         top -= inches + 0.45
     for place, phase in enumerate(PHASES):
@@ -163,8 +174,9 @@ def strip(
         return None
     height = 0.35 + 0.29 * len(groups)
     drawn = figure(height)
-    axes = drawn.add_axes((0.27, 0.25 / height, 0.53, 1 - 0.35 / height))
     names = list(groups)
+    left = _label_room(arms, names)
+    axes = drawn.add_axes((left, 0.25 / height, 0.82 - left, 1 - 0.35 / height))
     dots = pd.DataFrame([(n, v) for n in names for v in groups[n][:_DRAWN_DOTS]], columns=["arm", "value"])
     palette = {name: looks[name].light for name in names}
     axes.set_xscale("log")
@@ -207,6 +219,11 @@ def strip(
 def short(label: str) -> str:
     """A label that fits beside a bar."""
     return label if len(label) <= 17 else f"{label[:16]}…"
+
+
+def _label_room(arms: dict[str, Arm], names: Iterable[object]) -> float:
+    """The share of a chart's width that the longest of these arms' labels takes on the left."""
+    return 0.03 + max(text_width(short(arms[str(name)].label), 9) for name in names)
 
 
 def _by_arm(medians: pd.DataFrame, arms: dict[str, Arm], metric: str) -> dict[str, np.ndarray]:

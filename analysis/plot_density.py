@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from analysis.canvas import Chart, chart, figure, spread
+from analysis.canvas import Chart, chart, figure, spread, text_width
 from analysis.estimate import Slope
 from analysis.load import Arm
 from analysis.plot import short
@@ -85,7 +85,7 @@ def _curves(
     if rows.empty:
         return None
     drawn = figure(3.0)
-    axes = drawn.add_axes((0.145, 0.135, 0.455, 0.85))
+    axes = drawn.add_axes((0.145, 0.135, 0.8, 0.85))
     axes.set_xscale("log")
     axes.set_yscale("log")
     ends: list[tuple[str, float, float]] = []
@@ -121,10 +121,15 @@ def _end_labels(
     arms: dict[str, Arm],
     looks: dict[str, Look],
 ) -> None:
+    texts = [f"{short(arms[arm].label)}  {labels.get(arm, show(value, unit))}" for arm, _, value in ends]
+    box = axes.get_position()
+    room = 0.035 + max(text_width(text) for text in texts)
+    axes.set_position((box.x0, box.y0, 1 - box.x0 - room, box.height))
     low, high = np.log(axes.get_ylim())
     wanted = [(np.log(value) - low) / (high - low) for _, _, value in ends]
     first, last = np.log(axes.get_xlim())
-    for (arm, n, value), height, place in zip(ends, wanted, spread(wanted, 0.058, 0.02, 0.98), strict=True):
+    places = spread(wanted, 0.058, 0.02, 0.98)
+    for (arm, n, _), text, height, place in zip(ends, texts, wanted, places, strict=True):
         colour = looks[arm].light
         at = (np.log(n) - first) / (last - first)
         axes.plot(
@@ -136,7 +141,6 @@ def _end_labels(
             ls=":" if at < 0.9 else "-",
             clip_on=False,
         )
-        text = f"{short(arms[arm].label)}  {labels.get(arm, show(value, unit))}"
         axes.text(1.035, place, text, transform=axes.transAxes, color=colour, va="center", fontsize=8.5)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,23 @@ def write_report(folders: list[Path], out: Path | None = None) -> list[Path]:
         if len(folders) > 1:
             raise InputError("several folders give one report", hint="say where to write it with --out DIR")
         out = folders[0] if folders else Path()
-    loaded = load(folders)
+    with _no_collector():
+        return _write(load(folders), out)
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """Without the cycle collector: it walks a large journal's objects again and again and finds nothing."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
+
+
+def _write(loaded: Loaded, out: Path) -> list[Path]:
     page, sections = _page(loaded)
     pages = (("report.html", "report.html.j2", True), ("report.md", "report.md.j2", False))
     contents = {name: _render(template, page, escape=escape).encode() for name, template, escape in pages}
@@ -87,7 +105,7 @@ def _render(template: str, page: dict[str, Any], *, escape: bool) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=escape,
-        undefined=jinja2.StrictUndefined,
+        undefined=jinja2.ChainableUndefined,  # plan and facts may lack any key
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from analysis.estimate import Interval
 
+NBSP = "\N{NO-BREAK SPACE}"  # a figure stays with its unit
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _SIZES = ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B"))
 
@@ -34,14 +35,14 @@ def _scaled(value: float, units: tuple[tuple[float, str], ...]) -> str:
     size = abs(value) * 1.0005  # 999.9 ms reads better as 1.00 s
     for scale, name in units:
         if size >= scale:
-            return f"{digits(value / scale)} {name}"
+            return f"{digits(value / scale)}{NBSP}{name}"
     scale, name = units[-1]
-    return f"{digits(value / scale)} {name}"
+    return f"{digits(value / scale)}{NBSP}{name}"
 
 
 def show_tick(value: float, unit: str) -> str:
     """A round value on an axis: `10 ms`, `64 MiB`, `0`."""
-    number, _, name = show(value, unit).partition(" ")
+    number, _, name = show(value, unit).partition(NBSP)
     return f"{float(number.replace(',', '')):,g} {name}".strip() if value else "0"
 
 
@@ -53,7 +54,7 @@ def show_ratio(ratio: float) -> str:
 def show_range(interval: Interval) -> str:
     """`[1.31, 1.47]`, or how many blocks were too few for an interval."""
     if interval.bounded:
-        return f"[{digits(interval.low)}, {digits(interval.high)}]"
+        return f"[{digits(interval.low)},{NBSP}{digits(interval.high)}]"
     return f"{plural(interval.count, 'block')}, no interval"
 
 
