@@ -9,7 +9,6 @@ SECTOR_SIZE = 512
 #: A disk of one sector is below what some machines accept; this is the size of a 1.44 MB floppy.
 IMAGE_SIZE = 2880 * SECTOR_SIZE
 
-_ORIGIN = 0x7C00
 _TEXT = b"\nREADY\n\0"
 
 #: 16-bit code for a BIOS machine: offset, machine code, assembly. The ports answer without being set up first.
@@ -21,7 +20,7 @@ CODE: tuple[tuple[int, str, str], ...] = (
     (0x06, "ba f8 03", "mov dx, 0x3f8      ; COM1, the console: one byte, the `kernel` mark"),
     (0x09, "b0 2e", "mov al, '.'"),
     (0x0B, "ee", "out dx, al"),
-    (0x0C, "be 26 7c", "mov si, 0x7c26     ; the text behind this code"),
+    (0x0C, "be 25 7c", "mov si, 0x7c25     ; the text behind this code"),
     (0x0F, "ba fd 02", "mov dx, 0x2fd      ; next: COM2, the channel: its line status"),
     (0x12, "ec", "in al, dx          ; wait:"),
     (0x13, "a8 20", "test al, 0x20      ; may it take a byte?"),
@@ -34,7 +33,6 @@ CODE: tuple[tuple[int, str, str], ...] = (
     (0x20, "eb ed", "jmp 0xf            ; next"),
     (0x22, "f4", "hlt                ; halt: with interrupts off, for ever"),
     (0x23, "eb fd", "jmp 0x22"),
-    (0x25, "90", "nop"),
 )
 
 

@@ -35,6 +35,13 @@ def _pipe() -> tuple[int, int]:
     return high[0], high[1]
 
 
+def readable(fd: int, seconds: float) -> bool:
+    """Whether a descriptor becomes readable, or its other end closes, within some seconds."""
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    return bool(poller.poll(max(0.0, seconds) * 1000))
+
+
 class Launched:
     """A process in its cage, first waiting, then running. Owns its descriptors and its pid.
 
@@ -70,8 +77,7 @@ class Launched:
         self._await_cage()
 
     def _await_cage(self) -> None:
-        ready, _, _ = select.select([self._status], [], [], _JOIN_LIMIT)
-        if not ready or os.read(self._status, 1) != b"\n":
+        if not readable(self._status, _JOIN_LIMIT) or os.read(self._status, 1) != b"\n":
             reason = self.drain_errors().decode(errors="replace").strip()
             self.kill()
             self.close()
@@ -92,10 +98,7 @@ class Launched:
         """Reap it; False when it still runs at the deadline (time.monotonic seconds)."""
         if self.status is not None:
             return True
-        left = max(0.0, deadline - time.monotonic())
-        poller = select.poll()
-        poller.register(self.exited, select.POLLIN)
-        if not poller.poll(left * 1000):
+        if not readable(self.exited, deadline - time.monotonic()):
             return False
         _, status = os.waitpid(self.pid, 0)
         self.status = os.waitstatus_to_exitcode(status)

@@ -63,19 +63,20 @@ class _Bench:
         Group(self.hierarchy, f"{own.id}/bare")
         self.loop_cage = Cage(self.hierarchy, f"{own.id}/bare/loop", cage.divide_cpus(1), None)
         backend = Crun(own.folder, Crun.Options())
-        bundle = own.folder / "bundle"
-        bundle.mkdir()
-        order = Order(f"{NAME_PREFIX}{own.id}-bare", bundle, rootfs, 1, _ENVELOPE["memory"])
-        self._argv = list(backend.bare_command(order, self.loop_cage))
-        self.probe = self.crew.probe("crun", "linux")
+        for number in range(_INSTANCES):
+            bundle = own.folder / f"bundle{number}"
+            bundle.mkdir()
+            order = Order(f"{NAME_PREFIX}{own.id}-bare{number}", bundle, rootfs, 1, _ENVELOPE["memory"])
+            argv = backend.bare_command(order, self.loop_cage)
+        self._argv = [_numbered(word, number) if word in (order.name, str(bundle)) else word for word in argv]
+        self.crew.probe("crun", "linux")
 
     def slots(self, scenario: Mapping[str, Any], count: int, first: int) -> list[dict[str, Any]]:
         return [self.crew.slot("crun", {"slot": f"s{first + number}", "scenario": scenario}, 600) for number in range(count)]
 
     def bare(self, count: int, *, keep: bool = False) -> dict[str, Any]:
         """The bare loop's boots and wall time, in seconds."""
-        argv = [word.replace(f"{NAME_PREFIX}{self.own.id}-bare", f"{NAME_PREFIX}{self.own.id}-bare{{}}") for word in self._argv]
-        job = {"doors": self.loop_cage.doors(), "argv": argv, "count": count, "keep": keep}
+        job = {"doors": self.loop_cage.doors(), "argv": self._argv, "count": count, "keep": keep}
         done = process.run([sys.executable, "-m", "bench.bare"], stdin=json.dumps(job).encode() + b"\n", timeout=600, cwd=_PROJECT)
         found: dict[str, Any] = json.loads(done.stdout)
         return found
@@ -129,6 +130,10 @@ def boot() -> Iterator[Result]:
             ratios.append(statistics.median(mine) / statistics.median(theirs))
         figures = {"tare s": statistics.median(tare), "bare s": statistics.median(bare), "lowest round": min(ratios), "highest round": max(ratios)}
         yield Result("crun boot, measured ÷ bare loop", statistics.median(ratios), 1.05, figures)
+
+
+def _numbered(word: str, number: int) -> str:
+    return word.removesuffix(str(number)) + "{}"
 
 
 class _Quiet:

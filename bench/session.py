@@ -155,11 +155,6 @@ class Session:
         instance.stop(deadline)
         self._forget(instance)
 
-    def dismiss(self, instance: Instance) -> None:
-        """As stop(), by the quickest way."""
-        instance.dismiss(self.deadline())
-        self._forget(instance)
-
     def _forget(self, instance: Instance) -> None:
         if instance.cage:
             instance.cage.remove(time.monotonic() + 10)
@@ -167,11 +162,17 @@ class Session:
         if instance is self._main:
             self._main = None
 
-    def release(self) -> float | None:
-        """Take everything away, by force where need be; CPU seconds of the whole slot. Raises InstanceError on a leak."""
+    def release(self, *, by_force: bool) -> float | None:
+        """Take everything away; CPU seconds of the whole slot. Raises InstanceError on a leak.
+
+        by_force: do not ask instances that may be hanging.
+        """
         leaks = []
         for instance in reversed(self._alive[:]):
             try:
+                if not by_force:
+                    with contextlib.suppress(InstanceError):
+                        instance.dismiss(time.monotonic() + 10)
                 instance.kill(time.monotonic() + 10)
                 self._forget(instance)
             except InstanceError as error:

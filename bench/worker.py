@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -75,24 +76,26 @@ class Worker:
         scenario = Scenario(**{**job["scenario"], "measures": tuple(job["scenario"]["measures"])})
         place = Place(self.run, job["slot"], self.folder, self.hierarchy, self.cpus)
         start = time.monotonic()
-        result: dict[str, Any] = {"status": "ok", "reason": None}
+        result: dict[str, Any] = {"status": "failed", "reason": "interrupted"}
         session: Session | None = None
         try:
             session = Session(self.backend, scenario, place, self.rootfs, self.memory, self.kernel)
             for name in scenario.measures:
                 measures.load(name).run(session)
+            result = {"status": "ok", "reason": None}
         except InstanceTimeout as error:
             result = {"status": "timeout", "reason": str(error)}
         except TareError as error:
             result = {"status": "failed", "reason": _reason(error)}
-        except OSError as error:
+        except Exception as error:  # a defect in a measure or backend is a failed slot, not the end of the campaign
+            traceback.print_exc()
             result = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
         finally:
             if result["status"] != "ok" and session:
                 result["console"] = session.console()[-_CONSOLE_TAIL:]
             if session:
                 try:
-                    result["cpu_s"] = session.release()
+                    result["cpu_s"] = session.release(by_force=result["status"] != "ok")
                 except InstanceError as error:
                     result = {**result, "status": "failed", "reason": _join(result["reason"], str(error))}
         result["wall_s"] = round(time.monotonic() - start, 6)

@@ -16,7 +16,7 @@ from bench.backends.base import Backend, Instance, Order
 from bench.cage import Cage
 from bench.channel import Channel, Reply
 from bench.errors import CommandError, InstanceError, InstanceTimeout
-from bench.launch import Launched
+from bench.launch import Launched, readable
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,7 @@ class CommandInstance(Instance):
 
     def start(self, deadline: float) -> None:
         self.marks["requested"] = self._process.go()
-        left = max(0.0, deadline - time.monotonic())
-        if not select.select([self._process.spawned], [], [], left)[0]:
+        if not readable(self._process.spawned, deadline - time.monotonic()):
             raise InstanceTimeout("the command did not start within the time limit")
         self.marks["spawned"] = time.monotonic_ns()
         try:

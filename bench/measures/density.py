@@ -43,8 +43,6 @@ def measure(session: Session) -> None:
             break
     session.stop_reason = session.stop_reason or "n"
     _conclude(session, boots)
-    for instance in instances:
-        session.dismiss(instance)
 
 
 def _look(session: Session, instances: list[Instance], start: int, boot: float) -> dict[str, float | None]:

@@ -1,0 +1,25 @@
+"""QEMU with KVM, and never without: where the guest cannot run under KVM, the arm fails."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from bench.backends._libvirt import LibvirtBackend
+from bench.errors import HostError
+
+_DEVICE = Path("/dev/kvm")
+
+
+class Backend(LibvirtBackend):
+    accelerator = "kvm"
+    #: With hardware help a guest is up in a second or two; one that is not has hung.
+    probe_limit = 8.0
+
+    def __init__(self, folder: Path, options: Any) -> None:
+        if not _DEVICE.exists():
+            raise HostError(f"there is no {_DEVICE}", hint="load kvm_intel or kvm_amd, or switch virtualization on in the firmware")
+        if not os.access(_DEVICE, os.R_OK | os.W_OK):
+            raise HostError(f"{_DEVICE} is not yours to use", hint="add yourself to the group kvm")
+        super().__init__(folder, options)

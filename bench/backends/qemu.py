@@ -1,0 +1,9 @@
+"""QEMU without hardware help (TCG): runs anywhere, and pays for every instruction."""
+
+from __future__ import annotations
+
+from bench.backends._libvirt import LibvirtBackend
+
+
+class Backend(LibvirtBackend):
+    accelerator = "qemu"
