@@ -1,17 +1,18 @@
 """The guest without an operating system: a boot sector that says READY and halts.
 
-It shows what a hypervisor and its firmware cost where no Linux is involved, and runs under a KVM that cannot run Linux.
+It shows what a hypervisor and its firmware cost where no Linux is involved, and runs under a KVM that cannot run
+Linux.
 """
 
 from __future__ import annotations
 
 SECTOR_SIZE = 512
-#: A disk of one sector is below what some machines accept; this is the size of a 1.44 MB floppy.
-IMAGE_SIZE = 2880 * SECTOR_SIZE
+#: Of a disk that every firmware accepts.
+IMAGE_SIZE = 1 << 20
 
 _TEXT = b"\nREADY\n\0"
 
-#: 16-bit code for a BIOS machine: offset, machine code, assembly. The ports answer without being set up first.
+#: 16-bit code for a BIOS machine: offset, machine code, assembly. The ports answer without being set up.
 CODE: tuple[tuple[int, str, str], ...] = (
     (0x00, "fa", "cli"),
     (0x01, "fc", "cld"),
@@ -43,5 +44,5 @@ def boot_sector() -> bytes:
 
 
 def image() -> bytes:
-    """A bootable floppy image: the sector and zeros."""
+    """A bootable disk image: the sector and zeros."""
     return boot_sector().ljust(IMAGE_SIZE, b"\0")

@@ -108,23 +108,27 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._close_pipes()
 
     def interrupt(self) -> None:
         """Have it take the running slot down and end; returns when it has, or after 30 s by force."""
         self._process.terminate()
-        try:
-            self._process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        self._await_end()
 
     def close(self) -> None:
         """End it in good order."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
+        self._close_pipes()
+        self._await_end()
+
+    def _await_end(self) -> None:
         try:
             self._process.wait(30)
         except subprocess.TimeoutExpired:
             self.kill()
-        if self._process.stdout:
-            self._process.stdout.close()
+        self._close_pipes()
+
+    def _close_pipes(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()

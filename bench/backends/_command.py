@@ -31,6 +31,10 @@ class Command:
 RUN_VARIABLE = "TARE_RUN"
 
 
+#: A runtime whose own processes hang cannot end them; SIGKILL can.
+_KILL_COMMAND_LIMIT = 2.0
+
+
 def bare_environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -140,7 +144,7 @@ class CommandInstance(Instance):
         self.marks.setdefault("stopping", time.monotonic_ns())
         if self._process.status is None and (argv := self._backend.kill_command(self)):
             try:
-                process.run(argv, timeout=max(1.0, deadline - time.monotonic()), env=bare_environment({}), check=False)
+                process.run(argv, timeout=_KILL_COMMAND_LIMIT, env=bare_environment({}), check=False)
             except CommandError:
                 pass
             self._process.wait(time.monotonic() + 1)

@@ -1,10 +1,4 @@
-"""What `qemu` and `kvm` share: guests of QEMU, made by libvirt, which runs inside this process by default.
-
-The embedded driver (qemu:///embed) needs no daemon, and QEMU is then born in the cage of its instance: the thread that
-asks libvirt for the domain is inside, and libvirt forks from it. A daemon's QEMU is moved into the cage as soon as it
-shows itself. Measured times: QEMU connects to our sockets (`spawned`); first byte on the first serial port (`kernel`);
-the channel is the second serial port.
-"""
+"""libvirt, in this process by default: the embedded driver (qemu:///embed) needs no daemon."""
 
 from __future__ import annotations
 
@@ -13,34 +7,20 @@ import ctypes
 import json
 import os
 import re
-import select
-import shutil
-import signal
-import socket
-import struct
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
-from bench import firmware
-from bench.backends import _domain
-from bench.backends._command import RUN_VARIABLE
-from bench.backends._visit import Visit
-from bench.backends.base import NAME_PREFIX, Backend, Instance, Order
-from bench.cage import Cage
-from bench.channel import Channel
-from bench.errors import HostError, InstanceError, InstanceTimeout
-from bench.image import cache_folder
-from bench.process import require
+from bench.backends.base import NAME_PREFIX
+from bench.errors import HostError, InstanceError
 
 EMBED = "qemu:///embed"
 EMULATOR = "qemu-system-x86_64"
 
-#: For the embedded driver. QEMU runs as we do, writes its log itself, stays in the cgroup it was born in, and finds the
-#: files it is given without their owners being changed.
+#: For the embedded driver. QEMU runs as we do, writes its log itself, stays in the cgroup it was born in, and finds
+#: the files it is given without their owners being changed.
 _SETTINGS = {
     "stdio_handler": '"file"',
     "namespaces": "[]",
@@ -51,10 +31,7 @@ _SETTINGS = {
     "cgroup_controllers": "[]",
 }
 _PR_SET_CHILD_SUBREAPER = 36
-_LOG_TAIL = 2000
 _SOCKET_PATH_LIMIT = 107
-#: How long to wait for libvirt to notice a QEMU that has ended, before asking it to.
-_NOTICE_LIMIT = 5.0
 
 
 class Connection:
@@ -79,13 +56,14 @@ class Connection:
             self.handle = libvirt.open(uri)
         except libvirt.libvirtError as error:
             raise HostError(f"libvirt cannot open {uri}: {error}") from error
-        self.handle.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None)
+        lifecycle = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
+        self.handle.domainEventRegisterAny(None, lifecycle, self._on_lifecycle, None)
         threading.Thread(target=self._serve_events, name="libvirt-events", daemon=True).start()
 
     def _prepare_root(self) -> None:
         longest = self.root / "lib/qemu" / ("domain-99999-" + "x" * 20) / "monitor.sock"
         if len(os.fsencode(longest)) > _SOCKET_PATH_LIMIT:
-            raise HostError(f"{self.root} is too long a path for QEMU's sockets", hint="give the arm a shorter name")
+            raise HostError(f"{self.root} is too long for QEMU's sockets", hint="give the arm a shorter name")
         (self.root / "etc").mkdir(parents=True, exist_ok=True)
         lines = [f"{key} = {value}\n" for key, value in _SETTINGS.items()]
         (self.root / "etc/qemu.conf").write_text("".join(lines))
@@ -99,16 +77,10 @@ class Connection:
             stopped.set()
 
     def probe(self, emulator: str, machine: str, accelerator: str) -> None:
-        """Have libvirt look at QEMU now (0.9 s), so that no instance pays for it; the answer is kept for later runs.
+        """Have libvirt look at QEMU now, which takes it a second, so that no instance pays for it.
 
         Raises HostError where there can be no such machine.
         """
-        kept = cache_folder() / "libvirt"
-        own = self.root / "cache/qemu/capabilities"
-        if self.embedded:
-            own.mkdir(parents=True, exist_ok=True)
-            for file in kept.glob("*.xml"):
-                shutil.copy(file, own)
         failures: list[str] = []
 
         def ask() -> None:
@@ -124,13 +96,6 @@ class Connection:
             asking.join(0.01)
         if failures:
             raise HostError(f"libvirt: {failures[0]}")
-        if self.embedded:
-            kept.mkdir(parents=True, exist_ok=True)
-            for file in own.glob("*.xml"):
-                if not _same(file, kept / file.name):
-                    fresh = kept / f".{file.name}.{os.getpid()}"
-                    shutil.copy(file, fresh)
-                    fresh.rename(kept / file.name)
 
     def create(self, name: str, xml: str) -> Any:
         """A running domain. Blocks until its CPUs run. Raises InstanceError with libvirt's words."""
@@ -185,12 +150,8 @@ def _import() -> Any:
     return libvirt
 
 
-def _same(one: Path, other: Path) -> bool:
-    return other.is_file() and one.read_bytes() == other.read_bytes()
-
-
 def destroy_leftovers(uri: str, run: str) -> list[str]:
-    """End the domains of a dead run that a libvirt daemon still runs; their names. Raises HostError without the daemon."""
+    """End the domains of a dead run that a daemon still has; their names. Raises HostError without the daemon."""
     libvirt = _import()
     removed = []
     try:
@@ -209,8 +170,8 @@ def destroy_leftovers(uri: str, run: str) -> list[str]:
 def adopt_orphans() -> None:
     """Become the parent of every QEMU that libvirt detaches, so that it can be reaped at once.
 
-    libvirt takes a zombie for a living process: where the first process of the machine reaps late or never, it waits up to
-    80 seconds for a QEMU that has long ended.
+    libvirt takes a zombie for a living process: where the first process of the machine reaps late or never, it waits
+    up to 80 seconds for a QEMU that has long ended.
     """
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
@@ -228,311 +189,3 @@ def _children() -> Iterator[int]:
     for task in Path("/proc/self/task").iterdir():
         with contextlib.suppress(OSError):
             yield from map(int, (task / "children").read_text().split())
-
-
-class _Creation(threading.Thread):
-    """Asks libvirt for a domain, from inside the cage, while the main thread watches what comes of it.
-
-    done: a descriptor that turns readable when libvirt has answered; then domain or error is there.
-    """
-
-    def __init__(self, create: Callable[[], Any], visit: Visit | None) -> None:
-        super().__init__(name="libvirt-create", daemon=True)
-        self._create = create
-        self._visit = visit
-        self._inside = threading.Event()
-        self._gate = threading.Event()
-        self._cancelled = False
-        self.done = os.eventfd(0)
-        self.domain: Any = None
-        self.error: Exception | None = None
-        self.start()
-        self._inside.wait()
-        if self.error:
-            raise InstanceError(f"cannot enter the cage: {self.error}") from self.error
-
-    def run(self) -> None:
-        try:
-            if self._visit:
-                self._visit.enter()
-            self._inside.set()
-            self._gate.wait()
-            if not self._cancelled:
-                self.domain = self._create()
-        except (OSError, InstanceError) as error:
-            self.error = error
-        finally:
-            if self._visit:
-                self._visit.leave()
-            self._inside.set()
-            os.eventfd_write(self.done, 1)
-
-    def begin(self) -> int:
-        """Let it ask; the host's monotonic clock in ns just before."""
-        now = time.monotonic_ns()
-        self._gate.set()
-        return now
-
-    def cancel(self) -> None:
-        """Never ask, if it has not asked yet."""
-        if not self._gate.is_set():
-            self._cancelled = True
-            self._gate.set()
-
-
-class LibvirtInstance(Instance):
-    """One domain. Its QEMU connects to two sockets of ours; who it is, the kernel tells with the connection."""
-
-    def __init__(self, backend: LibvirtBackend, order: Order, cage: Cage | None) -> None:
-        super().__init__(order, cage)
-        self._backend = backend
-        self._connection = backend.connection
-        self._pid = 0
-        self._exited = -1
-        self._reaped = False
-        self._ended = False
-        self._streams: dict[str, socket.socket] = {}
-        self._listeners = {name: _listen(order.folder / name) for name in ("console", "channel")}
-        xml = _domain.describe(backend.machine(order))
-        visit = Visit(cage) if cage and self._connection.embedded else None
-        self._creation = _Creation(lambda: self._connection.create(order.name, xml), visit)
-
-    def start(self, deadline: float) -> None:
-        self.marks["requested"] = self._creation.begin()
-        try:
-            self._await_qemu(deadline)
-            console, channel = (self._streams[name].fileno() for name in ("console", "channel"))
-            self.channel = Channel(channel, channel, console=console, exited=self._exited)
-            if self.order.guest == "linux":
-                self.marks["init"] = self.channel.expect("INIT", deadline)
-            self.marks["ready"] = self.channel.expect("READY", deadline)
-            self._await_creation(deadline)
-        except InstanceTimeout:
-            raise
-        except InstanceError as error:
-            raise InstanceError(str(error), detail=self._qemu_log()) from error
-        if self.channel.first_console is not None:
-            self.marks["kernel"] = self.channel.first_console
-        self._backend.prove_accelerator(self._creation.domain)
-
-    def _await_qemu(self, deadline: float) -> None:
-        """Both connections, and with them QEMU's pid."""
-        poller = select.poll()
-        names = {listener.fileno(): name for name, listener in self._listeners.items()}
-        for fd in (*names, self._creation.done):
-            poller.register(fd, select.POLLIN)
-        while len(self._streams) < len(names):
-            events = poller.poll(50)
-            for fd, _ in events:
-                if fd in names:
-                    self.marks.setdefault("spawned", time.monotonic_ns())
-                    self._accept(names[fd])
-            if self._creation.error:
-                raise InstanceError(str(self._creation.error))
-            if not events:
-                reap_orphans()
-                if time.monotonic() > deadline:
-                    raise InstanceTimeout("QEMU did not connect within the time limit")
-
-    def _accept(self, name: str) -> None:
-        stream, _ = self._listeners[name].accept()
-        self._streams[name] = stream
-        if not self._pid:
-            packed = stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-            self._pid = struct.unpack("3i", packed)[0]
-            self._exited = os.pidfd_open(self._pid)
-            if self.cage and not self._connection.embedded:
-                for door in self.cage.doors():
-                    Path(door).write_text(str(self._pid))
-
-    def _await_creation(self, deadline: float) -> None:
-        """libvirt has told the guest to run before it says so itself."""
-        self._creation.join(max(0.0, deadline - time.monotonic()))
-        if self._creation.is_alive():
-            raise InstanceTimeout("libvirt did not finish creating the domain within the time limit")
-        if self._creation.error:
-            raise InstanceError(str(self._creation.error))
-
-    def _qemu_log(self) -> str:
-        with contextlib.suppress(OSError):
-            lines = self._connection.log(self.order.name).read_text(errors="replace")[-_LOG_TAIL:].splitlines()
-            return "\n".join(line for line in lines if "qemu-system" in line and "-name" not in line)
-        return ""
-
-    def pids(self) -> list[int]:
-        return self.cage.pids() if self.cage else [self._pid]
-
-    def console(self) -> str:
-        return super().console() or self._qemu_log()
-
-    def stop(self, deadline: float) -> None:
-        if self.order.guest == "firmware":
-            self.kill(deadline)  # there is no init to ask
-            return
-        self.marks["stopping"] = time.monotonic_ns()
-        self.channel.halt(deadline)
-        if not self._reap(deadline):
-            raise InstanceTimeout("QEMU did not end within the time limit")
-        self.marks["exited"] = time.monotonic_ns()
-        if not self._connection.await_stopped(self.order.name, deadline):
-            raise InstanceTimeout("libvirt did not notice within the time limit that QEMU has ended")
-        self.marks["gone"] = time.monotonic_ns()
-        self._tidy()
-
-    def kill(self, deadline: float) -> None:
-        if self._ended:
-            return
-        self.marks.setdefault("stopping", time.monotonic_ns())
-        self._creation.cancel()
-        # QEMU first: a libvirt that still waits for it then gives up.
-        while True:
-            self._kill_qemu(deadline)
-            self._creation.join(0.02)
-            if not self._creation.is_alive():
-                break
-            reap_orphans()
-            if time.monotonic() > deadline:
-                raise InstanceError("libvirt neither finished creating the domain nor gave up")
-        self._kill_qemu(deadline)
-        if not self._connection.await_stopped(self.order.name, time.monotonic() + _NOTICE_LIMIT):
-            self._connection.destroy(self.order.name)
-            if not self._connection.await_stopped(self.order.name, deadline):
-                raise InstanceError("libvirt does not let go of the domain")
-        self.marks["gone"] = time.monotonic_ns()
-        self._tidy()
-
-    def _kill_qemu(self, deadline: float) -> None:
-        if not self._pid:
-            self._pid = find_qemu(self.order.name) or 0
-            if not self._pid:
-                return
-            with contextlib.suppress(ProcessLookupError):
-                self._exited = os.pidfd_open(self._pid)
-        if self._exited >= 0 and not self._reaped:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._exited, signal.SIGKILL)
-            if not self._reap(deadline):
-                raise InstanceError(f"QEMU (process {self._pid}) cannot be killed")
-
-    def _reap(self, deadline: float) -> bool:
-        """Wait for QEMU's end and reap it; a daemon's QEMU is the daemon's to reap. False at the deadline."""
-        poller = select.poll()
-        poller.register(self._exited, select.POLLIN)
-        if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
-            return False
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self._pid, 0)
-        self._reaped = True
-        return True
-
-    def _tidy(self) -> None:
-        self._ended = True
-        for end in (*self._streams.values(), *self._listeners.values()):
-            end.close()
-        for fd in (self._exited, self._creation.done):
-            if fd >= 0:
-                os.close(fd)
-        if self._connection.embedded:
-            self._connection.log(self.order.name).unlink(missing_ok=True)
-        shutil.rmtree(self.order.folder, ignore_errors=True)
-
-
-def _listen(path: Path) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(path))
-    listener.listen(1)
-    return listener
-
-
-def find_qemu(name: str) -> int | None:
-    """The pid of the QEMU that runs a domain of this name."""
-    mark = f"guest={name},".encode()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-                if len(words) > 2 and any(word.startswith(mark) for word in words[1:3]):
-                    return int(entry.name)
-    return None
-
-
-class LibvirtBackend(Backend):
-    """Derive from it and name the accelerator."""
-
-    family = "hypervisor"
-    guests = frozenset({"linux", "firmware"})
-    needs_root = False
-    memory_by_cage = False
-    boots_kernel = True
-    tools = {EMULATOR: "qemu-system-x86"}
-    #: libvirt's word for what runs the guest's instructions.
-    accelerator: ClassVar[Literal["qemu", "kvm"]]
-
-    @dataclass(frozen=True)
-    class Options:
-        """uri: a libvirt on this machine; cpu: a libvirt CPU model or mode; kernel_arguments: further ones, like "nopti"."""
-
-        uri: str = EMBED
-        machine: Literal["pc", "q35"] = "pc"
-        cpu: str | None = None
-        kernel_arguments: str = ""
-
-    @classmethod
-    def notes(cls, options: Any) -> list[str]:
-        found = ["teardown includes libvirt's own: it looks every 200 ms whether QEMU, once told to end, has ended"]
-        if options.uri != EMBED:
-            found.append(f"QEMU is started by {options.uri} and moved into its cage when it first shows itself")
-        return found
-
-    def __init__(self, folder: Path, options: Any) -> None:
-        super().__init__(folder, options)
-        adopt_orphans()
-        self._emulator = require(EMULATOR, "qemu-system-x86")
-        self._image = folder / "firmware.img"
-        self._image.write_bytes(firmware.image())
-        if options.uri != EMBED:
-            (folder / "uri").write_text(options.uri)
-        self.connection = Connection(options.uri, folder)
-        self.connection.probe(self._emulator, options.machine, self.accelerator)
-
-    def machine(self, order: Order) -> _domain.Machine:
-        if order.guest == "linux" and order.kernel is None:
-            raise HostError("no kernel for guests", hint="./tare kernel fetch")
-        linux = order.guest == "linux"
-        return _domain.Machine(
-            name=order.name,
-            accelerator=self.accelerator,
-            emulator=self._emulator,
-            machine=self.options.machine,
-            cpus=order.cpus,
-            memory=order.memory,
-            console=order.folder / "console",
-            channel=order.folder / "channel",
-            kernel=order.kernel if linux else None,
-            initramfs=order.rootfs.initramfs if linux else None,
-            kernel_arguments=self.options.kernel_arguments.split(),
-            image=None if linux else self._image,
-            cpu=self.options.cpu,
-            environment={RUN_VARIABLE: os.environ.get(RUN_VARIABLE, "")},
-            as_root=os.geteuid() == 0 and not self.connection.embedded,
-        )
-
-    def provision(self, order: Order, cage: Cage | None) -> Instance:
-        _keep_threads_with_us()
-        return LibvirtInstance(self, order, cage)
-
-    def prove_accelerator(self, domain: Any) -> None:
-        """Raises InstanceError where QEMU itself says that it runs the guest by other means than the arm's name says."""
-        if self.connection.uses_kvm(domain) != (self.accelerator == "kvm"):
-            raise InstanceError(f"this guest does not run under {self.accelerator}")
-
-    def close(self) -> None:
-        self.connection.close()
-
-
-def _keep_threads_with_us() -> None:
-    """libvirt's threads stay off the instances' CPUs, as the harness does."""
-    own = os.sched_getaffinity(0)
-    for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):
-            os.sched_setaffinity(int(task.name), own)

@@ -1,4 +1,4 @@
-"""A stay in an instance's cage, for code that starts processes from inside this one and cannot be told where."""
+"""A stay in an instance's cage, for a library that starts processes by itself and cannot be told where."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Visit:
             door.write_text(str(who))
 
     def leave(self) -> None:
-        """Bring back the calling thread, and those that the visit has started in this process, to where all came from."""
+        """Bring back the calling thread, and those of this process that were started during the visit."""
         for inside, home in zip(self._inside, self._home, strict=True):
             with contextlib.suppress(OSError):
                 for task in inside.read_text().split():

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from bench.backends._libvirt import LibvirtBackend
+from bench.backends._qemu import LibvirtBackend
 from bench.errors import HostError
 
 _DEVICE = Path("/dev/kvm")
@@ -14,12 +14,13 @@ _DEVICE = Path("/dev/kvm")
 
 class Backend(LibvirtBackend):
     accelerator = "kvm"
-    #: With hardware help a guest is up in a second or two; one that is not has hung.
-    probe_limit = 8.0
+    #: With hardware help a kernel speaks within a second; one that does not has hung, or is being emulated.
+    silence_limit = 8.0
 
     def __init__(self, folder: Path, options: Any) -> None:
         if not _DEVICE.exists():
-            raise HostError(f"there is no {_DEVICE}", hint="load kvm_intel or kvm_amd, or switch virtualization on in the firmware")
+            hint = "load kvm_intel or kvm_amd, or switch virtualization on in the firmware"
+            raise HostError(f"there is no {_DEVICE}", hint=hint)
         if not os.access(_DEVICE, os.R_OK | os.W_OK):
             raise HostError(f"{_DEVICE} is not yours to use", hint="add yourself to the group kvm")
         super().__init__(folder, options)

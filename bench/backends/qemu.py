@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.backends._libvirt import LibvirtBackend
+from bench.backends._qemu import LibvirtBackend
 
 
 class Backend(LibvirtBackend):

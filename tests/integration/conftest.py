@@ -1,0 +1,123 @@
+"""What the integration tests share: the backends there are, which of them run here, and a check for anything left."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import doctor, image, kernels, lock, state
+from bench.backends import base
+from bench.clean import _cgroup_tops
+
+PROJECT = Path(__file__).resolve().parents[2]
+DRIVE = Path(__file__).with_name("drive.py")
+
+#: Backends by file name, each found as `tare doctor` finds it, and one more packing of the rootfs.
+ARMS: dict[str, tuple[str, dict[str, Any]]] = {
+    name: (name, {}) for name in base.names() if name != "oci"
+} | {"oci": ("oci", {"runtime": "crun"}), "uml-ext4": ("uml", {"root": "ext4"})}
+
+
+@pytest.fixture(scope="session")
+def answers() -> dict[tuple[str, str], doctor.Answer]:
+    """What the doctor proved of this host: (backend, guest) → its answer."""
+    return {(answer.backend, answer.guest): answer for answer in doctor.examine()}
+
+
+@pytest.fixture
+def require_guest(answers: dict[tuple[str, str], doctor.Answer]) -> Callable[[str, str], None]:
+    """Skips what this host cannot run, with the doctor's reason; .ci/run makes such a skip a failure."""
+
+    def check(backend: str, guest: str) -> None:
+        proved = answers.get(("crun" if backend == "oci" else backend, guest))
+        if proved is not None and not proved.runs:
+            pytest.skip(f"{backend} ({guest}): {proved.reason}")
+
+    return check
+
+
+def things() -> dict[str, set[str]]:
+    """Everything of Tare's on this host, by kind."""
+    found: dict[str, set[str]] = {"process": set(), "folder": set(), "cgroup": set()}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                environment = (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            if b"\0TARE_RUN=" in b"\0" + environment and b"pytest" not in (entry / "cmdline").read_bytes():
+                found["process"].add(f"{entry.name} {(entry / 'comm').read_text().strip()}")
+    for folder in [state.top(), *_cgroup_tops()]:
+        if folder.is_dir():
+            found["folder"].update(str(path) for path in folder.iterdir() if path.is_dir())
+    found["mount"] = {line for line in Path("/proc/self/mounts").read_text().splitlines() if "tare" in line.split()[1]}
+    found["device"] = {path.name for path in Path("/sys/class/net").iterdir()}
+    found["shared memory"] = {path.name for path in Path("/dev/shm").iterdir()}
+    return found
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """The test leaves this host as it found it."""
+    before = things()
+    yield
+    after = things()
+    left = {kind: sorted(after[kind] - before[kind]) for kind in after if after[kind] - before[kind]}
+    assert not left, left
+
+
+@pytest.fixture
+def drive(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """drive(arm, *steps): run steps on a real instance; see drive.py."""
+
+    def run(arm: str, *steps: list[Any]) -> dict[str, Any]:
+        backend, options = ARMS[arm]
+        rootfs = image.build("tiny")
+        kernel = str(kernels.find(None).image) if base.load(backend).boots_kernel else None
+        with lock.hold(), state.enter("a test") as own:
+            setup = {
+                "run": own.id,
+                "folder": str(own.folder / arm),
+                "arm": arm,
+                "backend": backend,
+                "options": options,
+                "rootfs": {key: str(getattr(rootfs, key)) for key in ("digest", "tree", "initramfs", "ext4")},
+                "cpus": 1,
+                "memory": 128 << 20,
+                "kernel": kernel,
+            }
+            done = subprocess.run(
+                [sys.executable, DRIVE],
+                input=json.dumps({"setup": setup, "steps": steps}),
+                capture_output=True,
+                text=True,
+                timeout=240,
+                cwd=PROJECT,
+                env={**os.environ, "PYTHONPATH": str(PROJECT), "TARE_RUN": own.id},
+            )
+            assert done.returncode == 0, done.stderr
+            from bench import clean
+
+            clean.release(own.id)
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    return run
+
+
+@pytest.fixture
+def tare() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """tare(*words): the command line, to its end."""
+
+    def run(*words: object, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-m", "bench.cli", *map(str, words)]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, cwd=PROJECT)
+
+    return run

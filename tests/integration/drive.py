@@ -1,0 +1,60 @@
+"""Runs steps on one real instance in a process of its own, as the slot worker does; prints one JSON object.
+
+Reads {"setup": …, "steps": [[name, …], …]} from standard input. Steps: call ARGV, exec ARGV, hang SECONDS,
+freeze SECONDS (the init no longer answers), stop.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+from bench.cage import divide_cpus
+from bench.errors import InstanceTimeout
+from bench.session import Place, Scenario, Session
+from bench.worker import Worker
+
+
+def main() -> None:
+    job = json.load(sys.stdin)
+    worker = Worker(job["setup"])
+    place = Place(worker.run, "s1", worker.folder, worker.hierarchy, divide_cpus(1))
+    session = Session(worker.backend, Scenario(("boot",), timeout=60), place, worker.rootfs, worker.memory, worker.kernel)
+    done: list[Any] = []
+    try:
+        for name, *rest in job["steps"]:
+            done.append(_step(session, name, rest))
+    finally:
+        begin = time.monotonic()
+        session.release(by_force=True)
+        released = time.monotonic() - begin
+        worker.close()
+    print(json.dumps({"steps": done, "marks": session.marks, "seen": session.seen, "released_s": released}))
+
+
+def _step(session: Session, name: str, rest: list[Any]) -> Any:
+    instance = session.boot()
+    if name in ("call", "exec"):
+        reply = getattr(instance, name)(rest[0], session.deadline())
+        output = reply.output
+        return {"status": reply.status, "size": len(output), "output": output[:2000].decode(), "distinct": len(set(output))}
+    if name == "stop":
+        session.stop(instance)
+        return True
+    if name == "freeze":
+        for pid in instance.pids():
+            os.kill(pid, signal.SIGSTOP)
+    begin = time.monotonic()
+    try:
+        instance.call(["/bin/sleep", "1000"], begin + rest[0])
+    except InstanceTimeout:
+        return {"timeout_after": time.monotonic() - begin}
+    return None
+
+
+if __name__ == "__main__":
+    main()

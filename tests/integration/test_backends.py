@@ -1,0 +1,72 @@
+"""One conformance suite over every backend that there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bench.backends import base
+
+from .conftest import ARMS
+
+Drive = Callable[..., dict[str, Any]]
+Require = Callable[[str, str], None]
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+each = pytest.mark.parametrize("arm", sorted(ARMS))
+
+
+@each
+def test_lives_and_obeys(arm: str, drive: Drive, require_guest: Require) -> None:
+    """Boots, runs commands, tells their exit status, survives 1 MiB of output, ends in good order."""
+    require_guest(ARMS[arm][0], "linux")
+    words = ["a b", "$HOME", "it's", '"', "", "*"]
+    found = drive(
+        arm,
+        ["call", ["/bin/echo", "hello"]],
+        ["call", ["/bin/sh", "-c", "exit 7"]],
+        ["call", ["/bin/sh", "-c", "head -c 1048576 /dev/zero | tr '\\0' x"]],
+        ["call", ["printf", "%s|", *words]],
+        ["call", ["no-such-command"]],
+        ["call", ["/bin/true"]],
+        ["stop"],
+    )
+    hello, seven, big, quoted, missing, true, stopped = found["steps"]
+    assert (hello["status"], hello["output"]) == (0, "hello\n")
+    assert seven["status"] == 7
+    assert (big["status"], big["size"], big["distinct"]) == (0, 1 << 20, 1)
+    assert quoted["output"] == "".join(f"{word}|" for word in words)
+    assert missing["status"] == 127
+    assert true["status"] == 0
+    assert stopped
+    marks = found["marks"]
+    order = ["requested", "spawned", "init", "ready", "stopping", "gone"]
+    assert [marks[name] for name in order] == sorted(marks[name] for name in order)
+    assert marks["spawned"] <= marks["kernel"] <= marks["init"]
+    assert found["seen"]["cpus"] == 1
+    assert found["seen"]["rootfs"].startswith("sha256:")
+    assert found["seen"]["seccomp"] == 0
+
+
+@each
+def test_own_door(arm: str, drive: Drive, require_guest: Require) -> None:
+    """A runtime's own door runs commands and tells their exit status; a backend without one says so."""
+    if base.load(ARMS[arm][0]).door is None:
+        assert base.load(ARMS[arm][0]).family in ("uml", "hypervisor")
+        return
+    require_guest(ARMS[arm][0], "linux")
+    found = drive(arm, ["exec", ["/bin/sh", "-c", "exit 7"]], ["exec", ["/bin/echo", "hello"]])
+    assert found["steps"][0]["status"] == 7
+    assert (found["steps"][1]["status"], found["steps"][1]["output"]) == (0, "hello\n")
+
+
+@each
+@pytest.mark.parametrize("way", ["hang", "freeze"])
+def test_hanging_instance_is_killed(arm: str, way: str, drive: Drive, require_guest: Require) -> None:
+    """A command that never ends, and an instance whose every process is stopped, are given up and removed in time."""
+    require_guest(ARMS[arm][0], "linux")
+    found = drive(arm, [way, 1.0])
+    assert 1.0 <= found["steps"][0]["timeout_after"] < 2.0
+    assert found["released_s"] < 10
