@@ -1,7 +1,7 @@
 """The guest without an operating system: a boot sector that says READY and halts.
 
-It shows what a hypervisor and its firmware cost where no Linux is involved, and runs under a KVM that cannot run
-Linux.
+It shows what a hypervisor and its firmware cost where no Linux is involved, and it runs under a KVM that
+cannot run Linux.
 """
 
 from __future__ import annotations

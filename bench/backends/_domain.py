@@ -1,7 +1,7 @@
 """The libvirt domain of one guest: a machine with nothing in it that the measurement does not need.
 
-The same for every accelerator, so that `qemu` and `kvm` differ in one word. No USB, no balloon, no display, no network;
-and no option ROM for the local APIC, which only an old Windows uses and which a slow KVM takes a second to run.
+The same for every accelerator, so that `qemu` and `kvm` differ in one word. No USB, no balloon, no display,
+no network; and no option ROM for the local APIC: only old Windows uses it, and a slow KVM runs it for long.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FIRST_DISK = {"pc": "hda", "q35": "sda"}
 
 @dataclass(frozen=True)
 class Machine:
-    """What a domain is made of. memory is in bytes; kernel and initramfs are for Linux, image for the boot sector."""
+    """What a domain is made of. memory: bytes; kernel and initramfs: for Linux, image: for a boot sector."""
 
     name: str
     accelerator: str
@@ -52,7 +52,8 @@ class Machine:
 def describe(machine: Machine) -> str:
     """The domain's XML. The guest's end, however it comes about, ends QEMU: all on_… are destroy."""
     environment = "".join(
-        f"<qemu:env name={quoteattr(name)} value={quoteattr(value)}/>" for name, value in machine.environment.items()
+        f"<qemu:env name={quoteattr(name)} value={quoteattr(value)}/>"
+        for name, value in machine.environment.items()
     )
     return f"""\
 <domain type={quoteattr(machine.accelerator)} xmlns:qemu="{QEMU_NAMESPACE}">
@@ -109,7 +110,8 @@ def _disk(image: Path | None, machine: str) -> str:
         return ""
     return (
         '<disk type="file" device="disk"><driver name="qemu" type="raw"/>'
-        f'<source file={quoteattr(str(image))}/><target dev={quoteattr(_FIRST_DISK[machine])}/><shareable/></disk>'
+        f'<source file={quoteattr(str(image))}/><target dev={quoteattr(_FIRST_DISK[machine])}/>'
+        "<shareable/></disk>"
     )
 
 

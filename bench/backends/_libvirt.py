@@ -19,8 +19,8 @@ from bench.errors import HostError, InstanceError
 EMBED = "qemu:///embed"
 EMULATOR = "qemu-system-x86_64"
 
-#: For the embedded driver. QEMU runs as we do, writes its log itself, stays in the cgroup it was born in, and finds
-#: the files it is given without their owners being changed.
+#: For the embedded driver. QEMU runs as we do, writes its log itself, stays in the cgroup it was born in, and
+#: finds the files it is given without their owners being changed.
 _SETTINGS = {
     "stdio_handler": '"file"',
     "namespaces": "[]",
@@ -151,7 +151,7 @@ def _import() -> Any:
 
 
 def destroy_leftovers(uri: str, run: str) -> list[str]:
-    """End the domains of a dead run that a daemon still has; their names. Raises HostError without the daemon."""
+    """End the domains of a dead run that a daemon still has; their names. Raises HostError without one."""
     libvirt = _import()
     removed = []
     try:
@@ -170,8 +170,8 @@ def destroy_leftovers(uri: str, run: str) -> list[str]:
 def adopt_orphans() -> None:
     """Become the parent of every QEMU that libvirt detaches, so that it can be reaped at once.
 
-    libvirt takes a zombie for a living process: where the first process of the machine reaps late or never, it waits
-    up to 80 seconds for a QEMU that has long ended.
+    libvirt takes a zombie for a living process: where the machine's first process reaps late or never, it
+    waits up to 80 seconds for a QEMU that has long ended.
     """
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 

@@ -1,8 +1,9 @@
 """What `qemu` and `kvm` share: QEMU's guests, made by libvirt.
 
-With the embedded driver QEMU is born in the cage of its instance: the thread that asks libvirt for the domain is
-inside, and libvirt forks from it. A daemon's QEMU is moved into the cage when it first shows itself. What is timed:
-QEMU connects to our sockets (`spawned`); first byte on the first serial port (`kernel`); the channel is the second.
+With the embedded driver QEMU is born in the cage of its instance: the thread that asks libvirt for the domain
+is inside, and libvirt forks from it. A daemon's QEMU is moved into the cage when it first shows itself. What
+is timed: QEMU connects to our sockets (`spawned`); first byte on the first serial port (`kernel`). The
+channel is the second serial port.
 """
 
 from __future__ import annotations
@@ -289,7 +290,7 @@ class LibvirtBackend(Backend):
 
     @dataclass(frozen=True)
     class Options:
-        """uri: a libvirt on this machine; cpu: a libvirt CPU model or mode; kernel_arguments: more, like "nopti"."""
+        """uri: a libvirt on this machine; cpu: CPU model or mode; kernel_arguments: more, like "nopti"."""
 
         uri: str = EMBED
         machine: Literal["pc", "q35"] = "pc"
@@ -341,7 +342,7 @@ class LibvirtBackend(Backend):
         return LibvirtInstance(self, order, cage)
 
     def prove_accelerator(self, domain: Any) -> None:
-        """Raises InstanceError where QEMU itself says that it runs the guest by other means than the arm's."""
+        """Raises InstanceError where QEMU itself says that it runs the guest by another means."""
         if self.connection.uses_kvm(domain) != (self.accelerator == "kvm"):
             raise InstanceError(f"this guest does not run under {self.accelerator}")
 

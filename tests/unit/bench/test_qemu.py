@@ -1,0 +1,114 @@
+"""What the libvirt backends do without a libvirt: threads that visit a cage, finding QEMU by its name."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from bench.backends import _qemu, _visit
+from bench.backends.base import make_options
+from bench.cage import Cage
+from bench.errors import InputError, InstanceError
+
+
+class _Place:
+    """A cage's doors and this process's own groups as plain files."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+        self.name = "tasks" if version == 1 else "cgroup.procs"
+        self.inside, self.home = folder / "cage", folder / "home"
+        for group in (self.inside, self.home):
+            group.mkdir()
+            (group / self.name).touch()
+        monkeypatch.setattr(_visit, "_own_groups", lambda cage: [self.home])
+        hierarchy = SimpleNamespace(version=version)
+        self.cage = cast(Cage, SimpleNamespace(hierarchy=hierarchy, entrance=[self.inside]))
+
+    def read(self, group: Path) -> str:
+        return (group / self.name).read_text()
+
+
+def test_one_thread_visits_under_v1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = _Place(tmp_path, monkeypatch, version=1)
+    visit = _visit.Visit(place.cage)
+    visit.enter()
+    assert place.read(place.inside) == str(threading.get_native_id())
+    visit.leave()
+    assert place.read(place.home) == str(threading.get_native_id())
+
+
+def test_whole_process_visits_under_v2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = _Place(tmp_path, monkeypatch, version=2)
+    visit = _visit.Visit(place.cage)
+    visit.enter()
+    assert place.read(place.inside) == str(os.getpid())
+
+
+def test_others_in_the_cage_stay_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = _Place(tmp_path, monkeypatch, version=1)
+    visit = _visit.Visit(place.cage)
+    (place.inside / "tasks").write_text("1\n")
+    visit.leave()
+    assert place.read(place.home) == ""
+
+
+def test_a_cage_that_cannot_be_entered_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = _Place(tmp_path, monkeypatch, version=1)
+    visit = _visit.Visit(place.cage)
+    (place.inside / "tasks").unlink()
+    place.inside.rmdir()
+    with pytest.raises(InstanceError, match="cannot enter the cage"):
+        _qemu._Creation(lambda: None, visit)
+
+
+def test_creation_waits_for_the_word() -> None:
+    asked = threading.Event()
+    creation = _qemu._Creation(asked.set, None)
+    assert not asked.wait(0.05)
+    creation.begin()
+    creation.join(5)
+    assert asked.is_set()
+    os.close(creation.done)
+
+
+def test_cancelled_creation_never_asks() -> None:
+    asked = threading.Event()
+    creation = _qemu._Creation(asked.set, None)
+    creation.cancel()
+    creation.join(5)
+    assert not asked.is_set()
+    os.close(creation.done)
+
+
+def test_creation_keeps_the_reason_of_a_failure() -> None:
+    def fail() -> Any:
+        raise InstanceError("libvirt says no")
+
+    creation = _qemu._Creation(fail, None)
+    creation.begin()
+    creation.join(5)
+    assert str(creation.error) == "libvirt says no"
+    os.close(creation.done)
+
+
+def test_qemu_is_found_by_its_domains_name() -> None:
+    # A shell in the place of QEMU: its first option's value looks the same.
+    argv = ["qemu", "-c", "guest=tare-unit-1,debug-threads=on; read -r word"]
+    child = subprocess.Popen(argv, executable="/bin/sh", stdin=subprocess.PIPE)
+    try:
+        assert _qemu.find_qemu("tare-unit-1") == child.pid
+        assert _qemu.find_qemu("tare-unit") is None
+    finally:
+        child.communicate(b"\n")
+
+
+@pytest.mark.parametrize("given", [{"machine": "microvm"}, {"uri": 1}, {"acceleration": "kvm"}])
+def test_options_are_strict(given: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        make_options(_qemu.LibvirtBackend, given)
