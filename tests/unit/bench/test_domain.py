@@ -45,9 +45,13 @@ def test_accelerator_is_all_that_differs_between_arms() -> None:
 
 def test_console_is_the_first_port_and_channel_the_second() -> None:
     serials = _parse(LINUX).findall("devices/serial")
-    ends = [(serial.find("target"), serial.find("source")) for serial in serials]
-    found = {port.get("port"): source.get("path") for port, source in ends if port is not None and source is not None}
-    assert found == {"0": "/x/console", "1": "/x/channel"}
+    found = [(end.tag, end.attrib) for serial in serials for end in serial]
+    assert found == [
+        ("source", {"mode": "connect", "path": "/x/console"}),
+        ("target", {"port": "0"}),
+        ("source", {"mode": "connect", "path": "/x/channel"}),
+        ("target", {"port": "1"}),
+    ]
 
 
 def test_every_end_of_the_guest_ends_qemu() -> None:
@@ -56,7 +60,8 @@ def test_every_end_of_the_guest_ends_qemu() -> None:
 
 
 def test_kernel_arguments_end_with_the_arms_own() -> None:
-    words = (_parse(dataclasses.replace(LINUX, kernel_arguments=("nopti",))).findtext("os/cmdline") or "").split()
+    domain = _parse(dataclasses.replace(LINUX, kernel_arguments=("nopti",)))
+    words = (domain.findtext("os/cmdline") or "").split()
     assert words[-1] == "nopti"
     assert set(_domain.KERNEL_ARGUMENTS) < set(words)
 
