@@ -107,16 +107,16 @@ def _walsh_by_counting(values: Floats, rank: int) -> float:
     """The same for many values: bisects for the average that exceeds `rank` others, in n log n a step."""
     places = np.arange(len(values))
     low, high = float(values[0]), float(values[-1])
-    while True:
+    close = (high - low) * 1e-11
+    while high - low > close:
         middle = (low + high) / 2
-        if not low < middle < high:
-            return high
         # Pairs i ≤ j with (v_i + v_j)/2 ≤ middle; searchsorted counts j from 0, of which i lie before i.
         upto = np.searchsorted(values, 2 * middle - values, side="right")
         if int(np.maximum(upto - places, 0).sum()) > rank:
             high = middle
         else:
             low = middle
+    return high
 
 
 def ratio_of(logs: Floats) -> Interval:

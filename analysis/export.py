@@ -39,11 +39,10 @@ def suites(loaded: Loaded, out: Path) -> list[Path]:
     rows = rows[(rows["status"] == "ok") & (rows["value"] > 0) & rows["unit"].isin(PYPERF_UNITS)]
     homes = rows.groupby("metric", observed=True)["scenario"].nunique()
     shared = set(homes[homes > 1].index)
-    dates = {
-        (run, record["slot"]): date
+    slots = {
+        (run, record["slot"]): _about(record)
         for run, campaign in enumerate(loaded.campaigns)
         for record in campaign.records
-        if (date := _date(record.get("started")))
     }
     written = []
     for arm in loaded.arms:
@@ -52,7 +51,7 @@ def suites(loaded: Loaded, out: Path) -> list[Path]:
         for (scenario, metric), values in of_arm.groupby(["scenario", "metric"], observed=True, sort=False):
             name = f"{scenario}:{metric}" if metric in shared else str(metric)
             unit = str(values["unit"].iloc[0])
-            if runs := _runs(values, unit, dates):
+            if runs := _runs(values, unit, slots):
                 benchmarks.append({"metadata": {"name": name, "unit": unit}, "runs": runs})
         if benchmarks:
             target = out / "pyperf" / f"{arm}.json"
@@ -63,16 +62,17 @@ def suites(loaded: Loaded, out: Path) -> list[Path]:
     return written
 
 
-def _runs(rows: pd.DataFrame, unit: str, dates: dict[tuple[int, str], str]) -> list[Record]:
+def _runs(rows: pd.DataFrame, unit: str, slots: dict[tuple[int, str], Record]) -> list[Record]:
     """One Run a slot. Values of integer and byte metrics are whole numbers, as pyperf wants them."""
     runs: dict[tuple[int, str], Record] = {}
     columns = (rows[column].tolist() for column in ("run", "slot", "warmup", "value"))
     for run, slot, warm, value in zip(*columns, strict=True):
         kept = runs.get((run, slot))
         if kept is None:
-            kept = runs[run, slot] = {"metadata": {"slot": slot}, "values": []}
-            if date := dates.get((run, slot)):
-                kept["metadata"]["date"] = date
+            about = slots[run, slot]
+            # pyperf takes the sum of a run's values for its duration, unless it is told one.
+            metadata = {key: about[key] for key in about if key != "duration" or unit != "second"}
+            kept = runs[run, slot] = {"metadata": metadata, "values": []}
         number = value if unit == "second" else max(round(value), 1)
         if warm:
             kept.setdefault("warmups", []).append([1, number])
@@ -81,12 +81,15 @@ def _runs(rows: pd.DataFrame, unit: str, dates: dict[tuple[int, str], str]) -> l
     return [kept for kept in runs.values() if kept["values"]]
 
 
-def _date(started: object) -> str | None:
-    """pyperf's `date`: naive, in UTC. A start that is no time has none."""
+def _about(record: Record) -> Record:
+    """A slot in pyperf's metadata: `date` is naive, in UTC; a start that is no time has none."""
+    about: Record = {"slot": record["slot"]}
+    if (record.get("wall_s") or 0) > 0:
+        about["duration"] = record["wall_s"]
     try:
-        moment = datetime.fromisoformat(str(started))
+        moment = datetime.fromisoformat(str(record.get("started")))
     except ValueError:
-        return None
+        return about
     if moment.tzinfo is not None:
         moment = moment.astimezone(UTC).replace(tzinfo=None)
-    return moment.isoformat()
+    return about | {"date": moment.isoformat()}

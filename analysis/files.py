@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.errors import RecordError
@@ -22,4 +22,5 @@ def replacing(path: Path) -> Iterator[Path]:
         why = error.strerror or str(error)
         raise RecordError(f"cannot write {path}: {why}", hint="make room, or write elsewhere") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)

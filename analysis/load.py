@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -108,7 +109,8 @@ def clean(text: object) -> str:
         return plain
     plain = plain.encode("utf-8", "replace").decode()
     return "".join(
-        c if c.isprintable() or c in "\n\t" else "" if c == "\r" else "\N{MIDDLE DOT}" for c in plain
+        c if c.isprintable() or c in "\n\t\N{NO-BREAK SPACE}" else "" if c == "\r" else "\N{MIDDLE DOT}"
+        for c in plain
     )
 
 
@@ -214,7 +216,7 @@ class _SampleColumns:
     def add(self, row: Record, samples: list[Record]) -> None:
         slot = (row["run"], row["slot"], row["block"], row["scenario"], row["arm"], row["status"])
         for sample in samples:
-            head = (clean(sample["metric"]), clean(sample.get("unit")), clean(sample.get("better", "lower")))
+            head = _head(sample["metric"], sample.get("unit"), sample.get("better", "lower"))
             for values, warm in ((sample.get("warmups"), True), (sample.get("values"), False)):
                 if values:
                     self._slots.append(slot)
@@ -235,6 +237,11 @@ class _SampleColumns:
         rows["index"] = pd.Series(self._indices, dtype="int64")
         rows["value"] = pd.Series(self._values, dtype="float64")
         return rows
+
+
+@lru_cache(maxsize=4096)
+def _head(metric: str, unit: str, better: str) -> tuple[str, str, str]:
+    return clean(metric), clean(unit), clean(better)
 
 
 def _numbers(values: list[Any], metric: str) -> list[float]:

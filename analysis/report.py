@@ -105,6 +105,7 @@ def _render(template: str, page: dict[str, Any], *, escape: bool) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=escape,
+        finalize=_showable,
         undefined=jinja2.ChainableUndefined,  # plan and facts may lack any key
         trim_blocks=True,
         lstrip_blocks=True,
@@ -120,6 +121,11 @@ def _render(template: str, page: dict[str, Any], *, escape: bool) -> str:
         "drawn": Markup,
     }
     return environment.get_template(template).render(page)
+
+
+def _showable(value: object) -> object:
+    """Plan and facts come as they were written; what a page cannot hold is taken out where they are shown."""
+    return clean(value) if type(value) is str else value
 
 
 def _left_out(loaded: Loaded) -> dict[tuple[str, str], list[str]]:

@@ -1,6 +1,6 @@
 """Makes results folders that look like a campaign's, from a seed: for tests and for timing the report.
 
-    python tests/synthetic.py DIR --samples 200000
+python tests/synthetic.py DIR --samples 200000
 """
 
 from __future__ import annotations
@@ -32,17 +32,53 @@ class Arm:
 
 
 ARMS: dict[str, Arm] = {
-    "process": Arm("process", {"launch": 0.0009, "setup": 0.0011, "init": 0.0015}, 0.0009, None, 0.0008, 0.45 * MIB),
-    "bwrap": Arm("container", {"launch": 0.001, "setup": 0.002, "init": 0.0016}, 0.0009, None, 0.001, 0.6 * MIB),
-    "crun": Arm("container", {"launch": 0.001, "setup": 0.0055, "init": 0.0016}, 0.00092, 0.0064, 0.003, 1.1 * MIB),
-    "runc": Arm("container", {"launch": 0.0015, "setup": 0.025, "init": 0.0017}, 0.00095, 0.021, 0.012, 6.5 * MIB),
-    "lxc": Arm("container", {"launch": 0.001, "setup": 0.023, "init": 0.0017}, 0.00095, 0.019, 0.02, 2.1 * MIB),
-    "nspawn": Arm("container", {"launch": 0.002, "setup": 0.031, "init": 0.0017}, 0.00095, None, 0.022, 2.9 * MIB),
-    "qemu@6.1.0-56": Arm(
-        "hypervisor", {"launch": 0.05, "setup": 0.42, "kernel": 1.35, "init": 0.11}, 0.009, None, 0.08, 178 * MIB, "6.1.0-56"
+    "process": Arm(
+        "process", {"launch": 0.0009, "setup": 0.0011, "init": 0.0015}, 0.0009, None, 0.0008, 0.45 * MIB
     ),
-    "uml": Arm("uml", {"launch": 0.0014, "setup": 0.03, "kernel": 1.02, "init": 0.06}, 0.0062, None, 0.04, 31 * MIB, "6.1.176"),
+    "bwrap": Arm(
+        "container", {"launch": 0.001, "setup": 0.002, "init": 0.0016}, 0.0009, None, 0.001, 0.6 * MIB
+    ),
+    "crun": Arm(
+        "container", {"launch": 0.001, "setup": 0.0055, "init": 0.0016}, 0.00092, 0.0064, 0.003, 1.1 * MIB
+    ),
+    "runc": Arm(
+        "container", {"launch": 0.0015, "setup": 0.025, "init": 0.0017}, 0.00095, 0.021, 0.012, 6.5 * MIB
+    ),
+    "lxc": Arm(
+        "container", {"launch": 0.001, "setup": 0.023, "init": 0.0017}, 0.00095, 0.019, 0.02, 2.1 * MIB
+    ),
+    "nspawn": Arm(
+        "container", {"launch": 0.002, "setup": 0.031, "init": 0.0017}, 0.00095, None, 0.022, 2.9 * MIB
+    ),
+    "qemu@6.1.0-56": Arm(
+        "hypervisor",
+        {"launch": 0.05, "setup": 0.42, "kernel": 1.35, "init": 0.11},
+        0.009,
+        None,
+        0.08,
+        178 * MIB,
+        "6.1.0-56",
+    ),
+    "uml": Arm(
+        "uml",
+        {"launch": 0.0014, "setup": 0.03, "kernel": 1.02, "init": 0.06},
+        0.0062,
+        None,
+        0.04,
+        31 * MIB,
+        "6.1.176",
+    ),
 }
+FACTS = """{"schema": 1,
+ "host": {"name": "local", "cpu": "Made-up CPU", "cores": 2, "memory": 25276502016, "kernel": "6.18.44",
+  "microcode": "0xffffffff", "mitigations": {"meltdown": "Not affected", "spectre_v2": "Retpolines"},
+  "governor": "none", "clocksource": "tsc", "virtualised": "kvm", "thp": "madvise", "ksm": "0",
+  "boot_id": "00000000-0000-4000-8000-000000000000", "distribution": "Debian GNU/Linux 12 (bookworm)"},
+ "cgroup": "v1 hybrid", "cage": {"cpus": "1", "harness_cpus": "0"}, "tools": {"crun": "1.8.1"},
+ "rootfs": {"name": "tiny", "digest": "sha256:abababab"}, "kernels": {"qemu": "6.1.0-56-cloud-amd64"},
+ "git": {"revision": "0123456789abcdef0123456789abcdef01234567", "dirty": false}, "python": "3.11.2",
+ "packages": {"pyperf": "2.10.0"}, "user": "root", "started": "2026-11-22T05:00:00Z", "notes": ["made up"]}
+"""
 LIFECYCLE = ["boot", "exec", "spawn", "teardown"]
 
 
@@ -57,16 +93,16 @@ def campaign(
     arms: dict[str, Arm] | None = None,
     change: Callable[[Record], None] | None = None,
 ) -> Path:
-    """Writes plan, facts and journal to `folder`: `blocks` blocks of every arm, `values` values per operation.
+    """Writes plan, facts and journal to `folder`: `blocks` blocks of every arm, `values` values an operation.
 
-    `planned_blocks` more than `blocks` is an interrupted campaign; `change` may alter each record before it is written.
+    More `planned_blocks` than `blocks` is an interrupted campaign; `change` may alter each record.
     """
     arms = ARMS if arms is None else arms
     rng = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
     plan = _plan(arms, planned_blocks or blocks, seed, ramp)
     (folder / "plan.json").write_text(json.dumps(plan))
-    (folder / "facts.json").write_text(json.dumps(_facts()))
+    (folder / "facts.json").write_text(FACTS)
     with (folder / "journal.jsonl").open("w") as journal:
         for slot in plan["slots"]:
             if slot["block"] > blocks:
@@ -88,7 +124,13 @@ def _plan(arms: dict[str, Arm], blocks: int, seed: int, ramp: int) -> Record:
             jobs += [("firmware", arm) for arm in ("qemu-firmware", "kvm-firmware")]
         rng.shuffle(jobs)
         slots += [
-            {"slot": f"b{block:02}-s{order:02}", "block": block, "order": order, "scenario": scenario, "arm": arm}
+            {
+                "slot": f"b{block:02}-s{order:02}",
+                "block": block,
+                "order": order,
+                "scenario": scenario,
+                "arm": arm,
+            }
             for order, (scenario, arm) in enumerate(jobs, start=1)
         ]
     listed = {
@@ -98,7 +140,11 @@ def _plan(arms: dict[str, Arm], blocks: int, seed: int, ramp: int) -> Record:
     for name in ("qemu-firmware", "kvm-firmware"):
         listed[name] = {"backend": name.split("-")[0], "family": "hypervisor", "options": {}, "label": name}
     left_out = [
-        {"arm": name, "scenario": "lifecycle:exec", "reason": "no exec door: its runtime cannot run a command in it"}
+        {
+            "arm": name,
+            "scenario": "lifecycle:exec",
+            "reason": "no exec door: its runtime cannot run a command in it",
+        }
         for name, arm in arms.items()
         if arm.exec is None
     ]
@@ -114,26 +160,18 @@ def _plan(arms: dict[str, Arm], blocks: int, seed: int, ramp: int) -> Record:
         "firmware": {"measures": ["firmware"], "description": "boot-sector guest, no Linux in it"},
     }
     return {
-        "schema": 1, "campaign": "synthetic", "description": "made up for a test", "seed": seed, "blocks": blocks,
-        "baseline": next(iter(arms)), "envelope": {"cpus": 1, "memory": 128 * MIB, "rootfs": "tiny"},
-        "arms": listed, "scenarios": scenarios, "slots": slots, "left_out": left_out,
-    }  # fmt: skip
-
-
-def _facts() -> Record:
-    host = {
-        "name": "local", "cpu": "Made-up CPU @ 2.60GHz", "cores": 2, "memory": 25276502016, "kernel": "6.18.44",
-        "microcode": "0xffffffff", "mitigations": {"meltdown": "Not affected", "spectre_v2": "Mitigation: Retpolines"},
-        "governor": "none", "clocksource": "tsc", "virtualised": "kvm", "thp": "madvise", "ksm": "0",
-        "boot_id": "00000000-0000-4000-8000-000000000000", "distribution": "Debian GNU/Linux 12 (bookworm)",
-    }  # fmt: skip
-    return {
-        "schema": 1, "host": host, "cgroup": "v1 hybrid", "cage": {"cpus": "1", "harness_cpus": "0"},
-        "tools": {"crun": "1.8.1", "runc": "1.1.5", "qemu-system-x86_64": "7.2.22"},
-        "rootfs": {"name": "tiny", "digest": "sha256:" + "ab" * 32}, "kernels": {"qemu": "6.1.0-56-cloud-amd64"},
-        "git": {"revision": "0123456789abcdef0123456789abcdef01234567", "dirty": False}, "python": "3.11.2",
-        "packages": {"pyperf": "2.10.0"}, "user": "root", "started": "2026-11-22T05:00:00Z", "notes": ["made up"],
-    }  # fmt: skip
+        "schema": 1,
+        "campaign": "synthetic",
+        "description": "made up for a test",
+        "seed": seed,
+        "blocks": blocks,
+        "baseline": next(iter(arms)),
+        "envelope": {"cpus": 1, "memory": 128 * MIB, "rootfs": "tiny"},
+        "arms": listed,
+        "scenarios": scenarios,
+        "slots": slots,
+        "left_out": left_out,
+    }
 
 
 def _noisy(rng: random.Random, value: float) -> float:
@@ -156,16 +194,32 @@ def _record(slot: Record, arms: dict[str, Arm], rng: random.Random, values: int,
         marks[mark] = now
     boot = sum(phases.values())
     record: Record = {
-        "schema": 1, **slot, "family": arm.family, "host": "local", "boot_id": "00000000", "kernel": "6.18.44",
-        "status": "ok", "reason": None, "started": f"2026-11-22T05:{slot['block'] // 60 % 60:02}:{slot['block'] % 60:02}Z",
-        "wall_s": boot * 2, "marks": marks, "samples": [], "cpu_s": boot, "memory": {"cage": arm.bytes},
+        "schema": 1,
+        **slot,
+        "family": arm.family,
+        "host": "local",
+        "boot_id": "00000000",
+        "kernel": "6.18.44",
+        "status": "ok",
+        "reason": None,
+        "started": f"2026-11-22T05:{slot['block'] // 60 % 60:02}:{slot['block'] % 60:02}Z",
+        "wall_s": boot * 2,
+        "marks": marks,
+        "samples": [],
+        "cpu_s": boot,
+        "memory": {"cage": arm.bytes},
         "seen": {
-            "kernel": arm.kernel, "cpus": 1, "memory": 128 * MIB, "rootfs": "sha256:" + "ab" * 32,
+            "kernel": arm.kernel,
+            "cpus": 1,
+            "memory": 128 * MIB,
+            "rootfs": "sha256:" + "ab" * 32,
             "clocksource": "kvm-clock" if arm.family == "hypervisor" else "tsc",
-            "mounts": ["proc on /proc", "sysfs on /sys"], "mitigations": {"meltdown": "Not affected"}, "seccomp": 0,
+            "mounts": ["proc on /proc", "sysfs on /sys"],
+            "mitigations": {"meltdown": "Not affected"},
+            "seccomp": 0,
         },
         "equivalence": {"badge": "differs" if different else "equal", "caged": True, "differs": different},
-    }  # fmt: skip
+    }
     if slot["scenario"] == "lifecycle":
         record["samples"] = _lifecycle(arm, phases, rng, values)
     elif slot["scenario"] == "density":
@@ -173,9 +227,11 @@ def _record(slot: Record, arms: dict[str, Arm], rng: random.Random, values: int,
         record["stop"] = "n"
     else:
         record["samples"] = [
-            _sample("firmware", [boot]), _sample("firmware.launch", [phases["launch"]]),
-            _sample("firmware.setup", [phases["setup"]]), _sample("firmware.cpu", [boot * 0.9]),
-        ]  # fmt: skip
+            _sample("firmware", [boot]),
+            _sample("firmware.launch", [phases["launch"]]),
+            _sample("firmware.setup", [phases["setup"]]),
+            _sample("firmware.cpu", [boot * 0.9]),
+        ]
     return record
 
 
@@ -201,12 +257,18 @@ def _density(arm: Arm, boot: float, rng: random.Random, count: int) -> tuple[lis
         cage += arm.bytes * rng.uniform(0.93, 0.97)
         ramp.append(
             {
-                "n": n, "boot": _noisy(rng, boot), "memavailable": int(host), "cage": int(cage),
-                "cage_anon": int(cage * 0.7), "cage_file": int(cage * 0.2), "cage_kernel": int(cage * 0.1),
-                "pss": int(cage * 0.97), "guest": int(n * 22 * MIB) if arm.kernel != "6.18.44" else None,
+                "n": n,
+                "boot": _noisy(rng, boot),
+                "memavailable": int(host),
+                "cage": int(cage),
+                "cage_anon": int(cage * 0.7),
+                "cage_file": int(cage * 0.2),
+                "cage_kernel": int(cage * 0.1),
+                "pss": int(cage * 0.97),
+                "guest": int(n * 22 * MIB) if arm.kernel != "6.18.44" else None,
                 "residual": int(host - cage),
             }
-        )  # fmt: skip
+        )
     samples = [
         _sample("density.n", [count], "integer", "higher"),
         _sample("density.memavailable", [host / count], "byte"),
@@ -228,7 +290,11 @@ def sample_count(folder: Path) -> int:
 
 def with_samples(folder: Path, count: int, values: int = 5) -> Path:
     """A campaign of at least `count` values, or a few more."""
-    per_block = sum(len(s["values"]) for arm in ARMS.values() for s in _lifecycle(arm, arm.phases, random.Random(0), values))
+    per_block = sum(
+        len(s["values"])
+        for arm in ARMS.values()
+        for s in _lifecycle(arm, arm.phases, random.Random(0), values)
+    )
     return campaign(folder, blocks=math.ceil(count / per_block), values=values)
 
 
