@@ -8,9 +8,13 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench import __version__
 from bench.errors import InputError, TareError
+
+if TYPE_CHECKING:
+    from bench import progress
 
 # Commands import what they need when they run: --help must not wait for pandas, nor `plan` for libvirt.
 
@@ -116,20 +120,30 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from bench import config, progress, runner
+    from bench import config, runner
 
     campaign = config.load(arguments.file)
-    with progress.Screen() as screen:
-        folder = runner.run(campaign, arguments.results, screen)
-    return _finish(folder, arguments.json)
+    return _campaign(lambda screen: runner.run(campaign, arguments.results, screen), arguments.json)
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    from bench import progress, runner
+    from bench import runner
+
+    return _campaign(lambda screen: runner.resume(arguments.folder, screen), arguments.json)
+
+
+def _campaign(work: Callable[[progress.Screen], Path], as_json: bool) -> int:
+    from bench import progress
 
     with progress.Screen() as screen:
-        folder = runner.resume(arguments.folder, screen)
-    return _finish(folder, arguments.json)
+        try:
+            folder = work(screen)
+        except KeyboardInterrupt:
+            if screen.folder is None:
+                raise
+            screen.say(f"tare: interrupted; nothing was left behind. Go on with: ./tare resume {screen.folder}")
+            return 130
+    return _finish(folder, as_json)
 
 
 def _finish(folder: Path, as_json: bool) -> int:

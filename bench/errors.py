@@ -29,7 +29,7 @@ class TareError(Exception):
         parts = [self.what]
         if self.hint:
             parts.append(self.hint)
-        return ". ".join(parts)
+        return "; ".join(parts)
 
 
 class InputError(TareError):

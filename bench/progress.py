@@ -35,6 +35,7 @@ class Screen:
         self._begin = self._said = time.monotonic()
         self._total = self._done = self._bad = 0
         self._left = ""
+        self.folder: Path | None = None
 
     def __enter__(self) -> Screen:
         self._bar.start()
@@ -59,6 +60,7 @@ class Screen:
             self.say(f"probe   {what}: left out: {reason}", "yellow")
 
     def started(self, folder: Path, total: int, done: int) -> None:
+        self.folder = folder
         self._total, self._done = total, done
         self._begin = time.monotonic()
         self.say(f"results {folder}")

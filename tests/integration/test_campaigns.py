@@ -1,0 +1,211 @@
+"""Whole campaigns on this host: interruption, murder, rivalry, a full disk, ordinary users."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.results import JOURNAL, read_journal, read_plan
+
+from .conftest import ARMS, PROJECT
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+Tare = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def campaign(folder: Path, arms: dict[str, Any], *, blocks: int, scenarios: str = "lifecycle = {}") -> Path:
+    """A campaign file in a folder."""
+    lines = ['name = "test"', f"blocks = {blocks}", f"baseline = {json.dumps(next(iter(arms)))}", "[scenarios]", scenarios, "[arms]"]
+    for name, (backend, options) in arms.items():
+        pairs = {"backend": backend, **options}
+        lines.append(f"{json.dumps(name)} = {{ {', '.join(f'{key} = {json.dumps(value)}' for key, value in pairs.items())} }}")
+    file = folder / "campaign.toml"
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+def start(*words: object) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-m", "bench.cli", *map(str, words)]
+    return subprocess.Popen(argv, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+
+
+def results(folder: Path) -> Path:
+    (found,) = folder.glob("test-*")
+    return found
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.02)
+
+
+def journal(folder: Path) -> list[dict[str, Any]]:
+    path = folder / JOURNAL
+    return read_journal(path) if path.exists() else []
+
+
+def assert_complete(folder: Path) -> None:
+    """Every planned slot is in the journal exactly once, and ended well."""
+    plan = read_plan(folder)
+    assert plan is not None
+    lines = journal(folder)
+    assert Counter(line["slot"] for line in lines) == Counter(slot["slot"] for slot in plan["slots"])
+    assert {line["status"] for line in lines} == {"ok"}, [line["reason"] for line in lines]
+
+
+@pytest.fixture
+def running() -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes that a test starts; those still there in the end are killed."""
+    processes: list[subprocess.Popen[str]] = []
+    yield processes
+    for process in processes:
+        process.kill()
+        process.wait()
+        if process.stdout:
+            process.stdout.close()
+
+
+@pytest.mark.parametrize("arm", sorted(ARMS))
+def test_resumes_after_kill(
+    arm: str, tmp_path: Path, tare: Tare, running: list[subprocess.Popen[str]], require_guest: Callable[[str, str], None]
+) -> None:
+    """The runner is killed in the middle of a slot; resuming runs exactly what the journal lacks."""
+    require_guest(ARMS[arm][0], "linux")
+    file = campaign(tmp_path, {arm: ARMS[arm]}, blocks=3, scenarios="spawn = {}")
+    running.append(process := start("run", file, "--results", tmp_path))
+    wait_for(lambda: [line for folder in tmp_path.glob("test-*") for line in journal(folder)])
+    process.kill()
+    process.wait()
+    folder = results(tmp_path)
+    before = journal(folder)
+    assert before
+    done = tare("resume", folder)
+    assert done.returncode == 0, done.stderr
+    assert journal(folder)[: len(before)] == before
+    assert_complete(folder)
+
+
+def test_fault_sweep(tmp_path: Path, tare: Tare, running: list[subprocess.Popen[str]]) -> None:
+    """kill -9 of the runner at 20 random moments: every slot exactly once, and nothing left over."""
+    draw = random.Random(os.environ.get("TARE_SWEEP_SEED", "1"))
+    arms = {name: ARMS[name] for name in ("process", "bwrap", "crun", "runc", "lxc", "nspawn", "uml")}
+    file = campaign(tmp_path, arms, blocks=12)
+    running.append(process := start("run", file, "--results", tmp_path))
+    for _ in range(20):
+        time.sleep(draw.uniform(0.1, 2.5))
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        found = [folder for folder in tmp_path.glob("test-*") if (folder / "facts.json").exists()]
+        again = ("resume", found[0]) if found else ("run", file, "--results", tmp_path)
+        running.append(process := start(*again))
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    folder = next(folder for folder in tmp_path.glob("test-*") if (folder / "facts.json").exists())
+    assert_complete(folder)
+    assert tare("clean").stdout == "nothing to remove\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interruption(number: signal.Signals, tmp_path: Path, tare: Tare, running: list[subprocess.Popen[str]]) -> None:
+    """The running slot is taken down, the journal is whole, the exit code says so, and resuming finishes the rest."""
+    file = campaign(tmp_path, {"crun": ARMS["crun"], "uml": ARMS["uml"]}, blocks=3)
+    running.append(process := start("run", file, "--results", tmp_path))
+    wait_for(lambda: [line for folder in tmp_path.glob("test-*") for line in journal(folder)])
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "resume" in output
+    assert tare("clean").stdout == "nothing to remove\n"
+    assert len(journal(results(tmp_path))) < 6
+    assert tare("resume", results(tmp_path)).returncode == 0
+    assert_complete(results(tmp_path))
+
+
+def test_second_campaign_is_told_who_holds_the_host(tmp_path: Path, tare: Tare, running: list[subprocess.Popen[str]]) -> None:
+    file = campaign(tmp_path, {"uml": ARMS["uml"]}, blocks=20)
+    running.append(process := start("run", file, "--results", tmp_path))
+    wait_for(lambda: [line for folder in tmp_path.glob("test-*") for line in journal(folder)])
+    second = tare("run", file, "--results", tmp_path / "second")
+    assert second.returncode == 4
+    assert f"pid {process.pid}" in second.stderr
+    assert "campaign test" in second.stderr
+    assert not (tmp_path / "second").exists()
+    process.send_signal(signal.SIGINT)
+    process.wait(60)
+
+
+def test_full_disk(tmp_path: Path, tare: Tare) -> None:
+    """A journal that cannot grow ends the campaign with a clear error; what it held stays, and resuming goes on."""
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96k", "small", small], check=True)
+    try:
+        file = campaign(tmp_path, {"process": ARMS["process"], "crun": ARMS["crun"]}, blocks=20)
+        full = tare("run", file, "--results", small)
+        assert full.returncode == 5
+        assert "disk is full" in full.stderr
+        assert "Traceback" not in full.stderr
+        folder = results(small)
+        lines = journal(folder)
+        assert 0 < len(lines) < 40
+        assert {line["status"] for line in lines} == {"ok"}
+        subprocess.run(["mount", "-o", "remount,size=64m", small], check=True)
+        assert tare("resume", folder).returncode == 0
+        assert_complete(folder)
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_failing_slots_are_data(tmp_path: Path, tare: Tare) -> None:
+    """A slot that cannot succeed is journaled with its reason; the others go on, and the exit code tells."""
+    file = campaign(
+        tmp_path,
+        {"process": ARMS["process"], "uml": ARMS["uml"]},
+        blocks=2,
+        scenarios='boot = { timeout = "300 ms" }\nspawn = { workload = "sha256" }',
+    )
+    done = tare("run", file, "--results", tmp_path)
+    assert done.returncode == 5, done.stderr
+    statuses = {(line["arm"], line["scenario"], line["status"]) for line in journal(results(tmp_path))}
+    assert statuses == {("process", "boot", "ok"), ("uml", "boot", "timeout"), ("process", "spawn", "ok"), ("uml", "spawn", "ok")}
+    late = next(line for line in journal(results(tmp_path)) if line["status"] == "timeout")
+    assert "READY" in late["reason"] or "INIT" in late["reason"]
+    assert "Checking that ptrace" in late["console"]
+    assert "uml" in (results(tmp_path) / "report.md").read_text()
+
+
+def test_doctor_tells_of_kvm(tare: Tare) -> None:
+    """/dev/kvm is no proof: the answer is that of a guest that was started."""
+    begin = time.monotonic()
+    done = tare("doctor", "--json")
+    assert time.monotonic() - begin < 60
+    answers = {(answer["backend"], answer["guest"]): answer for answer in json.loads(done.stdout)}
+    assert answers["crun", "linux"]["runs"]
+    if not answers["kvm", "linux"]["runs"]:
+        assert answers["kvm", "linux"]["reason"]
+
+
+def test_exports(tmp_path: Path, tare: Tare) -> None:
+    """pyperf reads what a campaign wrote."""
+    file = campaign(tmp_path, {"process": ARMS["process"], "crun": ARMS["crun"]}, blocks=3)
+    assert tare("run", file, "--results", tmp_path).returncode == 0
+    folder = results(tmp_path)
+    for words in (["stats", folder / "pyperf/crun.json"], ["compare_to", folder / "pyperf/process.json", folder / "pyperf/crun.json"]):
+        done = subprocess.run([sys.executable, "-m", "pyperf", *words], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "boot" in done.stdout
+    assert {"report.html", "report.md", "slots.parquet", "samples.parquet"} <= {path.name for path in folder.iterdir()}
