@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from analysis.canvas import Chart, styled
-from analysis.estimate import Slope
+from analysis.estimate import Slope, good_ramps
 from analysis.load import Loaded
 from analysis.plot import ecdf, phases, strip
 from analysis.plot_density import density
@@ -37,7 +37,6 @@ def chart_sections(
     """start, use, density and firmware charts; a section without figures is empty."""
     arms = loaded.arms
     firmware = "The machine and its firmware until a boot sector writes READY. No Linux runs in it."
-    ramps = loaded.ramps[loaded.ramps["status"] == "ok"]
     with styled():
         drawn: dict[str, Sequence[Chart | None]] = {
             "start": [ecdf(medians, arms, looks, colours), phases(medians, arms, looks, colours)],
@@ -45,7 +44,7 @@ def chart_sections(
                 strip(medians, arms, looks, colours, metric, title, f"{caption}{_DOTS}")
                 for metric, title, caption in _STRIPS
             ],
-            "density": density(ramps, slopes, arms, looks, colours),
+            "density": density(good_ramps(loaded), slopes, arms, looks, colours),
             "firmware": [
                 strip(medians, arms, looks, colours, "firmware", "Firmware-only start", f"{firmware}{_DOTS}")
             ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from analysis.estimate import Interval, Slope
+from analysis.estimate import Interval, Slope, good_ramps
 from analysis.load import VIEWS, Loaded
 from analysis.matrix import stop_reason
 
@@ -25,9 +25,10 @@ class DensityRow:
 def density_rows(loaded: Loaded, slopes: list[Slope]) -> list[DensityRow]:
     """A row for each arm that has a ramp, in the order of the arms."""
     fits = {(slope.arm, slope.view): slope.slope for slope in slopes}
+    ramps = good_ramps(loaded)
     rows = []
     for arm in loaded.arms:
-        steps = loaded.ramps[loaded.ramps["arm"] == arm]
+        steps = ramps[ramps["arm"] == arm]
         if steps.empty:
             continue
         last = steps.nlargest(1, "n").dropna(axis="columns").to_dict("records")[0]
@@ -45,7 +46,7 @@ def density_rows(loaded: Loaded, slopes: list[Slope]) -> list[DensityRow]:
                 [fits.get((arm, view)) for view in VIEWS],
                 parts,
                 residual,
-                residual / total if residual is not None and total > 0 else None,
+                residual / total if residual is not None and 0 <= residual <= total else None,
             )
         )
     return rows

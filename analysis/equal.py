@@ -14,11 +14,11 @@ _NAMES = {"rootfs": "rootfs digest", "cpus": "CPUs", "seccomp": "seccomp mode"}
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that differs: its name, what was asked for (or the baseline has), what the arm has."""
+    """One thing that differs: its name, how in a few words, and, where it is a list, each entry."""
 
     what: str
-    wanted: str
-    seen: str
+    how: str
+    items: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,10 @@ class Equivalence:
     envelope: list[Difference]
     baseline: list[Difference]
     remark: str
+
+
+# A container sees the host's memory and its cage limits it; only the comparison with the envelope knows that.
+_NOT_AGAINST_BASELINE = frozenset({"memory"})
 
 
 def equivalences(loaded: Loaded) -> dict[str, Equivalence]:
@@ -57,12 +61,12 @@ def _judge(
         for key, sides in (row["equivalence"].get("differs") or {}).items():
             wanted[clean(key)] = _wanted_and_seen(sides)
     remarks = []
-    if len(badges) > 1:
+    if 0 < badges["equal"] < len(rows):
         remarks.append(f"{badges['equal']} of {plural(len(rows), 'slot')} were equal")
     if any(row.get("seen") not in (seen, None, {}) for row in rows):
         remarks.append("what was seen changed between slots; the last is shown")
-    envelope = [Difference(readable(key), *both_sides(key, a, b)) for key, (a, b) in wanted.items()]
-    against = [] if is_base else _against(base, seen)
+    envelope = [difference(key, a, b) for key, (a, b) in wanted.items()]
+    against = [] if is_base else _against(base, seen, envelope)
     return Equivalence(badge, [readable(key) for key in wanted], envelope, against, "; ".join(remarks))
 
 
@@ -70,9 +74,13 @@ def _wanted_and_seen(sides: Any) -> tuple[Any, Any]:
     return (sides[0], sides[1]) if isinstance(sides, list) and len(sides) == 2 else (None, sides)
 
 
-def _against(base: dict[str, Any], seen: dict[str, Any]) -> list[Difference]:
-    keys = [key for key in seen if key in base and seen[key] != base[key]]
-    return [Difference(readable(clean(key)), *both_sides(key, base[key], seen[key])) for key in keys]
+def _against(base: dict[str, Any], seen: dict[str, Any], envelope: list[Difference]) -> list[Difference]:
+    """What differs from the baseline's instance and is not already said against the envelope."""
+    keys = [
+        key for key in seen if key in base and seen[key] != base[key] and key not in _NOT_AGAINST_BASELINE
+    ]
+    found = [difference(clean(key), base[key], seen[key]) for key in keys]
+    return [one for one in found if one not in envelope]
 
 
 def readable(key: str) -> str:
@@ -80,19 +88,25 @@ def readable(key: str) -> str:
     return _NAMES.get(key, key.replace("_", " "))
 
 
-def both_sides(key: str, wanted: Any, seen: Any) -> tuple[str, str]:
-    """Both sides as short texts; of two lists or objects only what they do not share."""
+def difference(key: str, wanted: Any, seen: Any) -> Difference:
+    """How `seen` differs from `wanted`; of two lists or objects only what they do not share."""
+    what = readable(key)
     if isinstance(wanted, list) and isinstance(seen, list):
-        gone = [clean(item) for item in wanted if item not in seen]
-        new = [clean(item) for item in seen if item not in wanted]
-        return f"only there: {listed(gone)}" if gone else "–", f"only here: {listed(new)}" if new else "–"
+        gone = dict.fromkeys(clean(item) for item in wanted if item not in seen)
+        new = dict.fromkeys(clean(item) for item in seen if item not in wanted)
+        counts = [f"{len(gone)} missing here"] * bool(gone) + [f"{len(new)} only here"] * bool(new)
+        return Difference(
+            what, listed(counts), (*(f"− {item}" for item in gone), *(f"+ {item}" for item in new))
+        )
     if isinstance(wanted, dict) and isinstance(seen, dict):
-        keys = [k for k in {**wanted, **seen} if wanted.get(k) != seen.get(k)]
-        sides = [
-            listed(f"{clean(k)}: {clean(side.get(k, 'absent'))}" for k in keys) for side in (wanted, seen)
-        ]
-        return sides[0], sides[1]
-    return _text(key, wanted), _text(key, seen)
+        keys = [name for name in {**wanted, **seen} if wanted.get(name) != seen.get(name)]
+        items = (f"{clean(name)}: {_entry(wanted, name)} → {_entry(seen, name)}" for name in keys)
+        return Difference(what, f"{len(keys)} differ", tuple(items))
+    return Difference(what, f"{_text(key, wanted)} → {_text(key, seen)}")
+
+
+def _entry(side: dict[str, Any], name: str) -> str:
+    return "absent" if side.get(name) is None else clean(side[name])
 
 
 def _text(key: str, value: Any) -> str:

@@ -169,10 +169,15 @@ class Slope:
     largest: int
 
 
+def good_ramps(loaded: Loaded) -> pd.DataFrame:
+    """The ramps of slots that ended well."""
+    return loaded.ramps[loaded.ramps["status"] == "ok"]
+
+
 def slopes(loaded: Loaded, views: tuple[str, ...]) -> list[Slope]:
     """Theil–Sen slopes of every ramp; of an arm with several ramps their median, without interval."""
     found: list[Slope] = []
-    for arm, rows in loaded.ramps.groupby("arm", sort=False):
+    for arm, rows in good_ramps(loaded).groupby("arm", sort=False):
         for view in views:
             fits = [
                 _theil_sen(points["n"].to_numpy(dtype=float), points[view].to_numpy(dtype=float))

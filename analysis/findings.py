@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 from analysis.equal import Equivalence
-from analysis.estimate import Drift, Estimate
+from analysis.estimate import Drift, Estimate, Slope
 from analysis.load import Loaded, clean
-from analysis.matrix import Chosen
+from analysis.matrix import Chosen, columns
 from analysis.words import digits, listed, plural, show, show_range, show_ratio
 
 ENOUGH_BLOCKS = 6  # below, the signed-rank test cannot reach 95 %
@@ -88,11 +88,12 @@ def headline(loaded: Loaded, chosen: Chosen) -> list[str]:
     base = loaded.arms.get(loaded.baseline or "")
     than = f"the {'bare process' if base.family == 'process' else base.label}" if base else ""
     sentences = []
+    memory = next(column.metric for column in columns(chosen) if column.head == "Memory")
     for metric, verb, tail, again in (
         ("boot", "starts in", "", "in"),
         ("spawn", "runs /bin/true inside in", "", "in"),
         ("teardown", "is gone in", "", "in"),
-        ("density.memavailable", "costs", " of host memory for one more instance", "costs"),
+        (memory, "costs", " of memory for one more instance", "costs"),
     ):
         parts = [
             _phrase(loaded, estimate, *((verb, tail, than) if place == 0 else (again, "", "")))
@@ -107,7 +108,7 @@ def _best_of_families(loaded: Loaded, chosen: Chosen, metric: str) -> list[Estim
     best: dict[str, Estimate] = {}
     for name, arm in loaded.arms.items():
         estimate = chosen.get(metric, name)
-        if estimate is None or name == loaded.baseline:
+        if estimate is None or estimate.median <= 0 or name == loaded.baseline:
             continue
         if arm.family not in best or estimate.median < best[arm.family].median:
             best[arm.family] = estimate
@@ -124,7 +125,12 @@ def _phrase(loaded: Loaded, estimate: Estimate, verb: str, tail: str, than: str)
 
 
 def cautions(
-    loaded: Loaded, chosen: Chosen, failed: Failures, equal: dict[str, Equivalence], drifted: list[Drift]
+    loaded: Loaded,
+    chosen: Chosen,
+    failed: Failures,
+    equal: dict[str, Equivalence],
+    drifted: list[Drift],
+    inclines: list[Slope],
 ) -> list[str]:
     """What limits the figures, gravest first; empty where nothing does."""
     found = []
@@ -155,6 +161,13 @@ def cautions(
     differing = [loaded.arms[name].label for name, judged in equal.items() if judged.badge == "differs"]
     if differing:
         found.append(f"Not given the same: {listed(differing)} differ from the envelope; see Equivalence.")
+    flat = {s.arm for s in inclines if s.view == "memavailable" and not s.slope.low > 0 and s.slope.bounded}
+    lost = [arm.label for name, arm in loaded.arms.items() if name in flat]
+    if lost:
+        found.append(
+            f"The host’s view of memory (MemAvailable) does not tell {listed(lost)} from nothing: the host "
+            "did other things while the ramp ran, or the ramp is short. The cage’s view has no such problem."
+        )
     found += [_drift(loaded, drift) for drift in drifted]
     return found + _provenance(loaded)
 

@@ -27,8 +27,16 @@ COLUMNS: Final = (
     Column("spawn", "Spawn", "/bin/true by the init inside"),
     Column("exec", "Exec", "/bin/true by the runtime’s door"),
     Column("teardown", "Teardown", "until nothing is left"),
-    Column("density.memavailable", "Memory", "one more instance, host’s view"),
+    Column("density.cage", "Memory", "one more instance, its cage’s charge"),
     Column("density.n", "Largest N", "side by side"),
+)
+
+
+# Other views of one more instance's memory, for campaigns without cages. The host's own comes last, because
+# whatever else the host does while the ramp runs is in it.
+_OTHER_MEMORY: Final = (
+    Column("density.pss", "Memory", "one more instance, PSS"),
+    Column("density.memavailable", "Memory", "one more instance, host’s view"),
 )
 
 
@@ -47,7 +55,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Matrix:
-    """cells[arm] in the order of COLUMNS; notes are the reasons, numbered from 1."""
+    """cells[arm] in the order of the columns; notes are the reasons of empty cells, numbered from 1."""
 
     columns: tuple[Column, ...]
     cells: dict[str, list[Cell]]
@@ -78,25 +86,36 @@ class Chosen:
         return max((e.ratio.count for e in self._by_arm.values() if e.ratio), default=0)
 
 
+def columns(chosen: Chosen) -> tuple[Column, ...]:
+    """The matrix's columns; memory by the cage, or by the next best view that any arm has."""
+    (cage,) = (column for column in COLUMNS if column.metric == "density.cage")
+    memory = next((column for column in (cage, *_OTHER_MEMORY) if column.metric in chosen.scenario), cage)
+    return tuple(memory if column is cage else column for column in COLUMNS)
+
+
 def matrix(loaded: Loaded, chosen: Chosen) -> Matrix:
     """The headline matrix of a campaign: a row an arm, a cell a column."""
+    shown = columns(chosen)
     most = chosen.blocks()
     notes: dict[str, int] = {}
     cells: dict[str, list[Cell]] = {}
     for arm in loaded.arms:
+        found = [chosen.get(column.metric, arm) for column in shown]
         row = []
-        for column in COLUMNS:
-            estimate = chosen.get(column.metric, arm)
-            if estimate is None:
-                reason = missing_reason(loaded, arm, column.metric)
-                row.append(Cell(note=notes.setdefault(reason, len(notes) + 1), reason=reason))
-            else:
-                row.append(_cell(loaded, estimate, arm, most))
+        for column, estimate in zip(shown, found, strict=True):
+            if estimate is not None:
+                row.append(_cell(loaded, chosen, estimate, arm, most))
+                continue
+            reason = missing_reason(loaded, arm, column.metric)
+            # A row without any figure says its reasons in place.
+            row.append(
+                Cell(note=notes.setdefault(reason, len(notes) + 1) if any(found) else 0, reason=reason)
+            )
         cells[arm] = row
-    return Matrix(COLUMNS, cells, list(notes))
+    return Matrix(shown, cells, list(notes))
 
 
-def _cell(loaded: Loaded, estimate: Estimate, arm: str, most: int) -> Cell:
+def _cell(loaded: Loaded, chosen: Chosen, estimate: Estimate, arm: str, most: int) -> Cell:
     value = show(estimate.median, estimate.unit)
     if estimate.metric == "density.n":
         return Cell(value, range=stop_reason(loaded, arm))
@@ -104,10 +123,19 @@ def _cell(loaded: Loaded, estimate: Estimate, arm: str, most: int) -> Cell:
         return Cell(value, ratio="baseline")
     ratio = estimate.ratio
     if ratio is None:
-        return Cell(value, range="the baseline has none")
+        return Cell(value, range=_no_ratio(loaded, chosen, estimate))
     fewer = plural(ratio.count, "block") if ratio.bounded and ratio.count < most else ""
     heat = round(min(max(math.log10(ratio.point) / 3, 0.0), 1.0) * 100) if estimate.better == "lower" else 0
     return Cell(value, show_ratio(ratio.point), show_range(ratio), fewer, heat)
+
+
+def _no_ratio(loaded: Loaded, chosen: Chosen, estimate: Estimate) -> str:
+    if loaded.baseline is None:
+        return ""
+    base = chosen.get(estimate.metric, loaded.baseline)
+    if base is None:
+        return "the baseline has none"
+    return "no block with the baseline" if min(base.median, estimate.median) > 0 else "no ratio of 0 or less"
 
 
 def stop_reason(loaded: Loaded, arm: str) -> str:

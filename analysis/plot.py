@@ -93,18 +93,21 @@ def phases(
     medians: pd.DataFrame, arms: dict[str, Arm], looks: dict[str, Look], colours: dict[str, str]
 ) -> Chart | None:
     """Stacked medians of each arm's boot phases, arms of like size together on one axis."""
-    table = (
-        medians[medians["metric"].isin(PHASES)]
-        .groupby(["arm", "metric"], observed=True)["value"]
-        .median()
+    found = medians[medians["metric"].isin(PHASES)]
+    # A phase that took no time in a slot has no sample there: it counts as zero, or it would look longer.
+    slots = (
+        found.set_index(["run", "slot", "arm", "metric"])["value"]
         .unstack("metric")
         .reindex(columns=list(PHASES))
-        .fillna(0.0)
     )
+    table = slots.fillna(0.0).groupby("arm", observed=True).median()
     table = table.loc[[name for name in arms if name in table.index]]
     if table.empty:
         return None
-    cpu = medians[medians["metric"] == "boot.cpu"].groupby("arm", observed=True)["value"].median()
+    cpu, boot = (
+        medians[medians["metric"] == metric].groupby("arm", observed=True)["value"].median()
+        for metric in ("boot.cpu", "boot")
+    )
     panels = _like_sized(table.sum(axis="columns"))
     rows = sum(len(panel) for panel in panels)
     height = 0.4 + 0.27 * rows + 0.45 * len(panels)
@@ -114,7 +117,7 @@ def phases(
     for panel in panels:
         inches = 0.27 * len(panel)
         axes = drawn.add_axes((left, (top - inches) / height, 0.82 - left, inches / height))
-        _bars(axes, table.loc[panel], cpu, arms, looks)
+        _bars(axes, table.loc[panel], cpu, boot, arms, looks)
         top -= inches + 0.45
     for place, phase in enumerate(PHASES):
         x = 0.03 + 0.175 * place
@@ -124,18 +127,22 @@ def phases(
     return chart(
         "boot-phases",
         "Where the start goes",
-        "Median of each phase, stacked. launch: until the runtime or VMM is exec’d; setup: until the guest "
-        "kernel’s "
-        "first byte or the container’s init; kernel: until the guest’s init; init: the same script "
-        "everywhere. The "
-        "diamond is the CPU time that the whole start cost. Panels have their own scale.",
+        "Median of each phase, stacked; the figure is the median of the whole. launch: until the runtime "
+        "or VMM is exec’d; setup: until the guest kernel’s first byte or the container’s init; kernel: until the "
+        "guest’s init; init: the same script everywhere. The diamond is the CPU time that the whole start "
+        "cost. Panels have their own scale.",
         drawn,
         colours,
     )
 
 
 def _bars(
-    axes: Axes, table: pd.DataFrame, cpu: pd.Series, arms: dict[str, Arm], looks: dict[str, Look]
+    axes: Axes,
+    table: pd.DataFrame,
+    cpu: pd.Series,
+    boot: pd.Series,
+    arms: dict[str, Arm],
+    looks: dict[str, Look],
 ) -> None:
     totals = table.sum(axis="columns")
     left = pd.Series(0.0, index=table.index)
@@ -148,7 +155,13 @@ def _bars(
         if name in cpu.index:
             axes.plot([cpu[name]], [place], "D", ms=4.2, color=INK, mec=PAPER, mew=0.7)
         at = max(float(totals[name]), float(cpu.get(name, 0.0)))
-        axes.text(at + edge * 0.025, place, show(float(totals[name]), "second"), va="center", fontsize=8.5)
+        axes.text(
+            at + edge * 0.025,
+            place,
+            show(float(boot.get(name, totals[name])), "second"),
+            va="center",
+            fontsize=8.5,
+        )
     axes.set_yticks(places, [short(arms[str(name)].label) for name in table.index])
     for tick, name in zip(axes.get_yticklabels(), table.index, strict=True):
         tick.set_color(looks[str(name)].light)

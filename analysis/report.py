@@ -84,7 +84,7 @@ def _page(loaded: Loaded) -> tuple[dict[str, Any], dict[str, Section]]:
         "css": css,
         "variable": {name: f"--arm-{place}" for name, place in order.items()},
         "headline": findings.headline(loaded, chosen),
-        "cautions": findings.cautions(loaded, chosen, failed, equal, drifts(medians)),
+        "cautions": findings.cautions(loaded, chosen, failed, equal, drifts(medians), inclines),
         "matrix": matrix(loaded, chosen),
         "equal": equal,
         "failures": failed,
@@ -128,12 +128,17 @@ def _showable(value: object) -> object:
     return clean(value) if type(value) is str else value
 
 
-def _left_out(loaded: Loaded) -> dict[tuple[str, str], list[str]]:
-    """The arms that the plan left out, by (scenario, reason)."""
-    found: dict[tuple[str, str], list[str]] = {}
+def _left_out(loaded: Loaded) -> dict[tuple[tuple[str, ...], str], list[str]]:
+    """The arms that the plan left out, by (scenarios, reason)."""
+    scenarios: dict[tuple[str, str], list[str]] = {}
     for entry in loaded.left_out:
-        key = (clean(entry.get("scenario") or "*"), clean(entry.get("reason") or "no reason recorded"))
-        found.setdefault(key, []).append(clean(entry.get("arm") or "?"))
+        key = (clean(entry.get("arm") or "?"), clean(entry.get("reason") or "no reason recorded"))
+        scenario, _, measure = clean(entry.get("scenario") or "*").partition(":")
+        name = scenario if measure in ("", scenario) else f"{scenario}:{measure}"
+        scenarios.setdefault(key, []).append(name)
+    found: dict[tuple[tuple[str, ...], str], list[str]] = {}
+    for (arm, reason), names in scenarios.items():
+        found.setdefault((tuple(names), reason), []).append(arm)
     return found
 
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from analysis.load import Arm
 
-# Blue, vermilion and bluish green stay apart for the common kinds of colour blindness (after Okabe and Ito);
-# the contrast with the paper, from a family's first arm to its last, differs too, and stays fit for text (4.5).
+# Blue, vermilion and bluish green stay apart for the common kinds of colour blindness (after Okabe and Ito).
+# Hue, saturation, and the contrast with the paper of a family's first and last arm, fit for text (4.5).
 _FAMILIES: Final = {
     "process": (0.0, 0.0, 8.5, 5.0),
     "container": (0.565, 0.85, 11.0, 4.7),

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from analysis.estimate import Interval
 
 NBSP = "\N{NO-BREAK SPACE}"  # a figure stays with its unit
+_MARKDOWN = {ord(mark): f"&#{ord(mark)};" for mark in "\\`*_[]|<>~#"}
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _SIZES = ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B"))
 
@@ -71,7 +72,4 @@ def listed(parts: Iterable[str]) -> str:
 
 def markdown(text: object) -> str:
     """A text that is inert in a Markdown table: no cell borders, no line breaks, no tags, no markup."""
-    plain = " ".join(str(text).split())
-    for mark in "\\`*_[]|<>~#":
-        plain = plain.replace(mark, f"&#{ord(mark)};")
-    return plain
+    return " ".join(str(text).split()).translate(_MARKDOWN)

@@ -104,7 +104,7 @@ class Channel:
                 output = bytes(self._heard[:at]).replace(b"\r\n", b"\n")
                 del self._heard[:end]
                 return Reply(output, status, seconds)
-            searched = max(0, len(self._heard) - len(mark))
+            searched = at if at >= 0 else max(0, len(self._heard) - len(mark))
             self._listen(deadline, f"the end of {name}")
 
     def _send(self, data: bytes, deadline: float) -> None:

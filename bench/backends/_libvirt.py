@@ -25,11 +25,10 @@ _SETTINGS = {
     "stdio_handler": '"file"',
     "namespaces": "[]",
     "security_driver": '"none"',
-    "user": '"root"',
-    "group": '"root"',
     "remember_owner": "0",
     "cgroup_controllers": "[]",
 }
+_ROOT_SETTINGS = {"user": '"root"', "group": '"root"'}
 _PR_SET_CHILD_SUBREAPER = 36
 _SOCKET_PATH_LIMIT = 107
 
@@ -65,7 +64,8 @@ class Connection:
         if len(os.fsencode(longest)) > _SOCKET_PATH_LIMIT:
             raise HostError(f"{self.root} is too long for QEMU's sockets", hint="give the arm a shorter name")
         (self.root / "etc").mkdir(parents=True, exist_ok=True)
-        lines = [f"{key} = {value}\n" for key, value in _SETTINGS.items()]
+        settings = _SETTINGS | (_ROOT_SETTINGS if os.geteuid() == 0 else {})
+        lines = [f"{key} = {value}\n" for key, value in settings.items()]
         (self.root / "etc/qemu.conf").write_text("".join(lines))
 
     def _serve_events(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 
 import pytest
@@ -67,3 +68,4 @@ def test_lists_and_plurals() -> None:
 def test_markdown_is_inert() -> None:
     text = markdown("a|b\n<script>`x`</script> [link](url) *b*")
     assert not set("|<>`[]*\n") & set(text)
+    assert html.unescape(text) == "a|b <script>`x`</script> [link](url) *b*"
