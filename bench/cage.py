@@ -35,7 +35,9 @@ def divide_cpus(wanted: int) -> Cpus:
     """The last `wanted` CPUs for instances, the others for the harness. Raises HostError when there are too few."""
     usable = sorted(os.sched_getaffinity(0))
     if wanted > len(usable):
-        raise HostError(f"the envelope asks for {wanted} CPUs and this host has {len(usable)}", hint="lower envelope.cpus")
+        raise HostError(
+            f"the envelope asks for {wanted} CPUs and this host has {len(usable)}", hint="lower envelope.cpus"
+        )
     caged = usable[-wanted:]
     return Cpus(frozenset(caged), frozenset(usable[:-wanted] or usable))
 
@@ -57,7 +59,8 @@ class CageMemory:
 class Hierarchy:
     """The mounted cgroup hierarchies that cages are made in.
 
-    mounts: controller → mount of the hierarchies that processes enter; others: further v1 hierarchies, in which runtimes
+    mounts: controller → mount of the hierarchies that processes enter; others: further v1 hierarchies, in which
+    runtimes
     make groups of their own below the path they are given, so that the path must be there and go again.
     """
 
@@ -133,7 +136,9 @@ def detect() -> Hierarchy:
     elif v2 is not None and set(V2_CONTROLLERS) <= set((v2 / "cgroup.controllers").read_text().split()):
         hierarchy = HierarchyV2({"unified": v2})
     else:
-        raise HostError("no usable cgroup hierarchy (cpu, cpuset, memory, pids)", hint="mount cgroup v2 at /sys/fs/cgroup")
+        raise HostError(
+            "no usable cgroup hierarchy (cpu, cpuset, memory, pids)", hint="mount cgroup v2 at /sys/fs/cgroup"
+        )
     try:
         hierarchy.prepare()
     except OSError as error:

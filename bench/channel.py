@@ -1,16 +1,17 @@
 """The channel: how the harness talks to the init inside an instance. The same few lines of text for every family.
 
-    init     →  "INIT" when it starts, "READY" when it serves
-    harness  →  "run TAG COUNT" and COUNT lines, one word of the command each
-    init     →  the command's output, then "TAG STATUS" on a line of its own
-    harness  →  "ping TAG"        init → "TAG 0"        (what talking itself costs)
-    harness  →  "halt"            the init ends, and with it the instance
+init     →  "INIT" when it starts, "READY" when it serves
+harness  →  "run TAG COUNT" and COUNT lines, one word of the command each
+init     →  the command's output, then "TAG STATUS" on a line of its own
+harness  →  "ping TAG"        init → "TAG 0"        (what talking itself costs)
+harness  →  "halt"            the init ends, and with it the instance
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import select
 import time
@@ -59,17 +60,22 @@ class Channel:
     def console(self) -> str:
         """The end of what the instance said outside the protocol, for people."""
         self._take_console(time.monotonic_ns())
-        text = bytes(self._console_tail) + (b"\n" if self._console_tail and self._heard else b"") + bytes(self._heard[-4096:])
+        text = (
+            bytes(self._console_tail)
+            + (b"\n" if self._console_tail and self._heard else b"")
+            + bytes(self._heard[-4096:])
+        )
         return text.decode(errors="replace").replace("\r", "")[-4096:]
 
     def expect(self, word: str, deadline: float) -> int:
         """Wait for a line that is exactly `word`; when it was heard, in ns."""
-        wanted = b"\n" + word.encode()
+        wanted = re.compile(rb"\n%s(?=\r?\n)" % re.escape(word.encode()))
+        searched = 0
         while True:
-            at = self._heard.find(wanted)
-            if at >= 0:
-                del self._heard[: at + len(wanted)]
+            if match := wanted.search(self._heard, searched):
+                del self._heard[: match.end()]
                 return self._now
+            searched = max(0, len(self._heard) - len(word) - 2)
             self._listen(deadline, word)
 
     def call(self, argv: Sequence[str], deadline: float) -> Reply:
@@ -123,7 +129,7 @@ class Channel:
         left = deadline - time.monotonic()
         events = self._poller.poll(max(0.0, left) * 1000)
         now = time.monotonic_ns()
-        if not events:
+        if not events or left < 0:
             raise InstanceTimeout(f"no {waiting_for} within the time limit")
         ready = {fd for fd, _ in events}
         if self._console in ready:

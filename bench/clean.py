@@ -1,6 +1,7 @@
 """Removes what dead runs left: processes, mounts, cgroups, network devices, shared memory, libvirt domains, folders.
 
-A run is dead when its owner is. Only what bears a dead run's id is touched: what Tare makes has it in its cgroup path, in
+A run is dead when its owner is. Only what bears a dead run's id is touched: what Tare makes has it in its cgroup
+path, in
 its name or in its environment.
 """
 
@@ -186,14 +187,16 @@ def _domains(living: set[str]) -> list[Removed]:
             from bench.backends import _libvirt
 
             with contextlib.suppress(HostError):
-                removed += [Removed("libvirt domain", name) for name in _libvirt.destroy_leftovers(note.read_text(), run.id)]
+                removed += [
+                    Removed("libvirt domain", name) for name in _libvirt.destroy_leftovers(note.read_text(), run.id)
+                ]
     return removed
 
 
 def _folders(living: set[str]) -> list[Removed]:
     removed = []
     for run in state.runs():
-        if not run.alive:
+        if _dead(run.id, living):
             shutil.rmtree(run.folder, ignore_errors=True)
             removed.append(Removed("folder", str(run.folder)))
     return removed

@@ -1,4 +1,7 @@
-"""The command line: what `tare` does. Exit codes: 0 done · 2 bad input · 4 this host cannot · 5 slots failed · 130 interrupted."""
+"""The command line: what `tare` does.
+
+Exit codes: 0 done · 2 bad input · 4 this host cannot · 5 slots failed · 130 interrupted.
+"""
 
 from __future__ import annotations
 
@@ -46,12 +49,15 @@ def _interrupt(signum: int, frame: object) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="tare", description="What a container, a KVM/QEMU guest and a User-Mode Linux guest weigh for the same work."
+        prog="tare",
+        description="What a container, a KVM/QEMU guest and a User-Mode Linux guest weigh for the same work.",
     )
     parser.add_argument("--version", action="version", version=f"tare {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, function: Callable[[argparse.Namespace], int], text: str, *, machine: bool = True) -> argparse.ArgumentParser:
+    def add(
+        name: str, function: Callable[[argparse.Namespace], int], text: str, *, machine: bool = True
+    ) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         command.set_defaults(command=function)
         if machine:
@@ -63,7 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("file", type=Path, metavar="FILE")
     command = add("run", _run, "run a campaign and write its report")
     command.add_argument("file", type=Path, metavar="FILE")
-    command.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="where its folder is made (results/)")
+    command.add_argument(
+        "--results", type=Path, default=Path("results"), metavar="DIR", help="where its folder is made (results/)"
+    )
     command = add("resume", _resume, "run what an interrupted campaign's journal lacks")
     command.add_argument("folder", type=Path, metavar="DIR")
     command = add("report", _report, "write the report of one or several results folders")
@@ -92,7 +100,11 @@ def _doctor(arguments: argparse.Namespace) -> int:
         answers.append(answer)
         if not arguments.json:
             what = answer.backend if answer.guest == "linux" else f"{answer.backend} ({answer.guest})"
-            print(f"{'yes' if answer.runs else 'NO ':3}  {what:16} {answer.seconds:5.1f} s  {answer.reason or ''}".rstrip(), flush=True)
+            verdict = "yes" if answer.runs else "NO"
+            print(
+                f"{verdict:3}  {what:16} {answer.seconds:5.1f} s  {answer.reason or ''}".rstrip(),
+                flush=True,
+            )
             for note in answer.notes if answer.runs else []:
                 print(f"     {'':16}          note: {note}")
     if arguments.json:
@@ -104,7 +116,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     from bench import config, crew, plan
 
     campaign = config.load(arguments.file)
-    missing = {}
+    missing: dict[tuple[str, str], str] = {}
     for arm in campaign.arms.values():
         if reason := crew.static_reason(arm.kind, arm.options):
             missing |= {(arm.name, guest): reason for guest in ("linux", "firmware")}
@@ -156,7 +168,9 @@ def _finish(folder: Path, as_json: bool) -> int:
     written = report.write_report([folder])
     page = next(path for path in written if path.name == "report.html")
     if as_json:
-        _emit({"folder": str(folder), "report": str(page), "slots": len(lines), "failed": [line["slot"] for line in bad]})
+        _emit(
+            {"folder": str(folder), "report": str(page), "slots": len(lines), "failed": [line["slot"] for line in bad]}
+        )
     else:
         print(f"{len(lines)} slots, {len(bad)} failed. Report: {page}")
     return 5 if bad else 0
@@ -169,7 +183,9 @@ def _report(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _emit([str(path) for path in written])
     else:
-        print(f"Report: {next(path for path in written if path.name == 'report.html')} (and {len(written) - 1} files more)")
+        print(
+            f"Report: {next(path for path in written if path.name == 'report.html')} and {len(written) - 1} more files"
+        )
     return 0
 
 

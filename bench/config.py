@@ -14,7 +14,8 @@ from bench.backends import base
 from bench.errors import InputError
 
 PROJECT_SCENARIOS = Path(__file__).resolve().parent.parent / "scenarios"
-_NAME = re.compile(r"[a-z0-9][a-z0-9._@-]*\Z")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}\Z")
+_LONGEST_TIME = 24 * 3600
 
 T = TypeVar("T", bound=msgspec.Struct)
 Count = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
@@ -55,8 +56,8 @@ class CampaignFile(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     blocks: Annotated[int, msgspec.Meta(ge=1, le=10_000)]
     baseline: str
-    scenarios: Annotated[dict[str, dict[str, Any]], msgspec.Meta(min_length=1)]
-    arms: Annotated[dict[str, dict[str, Any]], msgspec.Meta(min_length=1)]
+    scenarios: Annotated[dict[str, Any], msgspec.Meta(min_length=1)]
+    arms: Annotated[dict[str, Any], msgspec.Meta(min_length=1)]
     description: str = ""
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 1
     envelope: Envelope = msgspec.field(default_factory=Envelope)
@@ -103,23 +104,29 @@ def parse(text: str, path: Path) -> Campaign:
     if found.envelope.memory_bytes < 32 << 20:
         raise _wrong(path, "envelope.memory", f"{found.envelope.memory} is too little for a guest: 32 MiB or more")
     if found.envelope.rootfs not in image.names():
-        raise _wrong(path, "envelope.rootfs", f"there is no rootfs {found.envelope.rootfs!r}: one of {', '.join(image.names())}")
+        raise _wrong(
+            path, "envelope.rootfs", f"there is no rootfs {found.envelope.rootfs!r}: one of {', '.join(image.names())}"
+        )
     arms = {name: _arm(path, name, table) for name, table in found.arms.items()}
     if found.baseline not in arms:
         raise _wrong(path, "baseline", f"there is no arm {found.baseline!r}: one of {', '.join(arms)}")
     scenarios = {name: _scenario(path, name, table) for name, table in found.scenarios.items()}
     for name, scenario in scenarios.items():
         if scenario.blocks is not None and scenario.blocks > found.blocks:
-            raise _wrong(path, f"scenarios.{name}.blocks", f"{scenario.blocks} is more than the campaign's blocks = {found.blocks}")
+            raise _wrong(
+                path,
+                f"scenarios.{name}.blocks",
+                f"{scenario.blocks} is more than the campaign's blocks = {found.blocks}",
+            )
     return Campaign(
         found.name, found.description, found.seed, found.blocks, found.baseline, found.envelope, scenarios, arms, text
     )
 
 
-def _arm(path: Path, name: str, table: dict[str, Any]) -> Arm:
+def _arm(path: Path, name: str, found: object) -> Arm:
     key = f"arms.{name}"
     _check_name(path, key, name)
-    table = dict(table)
+    table = dict(_table(path, key, found))
     prefix, _, release = name.partition("@")
     backend = table.pop("backend", prefix)
     if backend not in base.names():
@@ -127,38 +134,68 @@ def _arm(path: Path, name: str, table: dict[str, Any]) -> Arm:
     kind = base.load(backend)
     kernel = table.pop("kernel", release or None) if kind.boots_kernel else None
     if kernel is not None and not isinstance(kernel, str):
-        raise _wrong(path, f"{key}.kernel", 'expected a release like "6.1.0-56-cloud-amd64" or a path to a kernel image')
+        raise _wrong(
+            path, f"{key}.kernel", 'expected a release like "6.1.0-56-cloud-amd64" or a path to a kernel image'
+        )
     try:
         base.make_options(kind, table)
     except InputError as error:
-        raise InputError(f"{path}: {key}.{error}") from error
+        raise _wrong(path, f"{key}.{error.what}", error.hint) from error
     return Arm(name, backend, table, kernel)
 
 
-def _scenario(path: Path, name: str, changes: dict[str, Any]) -> Scenario:
+def _scenario(path: Path, name: str, found: object) -> Scenario:
+    """A scenario file with the campaign's changes. What is wrong in the file is said of the file."""
     key = f"scenarios.{name}"
     _check_name(path, key, name)
-    merged: dict[str, Any] = {}
+    changes = _table(path, key, found)
     for folder in (path.parent, PROJECT_SCENARIOS):
         if (file := folder / f"{name}.toml").is_file():
-            merged = _toml(_read(file), file)
-            _convert(merged, file, Scenario, "")
-            break
-    if not merged and "measures" not in changes:
+            table = _toml(_read(file), file)
+            _checked_scenario(table, file, "")
+            return _checked_scenario({**table, **changes}, path, key)
+    if "measures" not in changes:
         there = ", ".join(scenario_names()) or "none"
-        raise _wrong(path, key, f"there is no scenario {name!r} (no {name}.toml): one of {there}, or give it measures = [...]")
-    scenario = _convert({**merged, **changes}, path, Scenario, key)
-    for measure in scenario.measures:
-        if measure not in measures.names():
-            raise _wrong(path, f"{key}.measures", f"there is no measure {measure!r}: one of {', '.join(measures.names())}")
+        raise _wrong(
+            path,
+            key,
+            f"there is no scenario {name!r} (no {name}.toml): one of {there}, or give it measures = [...]",
+        )
+    return _checked_scenario(changes, path, key)
+
+
+def _checked_scenario(table: dict[str, Any], path: Path, prefix: str) -> Scenario:
+    """prefix: where in the file the scenario is, for errors."""
+    scenario = _convert(table, path, Scenario, prefix)
+    _check_measures(path, _dotted(prefix, "measures"), scenario.measures)
     if scenario.workload not in workloads.names():
-        raise _wrong(path, f"{key}.workload", f"there is no workload {scenario.workload!r}: one of {', '.join(workloads.names())}")
-    _check(path, f"{key}.timeout", lambda: units.duration(scenario.timeout))
-    _check(path, f"{key}.memory_reserve", lambda: units.size(scenario.memory_reserve))
-    if scenario.boot_limit is not None:
-        limit = scenario.boot_limit
-        _check(path, f"{key}.boot_limit", lambda: units.duration(limit))
+        known = ", ".join(workloads.names())
+        raise _wrong(
+            path, _dotted(prefix, "workload"), f"there is no workload {scenario.workload!r}: one of {known}"
+        )
+    _check(path, _dotted(prefix, "memory_reserve"), lambda: units.size(scenario.memory_reserve))
+    for key, text in (("timeout", scenario.timeout), ("boot_limit", scenario.boot_limit)):
+        if text is not None:
+            _check_time(path, _dotted(prefix, key), text)
     return scenario
+
+
+def _check_measures(path: Path, key: str, names: list[str]) -> None:
+    for name in names:
+        if name not in measures.names():
+            known = ", ".join(measures.names())
+            raise _wrong(path, key, f"there is no measure {name!r}: one of {known}")
+        if names.count(name) > 1:
+            raise _wrong(path, key, f"{name!r} is there more than once: name it once")
+    # Measures share the slot's instance, so that a second kind of guest would go unmeasured.
+    if len({measures.load(name).guest for name in names}) > 1:
+        raise _wrong(path, key, "firmware needs a scenario of its own: its guest runs no Linux")
+
+
+def _check_time(path: Path, key: str, text: str) -> None:
+    _check(path, key, lambda: units.duration(text))
+    if units.duration(text) > _LONGEST_TIME:
+        raise _wrong(path, key, f"{text!r} is too much: at most {_LONGEST_TIME // 60} min (24 hours)")
 
 
 def scenario_names() -> list[str]:
@@ -192,17 +229,24 @@ def _convert(table: dict[str, Any], path: Path, kind: type[T], prefix: str) -> T
     try:
         return msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
-        raise InputError(f"{path}: {_explain(str(error), prefix, kind)}") from error
+        raise InputError(f"{path}: {_one_line(_explain(str(error), prefix, kind))}") from error
 
 
-_PLAIN = {"int": "a whole number", "str": "a string", "object": "a table", "array": "a list", "bool": "true or false", "float": "a number"}
+_PLAIN = {
+    "int": "a whole number",
+    "str": "a string",
+    "object": "a table",
+    "array": "a list",
+    "bool": "true or false",
+    "float": "a number",
+}
 
 
 def _explain(message: str, prefix: str, kind: type[msgspec.Struct]) -> str:
     """msgspec's message as "key: what is wrong"."""
     what, _, where = message.partition(" - at `")
     key = ".".join(part for part in (prefix, where.rstrip("`").removeprefix("$").lstrip(".")) if part)
-    if match := re.match(r"Object contains unknown field `(.*)`", what):
+    if match := re.match(r"Object contains unknown field `(.*)`", what, re.DOTALL):
         owner = Envelope if key == "envelope" else kind
         known = ", ".join(field.name for field in msgspec.structs.fields(owner))
         return f"{_dotted(key, match[1])}: unknown key: one of {known}"
@@ -227,8 +271,19 @@ def _check(path: Path, key: str, convert: Any) -> None:
 
 def _check_name(path: Path, key: str, name: str) -> None:
     if not _NAME.match(name):
-        raise _wrong(path, key, f"{name!r} is not a name: small letters, digits and . _ @ - only")
+        raise _wrong(path, key, f"{name!r} is not a name: at most 64 small letters, digits and . _ @ -")
 
 
 def _wrong(path: Path, key: str, message: str) -> InputError:
-    return InputError(f"{path}: {key}: {message}")
+    return InputError(f"{path}: {_one_line(key)}: {message}")
+
+
+def _one_line(text: str) -> str:
+    """TOML keys may hold anything, line ends too."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def _table(path: Path, key: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _wrong(path, key, f"expected a table like {{}}, not {value!r}")
+    return value

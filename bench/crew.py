@@ -15,7 +15,9 @@ from bench.host import WorkerProcess, setup
 class Crew:
     """Workers, started on first use and started again after a death."""
 
-    def __init__(self, run: state.Run, arms: Mapping[str, Mapping[str, Any]], envelope: Mapping[str, Any], rootfs: base.Rootfs) -> None:
+    def __init__(
+        self, run: state.Run, arms: Mapping[str, Mapping[str, Any]], envelope: Mapping[str, Any], rootfs: base.Rootfs
+    ) -> None:
         """arms, envelope: as in plan.json."""
         self._run = run
         self._arms = arms

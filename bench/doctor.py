@@ -1,4 +1,7 @@
-"""What this host can run, proved by starting it: one probe instance per backend and kind of guest, under a time limit."""
+"""What this host can run, proved by starting it.
+
+One probe instance per backend and kind of guest, under a time limit.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ from bench.crew import Crew
 
 @dataclass(frozen=True)
 class Answer:
-    """reason: None when an instance came up; otherwise why not, with the fix where there is one. notes: see Backend.notes."""
+    """reason: None when an instance came up; otherwise why not, with the fix where there is one.
+
+    Notes: see Backend.notes.
+    """
 
     backend: str
     guest: str
@@ -29,7 +35,10 @@ class Answer:
 
 
 def examine() -> Iterator[Answer]:
-    """An Answer for each backend that needs no options of its own, and each of its guests. Raises HostError (host held)."""
+    """An Answer for each backend that needs no options of its own, and each of its guests.
+
+    Raises HostError (host held).
+    """
     with lock.hold(), state.enter("tare doctor") as own:
         os.environ["TARE_RUN"] = own.id
         clean.clean()

@@ -22,7 +22,9 @@ def reference(envelope: Mapping[str, Any], host: Mapping[str, Any], digest: str)
     }
 
 
-def compare(expected: Mapping[str, Any], seen: Mapping[str, Any], *, memory_by_cage: bool, caged: bool) -> dict[str, Any]:
+def compare(
+    expected: Mapping[str, Any], seen: Mapping[str, Any], *, memory_by_cage: bool, caged: bool
+) -> dict[str, Any]:
     """The journal's `equivalence`: badge "equal" or "differs", and for each difference [expected, seen].
 
     A container sees all the host's memory and is held to the envelope by its cage; a guest's size is what it sees.

@@ -23,7 +23,13 @@ _PROJECT = Path(__file__).resolve().parent.parent
 
 
 def setup(
-    run: str, folder: Path, arm: str, spec: Mapping[str, Any], rootfs: Rootfs, envelope: Mapping[str, Any], kernel: Path | None
+    run: str,
+    folder: Path,
+    arm: str,
+    spec: Mapping[str, Any],
+    rootfs: Rootfs,
+    envelope: Mapping[str, Any],
+    kernel: Path | None,
 ) -> dict[str, Any]:
     """The first line for an arm's worker. spec, envelope: as in plan.json; folder: the run's own."""
     return {
@@ -68,11 +74,15 @@ class WorkerProcess:
             raise HostError(f"{first['arm']}: {self.hello['error']}")
 
     def slot(self, job: Mapping[str, Any], limit: float) -> dict[str, Any]:
-        """Run one slot; the answer within limit seconds. Raises InstanceError when the worker died or hangs; it is then gone."""
+        """Run one slot; the answer within limit seconds.
+
+        Raises InstanceError when the worker died or hangs; it is then gone.
+        """
         return self._ask(job, limit)
 
     def _ask(self, message: Mapping[str, Any], limit: float) -> dict[str, Any]:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         deadline = time.monotonic() + limit
         try:
             self._process.stdin.write(json.dumps(message).encode() + b"\n")

@@ -14,7 +14,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from bench import process
+from bench import process, state
 from bench.backends.base import Rootfs
 from bench.errors import HostError, InputError
 
@@ -26,11 +26,6 @@ _EXT4_SIZE = "16M"
 _FIXED_INODE_FIELDS = {"uid": "0", "gid": "0", "atime": f"@{EPOCH}", "ctime": f"@{EPOCH}", "mtime": f"@{EPOCH}"}
 
 
-def cache_folder() -> Path:
-    """Where Tare keeps what can be made again: $XDG_CACHE_HOME/tare."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tare"
-
-
 def names() -> list[str]:
     """The rootfs there are."""
     return ["tiny"]
@@ -40,7 +35,7 @@ def build(name: str, cache: Path | None = None) -> Rootfs:
     """The rootfs of this name, from the cache where it is there already. Raises InputError, HostError, CommandError."""
     if name not in names():
         raise InputError(f"there is no rootfs {name!r}", hint=f"one of: {', '.join(names())}")
-    folder = (cache or cache_folder()) / "rootfs"
+    folder = (cache or state.cache_folder()) / "rootfs"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder) as scratch, (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -124,10 +119,29 @@ def ext4(tree: Path, image: Path) -> None:
     mke2fs copies each file's change time, which nobody can set; 128-byte inodes have no finer times than seconds, and
     debugfs then sets what is left.
     """
-    env = {**os.environ, "E2FSPROGS_FAKE_TIME": str(EPOCH), "SOURCE_DATE_EPOCH": str(EPOCH), "PATH": os.defpath + ":/sbin:/usr/sbin"}
+    env = {
+        **os.environ,
+        "E2FSPROGS_FAKE_TIME": str(EPOCH),
+        "SOURCE_DATE_EPOCH": str(EPOCH),
+        "PATH": os.defpath + ":/sbin:/usr/sbin",
+    }
     mke2fs, debugfs = (process.require(tool, "e2fsprogs") for tool in ("mke2fs", "debugfs"))
     process.run(
-        [mke2fs, "-q", "-F", "-t", "ext4", "-I", "128", "-m", "0", "-O", "^metadata_csum,^resize_inode", "-U", _EXT4_UUID]
+        [
+            mke2fs,
+            "-q",
+            "-F",
+            "-t",
+            "ext4",
+            "-I",
+            "128",
+            "-m",
+            "0",
+            "-O",
+            "^metadata_csum,^resize_inode",
+            "-U",
+            _EXT4_UUID,
+        ]
         + ["-E", f"hash_seed={_EXT4_UUID},root_owner=0:0,lazy_itable_init=0", "-d", tree, image, _EXT4_SIZE],
         env=env,
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench import process
 from bench.errors import HostError, InputError, TareError
-from bench.image import cache_folder
+from bench.state import cache_folder
 
 #: The meta-package whose newest release is the kernel of arms that name none.
 DEFAULT_PACKAGE = "linux-image-cloud-amd64"
@@ -32,7 +32,9 @@ def folder() -> Path:
 def available() -> list[Kernel]:
     """What the cache holds, oldest release first."""
     images = folder().glob("*/vmlinuz-*")
-    return sorted((Kernel(image.name.removeprefix("vmlinuz-"), image) for image in images), key=lambda k: _order(k.release))
+    return sorted(
+        (Kernel(image.name.removeprefix("vmlinuz-"), image) for image in images), key=lambda k: _order(k.release)
+    )
 
 
 def _order(release: str) -> list[int]:
@@ -40,14 +42,17 @@ def _order(release: str) -> list[int]:
 
 
 def find(wanted: str | None) -> Kernel:
-    """The kernel of this release (its start is enough), or at this path; without a wish the newest. Raises InputError, HostError."""
+    """The kernel at this path, or the newest of this release (its first parts are enough: 6.1 is not 6.12).
+
+    Without a wish the newest of all. Raises InputError, HostError.
+    """
     if wanted and "/" in wanted:
         image = Path(wanted)
         if not image.is_file():
             raise InputError(f"there is no kernel image {wanted}")
         return Kernel(image.name.removeprefix("vmlinuz-"), image)
     there = available()
-    fitting = [kernel for kernel in there if kernel.release.startswith(wanted or "")]
+    fitting = [kernel for kernel in there if not wanted or re.match(rf"{re.escape(wanted)}(?![0-9])", kernel.release)]
     if not fitting:
         names = ", ".join(kernel.release for kernel in there) or "none"
         raise HostError(f"no kernel {wanted or 'for guests'} in the cache (there: {names})", hint="./tare kernel fetch")

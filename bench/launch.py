@@ -49,7 +49,12 @@ class Launched:
     """
 
     def __init__(
-        self, argv: Sequence[str], *, doors: Sequence[str] = (), env: Mapping[str, str] | None = None, errors_to_output: bool = False
+        self,
+        argv: Sequence[str],
+        *,
+        doors: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        errors_to_output: bool = False,
     ) -> None:
         child_in, self.input = _pipe()
         self.output, child_out = _pipe()

@@ -1,8 +1,12 @@
-"""One campaign at a time on a host, whoever runs it: an abstract Unix socket, which the kernel releases with its holder."""
+"""One campaign at a time on a host, whoever runs it.
+
+An abstract Unix socket, which the kernel releases with its holder.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import struct
 from collections.abc import Iterator
@@ -12,6 +16,8 @@ from bench import state
 from bench.errors import HostError
 
 _ADDRESS = "\0tare-host"
+#: Who asks for the holder's name stays in its queue, because the holder is busy measuring and never accepts.
+_ASKERS = 4096
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -23,18 +29,23 @@ def hold() -> Iterator[None]:
             mine.bind(_ADDRESS)
         except OSError as error:
             raise HostError(f"this host is held by {_holder()}", hint="wait for it to end") from error
-        mine.listen(8)
+        mine.listen(_ASKERS)
         yield
 
 
 def is_held() -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        return probe.connect_ex(_ADDRESS) == 0
+        probe.setblocking(False)
+        return probe.connect_ex(_ADDRESS) in (0, errno.EAGAIN)
 
 
 def _holder() -> str:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        if probe.connect_ex(_ADDRESS) != 0:
+        probe.setblocking(False)
+        answer = probe.connect_ex(_ADDRESS)
+        if answer == errno.EAGAIN:
+            return "another campaign that too many have asked for"
+        if answer != 0:
             return "another campaign that is just ending"
         raw = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     pid, uid, _ = _CREDENTIALS.unpack(raw)
@@ -45,5 +56,3 @@ def _holder() -> str:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         return f"pid {pid}, uid {uid}: {b' '.join(words).decode(errors='replace').strip()[:120]}"
     return f"pid {pid}, uid {uid}" if pid else "a process in another container"
-
-

@@ -55,5 +55,3 @@ def distinct_address_spaces(pids: Iterable[int]) -> list[int]:
         if not any(_libc.syscall(_SYS_KCMP, pid, other, _KCMP_VM, 0, 0) == 0 for other in kept):
             kept.append(pid)
     return kept
-
-

@@ -27,7 +27,9 @@ def enter_private_namespace(*, become_root: bool = False) -> None:
         return
     uid, gid = os.geteuid(), os.getegid()
     if uid != 0 and become_root:
-        _check(_libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS), "make a user namespace (kernel.unprivileged_userns_clone?)")
+        _check(
+            _libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS), "make a user namespace (kernel.unprivileged_userns_clone?)"
+        )
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
         Path("/proc/self/gid_map").write_text(f"0 {gid} 1")

@@ -76,7 +76,12 @@ def make(campaign: Campaign, missing: Mapping[tuple[str, str], str] | None = Non
 
 
 def _arm(arm: Arm) -> dict[str, Any]:
-    found: dict[str, Any] = {"backend": arm.backend, "family": arm.kind.family, "options": arm.options, "label": arm.name}
+    found: dict[str, Any] = {
+        "backend": arm.backend,
+        "family": arm.kind.family,
+        "options": arm.options,
+        "label": arm.name,
+    }
     if arm.kernel:
         found["kernel"] = arm.kernel
     return found

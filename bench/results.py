@@ -117,9 +117,7 @@ def read_journal(path: Path) -> list[Record]:
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise InputError(
-            f"no journal at {path}", hint="name a results folder that `tare run` made"
-        ) from error
+        raise InputError(f"no journal at {path}", hint="name a results folder that `tare run` made") from error
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     lines = data.split(b"\n")

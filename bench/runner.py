@@ -1,4 +1,7 @@
-"""Runs a plan: one slot after another, every ending a line in the journal. Resuming is running what the journal lacks."""
+"""Runs a plan: one slot after another, every ending a line in the journal.
+
+Resuming is running what the journal lacks.
+"""
 
 from __future__ import annotations
 
@@ -56,11 +59,15 @@ def resume(folder: Path, watcher: Watcher) -> Path:
     final = read_plan(folder)
     known = read_facts(folder)
     if final is None or known is None:
-        raise InputError(f"{folder}: no plan.json and facts.json there", hint="give a results folder, like results/quick-…")
+        raise InputError(
+            f"{folder}: no plan.json and facts.json there", hint="give a results folder, like results/quick-…"
+        )
     with _host(f"campaign {final['campaign']} (resumed)", watcher) as own:
         rootfs = image.build(final["envelope"]["rootfs"])
         if rootfs.digest != known["rootfs"]["digest"]:
-            raise InputError(f"{folder}: was begun with another {final['envelope']['rootfs']} rootfs", hint="start the campaign anew")
+            raise InputError(
+                f"{folder}: was begun with another {final['envelope']['rootfs']} rootfs", hint="start the campaign anew"
+            )
         crew = Crew(own, final["arms"], final["envelope"], rootfs)
         with _released(crew):
             journal = folder / JOURNAL
@@ -91,7 +98,10 @@ def _released(crew: Crew) -> Iterator[None]:
 
 
 def _probe(campaign: Campaign, crew: Crew, watcher: Watcher) -> dict[tuple[str, str], str]:
-    """Start each arm once per kind of guest that the campaign asks of it; why those fail that do. Also warms caches, alike."""
+    """Start each arm once per kind of guest that the campaign asks of it; why those fail that do.
+
+    Also warms caches, alike.
+    """
     missing = {}
     for arm in campaign.arms.values():
         wanted = {load_measure(name).guest for scenario in campaign.scenarios.values() for name in scenario.measures}
@@ -114,7 +124,10 @@ def _pin_kernels(final: dict[str, Any]) -> None:
 
 def _facts(final: Mapping[str, Any], rootfs: base.Rootfs, crew: Crew) -> dict[str, Any]:
     tools: list[str] = []
-    notes = ["page cache: warm (every arm was started once before the first block)", "KSM and huge pages: left as found"]
+    notes = [
+        "page cache: warm (every arm was started once before the first block)",
+        "KSM and huge pages: left as found",
+    ]
     for name, arm in final["arms"].items():
         kind = base.load(arm["backend"])
         options = base.make_options(kind, arm["options"])
@@ -141,7 +154,9 @@ def _new_folder(top: Path, campaign: Campaign, final: Mapping[str, Any], known: 
         (folder / PLAN).write_text(json.dumps(final, indent=1) + "\n")
         (folder / FACTS).write_text(json.dumps(known, indent=1) + "\n")
     except OSError as error:
-        raise RecordError(f"cannot write {folder}: {error.strerror}", hint="make room, or choose another --results") from error
+        raise RecordError(
+            f"cannot write {folder}: {error.strerror}", hint="make room, or choose another --results"
+        ) from error
     return folder
 
 
@@ -189,7 +204,12 @@ def _slot(
         "boot_id": host["boot_id"],
         "kernel": seen.get("kernel") or host["kernel"],
         "started": started,
-        **{"wall_s": round(time.monotonic() - begin, 6), "marks": {}, "samples": [], "cpu_s": None, "memory": {}, "seen": {}},
+        "wall_s": round(time.monotonic() - begin, 6),
+        "marks": {},
+        "samples": [],
+        "cpu_s": None,
+        "memory": {},
+        "seen": {},
         **found,
     }
     caged = bool(line.pop("caged", False))

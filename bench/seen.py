@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from bench.memory import guest_used, meminfo
 
 _FILES = ("/proc/version", "/proc/meminfo", "/proc/self/status", "/proc/mounts", "/etc/tare-rootfs")
@@ -22,18 +24,22 @@ def parse(output: bytes) -> dict[str, object]:
         name, colon, text = line.partition(":")
         if colon:
             lines.setdefault(name, []).append(text)
-    status = {key: value.strip() for key, _, value in (line.partition(":") for line in lines.get("/proc/self/status", []))}
+    status = {
+        key: value.strip() for key, _, value in (line.partition(":") for line in lines.get("/proc/self/status", []))
+    }
     version = " ".join(lines.get("/proc/version", [])).split()
     memory = "\n".join(lines.get("/proc/meminfo", []))
     return {
         "kernel": version[2] if len(version) > 2 else None,
         "cpus": _count(status.get("Cpus_allowed_list")),
         "memory": meminfo(memory).get("MemTotal"),
-        "memory_used": guest_used(memory) if "MemAvailable" in memory else None,
+        "memory_used": guest_used(memory) if {"MemTotal", "MemAvailable"} <= set(meminfo(memory)) else None,
         "rootfs": _first(lines.get("/etc/tare-rootfs")),
         "clocksource": _first(lines.get(_CLOCK)),
         "mounts": sorted(_mount(line) for line in lines.get("/proc/mounts", []) if len(line.split()) > 2),
-        "mitigations": {name.rpartition("/")[2]: " ".join(text) for name, text in sorted(lines.items()) if name.startswith(_HOLES)},
+        "mitigations": {
+            name.rpartition("/")[2]: " ".join(text) for name, text in sorted(lines.items()) if name.startswith(_HOLES)
+        },
         "seccomp": int(status["Seccomp"]) if status.get("Seccomp", "").isdigit() else None,
     }
 
@@ -44,12 +50,12 @@ def _first(found: list[str] | None) -> str | None:
 
 def _count(ranges: str | None) -> int | None:
     """How many CPUs in a list like "0-2,5"."""
-    if not ranges:
-        return None
     total = 0
-    for part in ranges.split(","):
-        low, _, high = part.partition("-")
-        total += int(high or low) - int(low) + 1
+    for part in (ranges or "").split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        if match is None:
+            return None
+        total += int(match[2] or match[1]) - int(match[1]) + 1
     return total
 
 

@@ -72,12 +72,16 @@ class _Bench:
         self.crew.probe("crun", "linux")
 
     def slots(self, scenario: Mapping[str, Any], count: int, first: int) -> list[dict[str, Any]]:
-        return [self.crew.slot("crun", {"slot": f"s{first + number}", "scenario": scenario}, 600) for number in range(count)]
+        return [
+            self.crew.slot("crun", {"slot": f"s{first + number}", "scenario": scenario}, 600) for number in range(count)
+        ]
 
     def bare(self, count: int, *, keep: bool = False) -> dict[str, Any]:
         """The bare loop's boots and wall time, in seconds."""
         job = {"doors": self.loop_cage.doors(), "argv": self._argv, "count": count, "keep": keep}
-        done = process.run([sys.executable, "-m", "bench.bare"], stdin=json.dumps(job).encode() + b"\n", timeout=600, cwd=_PROJECT)
+        done = process.run(
+            [sys.executable, "-m", "bench.bare"], stdin=json.dumps(job).encode() + b"\n", timeout=600, cwd=_PROJECT
+        )
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 
@@ -97,7 +101,7 @@ def _bench() -> Iterator[_Bench]:
 
 
 def _plan(slots: int = 0) -> dict[str, Any]:
-    scenario = {"measures": ["boot"], "description": "", "blocks": None, "workload": "true", "warmups": 0, "values": 1}
+    scenario: dict[str, Any] = {"measures": ["boot"], "description": "", "blocks": None, "workload": "true", "warmups": 0, "values": 1}
     scenario |= {"timeout": 30.0, "instances": 1, "step": 1, "boot_limit": None, "memory_reserve": 0}
     return {
         "schema": 1,
@@ -110,7 +114,10 @@ def _plan(slots: int = 0) -> dict[str, Any]:
         "arms": {"crun": {"backend": "crun", "family": "container", "options": {}, "label": "crun"}},
         "scenarios": {"boot": scenario},
         "measures": {"boot": {"crun": ["boot"]}},
-        "slots": [{"slot": f"b{n:04}-s01", "block": n, "order": 1, "scenario": "boot", "arm": "crun"} for n in range(1, slots + 1)],
+        "slots": [
+            {"slot": f"b{n:04}-s01", "block": n, "order": 1, "scenario": "boot", "arm": "crun"}
+            for n in range(1, slots + 1)
+        ],
         "left_out": [],
     }
 
@@ -128,7 +135,12 @@ def boot() -> Iterator[Result]:
             tare += mine
             bare += theirs
             ratios.append(statistics.median(mine) / statistics.median(theirs))
-        figures = {"tare s": statistics.median(tare), "bare s": statistics.median(bare), "lowest round": min(ratios), "highest round": max(ratios)}
+        figures = {
+            "tare s": statistics.median(tare),
+            "bare s": statistics.median(bare),
+            "lowest round": min(ratios),
+            "highest round": max(ratios),
+        }
         yield Result("crun boot, measured ÷ bare loop", statistics.median(ratios), 1.05, figures)
 
 
@@ -162,7 +174,7 @@ def through_runner() -> Iterator[Result]:
 
 
 def density() -> Iterator[Result]:
-    """A ramp of 1,000 crun instances and their end ÷ the bare loop's, and what the harness holds in memory meanwhile."""
+    """A ramp of 1,000 crun instances and their end ÷ the bare loop's, and the harness's own memory."""
     with _bench() as bench:
         scenario = {"measures": ["density"], "instances": _INSTANCES, "step": _INSTANCES // 10, "timeout": 60.0}
         ratios, tare, bare, peak = [], [], [], 0.0
@@ -181,7 +193,9 @@ def density() -> Iterator[Result]:
 
 def help_text() -> Iterator[Result]:
     """./tare --help ÷ python3 -c pass."""
-    tare, bare = _alternate([str(_PROJECT / "tare"), "--help"], [process.require("python3", "python3"), "-c", "pass"], 20)
+    tare, bare = _alternate(
+        [str(_PROJECT / "tare"), "--help"], [process.require("python3", "python3"), "-c", "pass"], 20
+    )
     yield Result("./tare --help ÷ python3 -c pass", tare / bare, 10, {"tare s": tare, "bare s": bare})
 
 
@@ -218,16 +232,47 @@ def _synthesise(folder: Path, samples: int) -> None:
     blocks = samples // 80
     arms = {f"arm{n}": {"backend": "crun", "family": "container", "options": {}, "label": f"arm{n}"} for n in range(8)}
     slots = [
-        {"slot": f"b{b}-s{n}", "block": b, "order": n, "scenario": "boot", "arm": f"arm{n}"} for b in range(1, blocks + 1) for n in range(8)
+        {"slot": f"b{b}-s{n}", "block": b, "order": n, "scenario": "boot", "arm": f"arm{n}"}
+        for b in range(1, blocks + 1)
+        for n in range(8)
     ]
     final = {**_plan(), "campaign": "synthetic", "blocks": blocks, "baseline": "arm0", "arms": arms, "slots": slots}
     (folder / PLAN).write_text(json.dumps(final))
     (folder / FACTS).write_text(json.dumps({"schema": 1, "host": {"name": "local"}}))
-    metrics = ("boot", "boot.launch", "boot.setup", "boot.init", "boot.cpu", "exec", "spawn", "channel", "teardown", "teardown.cpu")
+    metrics = (
+        "boot",
+        "boot.launch",
+        "boot.setup",
+        "boot.init",
+        "boot.cpu",
+        "exec",
+        "spawn",
+        "channel",
+        "teardown",
+        "teardown.cpu",
+    )
     with (folder / JOURNAL).open("w") as journal:
         for slot in slots:
-            taken = [{"metric": m, "values": [draw.lognormvariate(-4, 0.1)], "warmups": [], "unit": "second", "better": "lower"} for m in metrics]
-            line = {**slot, "schema": 1, "family": "container", "host": "local", "status": "ok", "reason": None, "samples": taken, "marks": {}}
+            taken = [
+                {
+                    "metric": m,
+                    "values": [draw.lognormvariate(-4, 0.1)],
+                    "warmups": [],
+                    "unit": "second",
+                    "better": "lower",
+                }
+                for m in metrics
+            ]
+            line = {
+                **slot,
+                "schema": 1,
+                "family": "container",
+                "host": "local",
+                "status": "ok",
+                "reason": None,
+                "samples": taken,
+                "marks": {},
+            }
             journal.write(json.dumps(line) + "\n")
 
 

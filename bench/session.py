@@ -122,7 +122,11 @@ class Session:
 
     def look_at_memory(self, instance: Instance) -> dict[str, int | None]:
         """cage (total, anon, file, kernel), PSS and MemAvailable, bytes, now."""
-        found: dict[str, int | None] = {"memavailable": memory.available(), "pss": memory.pss(instance.pids()), "guest": None}
+        found: dict[str, int | None] = {
+            "memavailable": memory.available(),
+            "pss": memory.pss(instance.pids()),
+            "guest": None,
+        }
         if instance.cage:
             found.update(_cage_fields(instance.cage.memory()))
         return found
@@ -145,7 +149,13 @@ class Session:
             self.add(metric, [(self.group.cpu_seconds() - before) / times])
 
     def add(
-        self, metric: str, values: list[float], *, unit: Unit = "second", warmups: list[float] | None = None, higher: bool = False
+        self,
+        metric: str,
+        values: list[float],
+        *,
+        unit: Unit = "second",
+        warmups: list[float] | None = None,
+        higher: bool = False,
     ) -> None:
         self.samples.append(Sample(metric, values, unit, warmups or [], "higher" if higher else "lower"))
 

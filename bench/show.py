@@ -19,7 +19,8 @@ def plan(made: Mapping[str, Any], cost: Estimate) -> None:
     console = Console(highlight=False)
     envelope = made["envelope"]
     console.print(
-        f"campaign [bold]{made['campaign']}[/]: {made['blocks']} blocks, seed {made['seed']}, baseline {made['baseline']}, "
+        f"campaign [bold]{made['campaign']}[/]: {made['blocks']} blocks, seed {made['seed']}, "
+        f"baseline {made['baseline']}, "
         f"envelope {envelope['cpus']} CPU, {units.show_size(envelope['memory'])}, rootfs {envelope['rootfs']}"
     )
     table = Table("arm", *made["scenarios"])
@@ -31,7 +32,14 @@ def plan(made: Mapping[str, Any], cost: Estimate) -> None:
         order = [f"{slot['arm']}/{slot['scenario']}" for slot in made["slots"] if slot["block"] == block]
         console.print(f"block {block}: " + " → ".join(order), soft_wrap=True)
     if made["blocks"] > _BLOCKS_SHOWN:
-        console.print(f"… and {made['blocks'] - _BLOCKS_SHOWN} blocks more, each in an order of its own (all of it: --json)")
+        console.print(
+            f"… and {made['blocks'] - _BLOCKS_SHOWN} blocks more, each in an order of its own (all of it: --json)"
+        )
     for gone in made["left_out"]:
-        console.print(f"left out: {gone['arm']} in {gone['scenario']}: {gone['reason']}", style="yellow", soft_wrap=True, markup=False)
+        console.print(
+            f"left out: {gone['arm']} in {gone['scenario']}: {gone['reason']}",
+            style="yellow",
+            soft_wrap=True,
+            markup=False,
+        )
     console.print(f"{len(made['slots'])} slots: {cost}")

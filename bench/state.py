@@ -21,6 +21,11 @@ def top() -> Path:
     return Path(runtime) / "tare" if runtime and Path(runtime).is_dir() else Path(f"/tmp/tare-{os.geteuid()}")
 
 
+def cache_folder() -> Path:
+    """Where Tare keeps what can be made again: $XDG_CACHE_HOME/tare."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tare"
+
+
 @dataclass(frozen=True)
 class Run:
     """id: 8 hex digits; born: the owner's start time in clock ticks, which tells a reused pid apart."""
@@ -38,9 +43,13 @@ class Run:
 
 
 def birth(pid: int) -> int | None:
-    """Start time of a process in clock ticks since boot; None where there is none."""
+    """Start time of a process in clock ticks since boot.
+
+    None where there is none, or one that only waits to be reaped.
+    """
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if fields[0] in ("Z", "X") else int(fields[19])
     except (OSError, IndexError):
         return None
 
@@ -50,9 +59,11 @@ def runs() -> list[Run]:
     found = []
     folders = sorted(top().iterdir()) if top().is_dir() else []
     for folder in folders:
-        owner: dict[str, object] = {}
+        owner: object = None
         with contextlib.suppress(OSError, ValueError):
             owner = json.loads((folder / "owner.json").read_text())
+        if not isinstance(owner, dict):
+            owner = {}
         pid, born = owner.get("pid"), owner.get("born")
         found.append(
             Run(

@@ -1,6 +1,7 @@
-"""The slot worker: reads jobs, one JSON line each, and answers each with one JSON line. One per arm, alive for a campaign.
+"""The slot worker: reads jobs, one JSON line each, and answers each with one. One per arm, alive for a campaign.
 
-It runs on the machine under test with the standard library alone (libvirt only inside the libvirt backends); that is why
+It runs on the machine under test with the standard library alone (libvirt only inside the libvirt backends); that is
+why
 nothing here imports the configuration, pandas or rich. First line in: the set-up. Every further line: a slot.
 """
 

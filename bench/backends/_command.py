@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
+import signal
 import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -50,9 +52,7 @@ class CommandInstance(Instance):
         super().__init__(order, cage)
         self._backend = backend
         command = backend.command(order)
-        self._process = Launched(
-            command.argv, doors=cage.doors() if cage else (), env=bare_environment(command.env)
-        )
+        self._process = Launched(command.argv, doors=cage.doors() if cage else (), env=bare_environment(command.env))
         self.channel = Channel(
             self._process.output, self._process.input, console=self._process.errors, exited=self._process.exited
         )
@@ -101,10 +101,8 @@ class CommandInstance(Instance):
                     raise InstanceTimeout(f"{argv[0]} through {self._backend.door} did not end within the time limit")
                 ended = client.wait(0)
                 now = time.monotonic_ns()
-                try:
+                with contextlib.suppress(BlockingIOError):
                     output += os.read(client.output, 1 << 18)
-                except BlockingIOError:
-                    pass
                 if ended:
                     break
             while chunk := os.read(client.output, 1 << 18):
@@ -143,10 +141,8 @@ class CommandInstance(Instance):
             return
         self.marks.setdefault("stopping", time.monotonic_ns())
         if self._process.status is None and (argv := self._backend.kill_command(self)):
-            try:
+            with contextlib.suppress(CommandError):
                 process.run(argv, timeout=_KILL_COMMAND_LIMIT, env=bare_environment({}), check=False)
-            except CommandError:
-                pass
             self._process.wait(time.monotonic() + 1)
         if self._process.status is None:
             family = [] if self.cage else process_tree(self.leader)
@@ -179,7 +175,10 @@ class CommandBackend(Backend):
         return ()
 
     def kernel_mark(self, instance: CommandInstance) -> int:
-        """When the guest's kernel first spoke; for containers, when their init did: they have no kernel of their own."""
+        """When the guest's kernel first spoke; for containers, when their init did.
+
+        They have no kernel of their own.
+        """
         return instance.marks["init"]
 
     def forget(self, instance: CommandInstance) -> None:
@@ -217,10 +216,8 @@ def namespace_init(leader: int) -> int:
 def kill_all(pids: Sequence[int]) -> None:
     """SIGKILL to each; those already gone are fine."""
     for pid in pids:
-        try:
-            os.kill(pid, 9)
-        except ProcessLookupError:
-            pass
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def nsenter(leader: int, argv: Sequence[str]) -> list[str]:

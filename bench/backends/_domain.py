@@ -54,8 +54,7 @@ class Machine:
 def describe(machine: Machine) -> str:
     """The domain's XML. The guest's end, however it comes about, ends QEMU: all on_… are destroy."""
     environment = "".join(
-        f"<qemu:env name={quoteattr(name)} value={quoteattr(value)}/>"
-        for name, value in machine.environment.items()
+        f"<qemu:env name={quoteattr(name)} value={quoteattr(value)}/>" for name, value in machine.environment.items()
     )
     return f"""\
 <domain type={quoteattr(machine.accelerator)} xmlns:qemu="{QEMU_NAMESPACE}">
@@ -113,7 +112,7 @@ def _disk(image: Path | None, machine: str) -> str:
         return ""
     return (
         '<disk type="file" device="disk"><driver name="qemu" type="raw"/>'
-        f'<source file={quoteattr(str(image))}/><target dev={quoteattr(_FIRST_DISK[machine])}/>'
+        f"<source file={quoteattr(str(image))}/><target dev={quoteattr(_FIRST_DISK[machine])}/>"
         "<shareable/></disk>"
     )
 

@@ -56,7 +56,10 @@ class OciBackend(CommandBackend):
         return self._do("delete", "--force", instance.order.name)
 
     def config(self, order: Order) -> dict[str, object]:
-        """The bundle's config.json (OCI runtime specification 1.0): the fewest mounts and limits that all families share."""
+        """The bundle's config.json (OCI runtime specification 1.0).
+
+        The fewest mounts and limits that all families share.
+        """
         linux: dict[str, object] = {
             "namespaces": [{"type": name} for name in _NAMESPACES],
             "maskedPaths": [],

@@ -44,9 +44,10 @@ class _Creation(threading.Thread):
     done: a descriptor that turns readable when libvirt has answered; then domain or error is there.
     """
 
-    def __init__(self, create: Callable[[], Any], visit: Visit | None) -> None:
+    def __init__(self, create: Callable[[], Any], discard: Callable[[], None], visit: Visit | None) -> None:
         super().__init__(name="libvirt-create", daemon=True)
         self._create = create
+        self._discard = discard
         self._visit = visit
         self._inside = threading.Event()
         self._gate = threading.Event()
@@ -67,6 +68,8 @@ class _Creation(threading.Thread):
             self._gate.wait()
             if not self._cancelled:
                 self.domain = self._create()
+                if self._cancelled:
+                    self._discard()
         except (OSError, InstanceError) as error:
             self.error = error
         finally:
@@ -82,10 +85,9 @@ class _Creation(threading.Thread):
         return now
 
     def cancel(self) -> None:
-        """Never ask, if it has not asked yet."""
-        if not self._gate.is_set():
-            self._cancelled = True
-            self._gate.set()
+        """Never ask; or, if libvirt is still at it, have the domain destroyed as soon as it is there."""
+        self._cancelled = True
+        self._gate.set()
 
 
 class LibvirtInstance(Instance):
@@ -103,7 +105,9 @@ class LibvirtInstance(Instance):
         self._listeners = {name: _listen(order.folder / name) for name in ("console", "channel")}
         xml = _domain.describe(backend.machine(order))
         visit = Visit(cage) if cage and self._connection.embedded else None
-        self._creation = _Creation(lambda: self._connection.create(order.name, xml), visit)
+        self._creation = _Creation(
+            lambda: self._connection.create(order.name, xml), lambda: self._connection.destroy(order.name), visit
+        )
 
     def start(self, deadline: float) -> None:
         self.marks["requested"] = self._creation.begin()

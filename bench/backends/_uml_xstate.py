@@ -8,7 +8,7 @@ from bench import process
 
 NOTE = (
     "this CPU has AMX: its extended register set is larger than UML kernels before 6.14 can hold, so UML runs with "
-    "Tare's ptrace wrapper preloaded (bench/backends/_uml_xstate.c), which copies about 11 kB at each switch into the guest"
+    "Tare's ptrace wrapper preloaded (bench/backends/_uml_xstate.c), which copies about 11 kB at each switch"
 )
 _SOURCE = Path(__file__).with_suffix(".c")
 

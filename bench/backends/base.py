@@ -1,7 +1,8 @@
 """What a backend is. One file each in this folder, found by its name; `class Backend` in it is the backend.
 
 A backend whose instances are commands on this host (container runtimes, UML) derives from CommandBackend in
-_command.py and mostly says which argument vector to run. Everything here runs in the slot worker: standard library only.
+_command.py and mostly says which argument vector to run. Everything here runs in the slot worker: standard library
+only.
 """
 
 from __future__ import annotations
@@ -177,6 +178,8 @@ def _fits(value: object, kind: Any) -> bool:
         return value in typing.get_args(kind)
     if typing.get_args(kind):
         return any(_fits(value, option) for option in typing.get_args(kind))
+    if kind is float and isinstance(value, int):
+        kind = int
     return isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
 
 
@@ -184,5 +187,7 @@ def _describe(kind: Any) -> str:
     if typing.get_origin(kind) is Literal:
         return "one of " + ", ".join(repr(value) for value in typing.get_args(kind))
     plain = {str: "a string", int: "a whole number", bool: "true or false", float: "a number"}
-    options = [plain.get(option, str(option)) for option in typing.get_args(kind) or (kind,) if option is not type(None)]
+    options = [
+        plain.get(option, str(option)) for option in typing.get_args(kind) or (kind,) if option is not type(None)
+    ]
     return " or ".join(options)

@@ -48,7 +48,13 @@ class Backend(CommandBackend):
         if self._cage is not None:
             config += f"lxc.cgroup.dir = {self._cage.path}/{order.name}\n"
         (order.folder / "config").write_text(config)
-        argv = [require("lxc-start", "lxc"), *self._which(order), "--foreground", "--rcfile", str(order.folder / "config")]
+        argv = [
+            require("lxc-start", "lxc"),
+            *self._which(order),
+            "--foreground",
+            "--rcfile",
+            str(order.folder / "config"),
+        ]
         return Command([*argv, "--logpriority", "WARN", "--logfile", "/dev/stderr"])
 
     def exec_command(self, instance: CommandInstance, argv: Sequence[str]) -> Sequence[str]:

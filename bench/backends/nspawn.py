@@ -23,7 +23,13 @@ class Backend(CommandBackend):
 
     def command(self, order: Order) -> Command:
         return Command(
-            [require("systemd-nspawn", "systemd-container"), "--quiet", "--register=no", "--keep-unit", "--console=pipe"]
+            [
+                require("systemd-nspawn", "systemd-container"),
+                "--quiet",
+                "--register=no",
+                "--keep-unit",
+                "--console=pipe",
+            ]
             + [f"--machine={order.name}", f"--directory={order.rootfs.tree}", "--read-only", "--private-network"]
             + ["--resolv-conf=off", "--timezone=off", "--link-journal=no", "--tmpfs=/tmp", "--", "/init"],
             # Its default filter would make it the only arm under seccomp, and cost most of its start.

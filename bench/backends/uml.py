@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -38,8 +37,13 @@ class Backend(CommandBackend):
 
     def command(self, order: Order) -> Command:
         # Under address-space randomisation this kernel adds the gap to its heap, a random amount of up to a gigabyte,
-        # to its physical memory, and pays for it in page structures. Later UML kernels switch randomisation off themselves.
-        argv = [require("setarch", "util-linux"), "--addr-no-randomize", require(self.options.binary, "user-mode-linux")]
+        # to its physical memory, and pays for it in page structures. Later UML kernels switch randomisation off
+        # themselves.
+        argv = [
+            require("setarch", "util-linux"),
+            "--addr-no-randomize",
+            require(self.options.binary, "user-mode-linux"),
+        ]
         argv += [f"mem={order.memory >> 20}M", f"umid={order.name}", f"uml_dir={order.folder}/"]
         argv += ["con=null", "con0=fd:0,fd:1", "ssl=null", "TARE_GUEST=-", "panic=-1"]
         if self.options.root == "ext4":

@@ -44,4 +44,6 @@ def load(name: str) -> Measure:
         raise InputError(f"there is no measure {name!r}", hint=f"one of: {', '.join(names())}")
     module = importlib.import_module(f"bench.measures.{name}")
     summary = (module.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
-    return Measure(name, summary, module.measure, getattr(module, "needs_door", False), getattr(module, "guest", "linux"))
+    return Measure(
+        name, summary, module.measure, getattr(module, "needs_door", False), getattr(module, "guest", "linux")
+    )

@@ -5,7 +5,12 @@ from __future__ import annotations
 from bench.backends.base import Guest
 from bench.session import Session
 
-PHASES = (("launch", "requested", "spawned"), ("setup", "spawned", "kernel"), ("kernel", "kernel", "init"), ("init", "init", "ready"))
+PHASES = (
+    ("launch", "requested", "spawned"),
+    ("setup", "spawned", "kernel"),
+    ("kernel", "kernel", "init"),
+    ("init", "init", "ready"),
+)
 
 
 def measure(session: Session) -> None:

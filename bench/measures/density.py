@@ -1,6 +1,7 @@
 """Instances started one after another; what each further one costs in memory, by four views.
 
-The marginal cost is the Theil–Sen slope over the ramp (the median of all pairwise slopes), never total ÷ N, so that what
+The marginal cost is the Theil–Sen slope over the ramp (the median of all pairwise slopes), never total ÷ N, so that
+what
 the first instance pays for all (page cache, the runtime's own files) does not count as everyone's.
 """
 
@@ -22,7 +23,9 @@ def measure(session: Session) -> None:
     instances: list[Instance] = []
     boots: list[float] = []
     while len(instances) < scenario.instances:
-        if memory.available() < scenario.memory_reserve + (0 if session.backend.memory_by_cage else session.memory_size):
+        if memory.available() < scenario.memory_reserve + (
+            0 if session.backend.memory_by_cage else session.memory_size
+        ):
             session.stop_reason = "memory reserve"
             break
         instance = session.provision()
@@ -80,4 +83,6 @@ def _conclude(session: Session, boots: list[float]) -> None:
 
 def theil_sen(points: list[tuple[float, float]]) -> float:
     """The median slope over all pairs of points with different x."""
-    return statistics.median((y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in itertools.combinations(points, 2) if x1 != x2)
+    return statistics.median(
+        (y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in itertools.combinations(points, 2) if x1 != x2
+    )

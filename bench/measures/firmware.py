@@ -1,4 +1,7 @@
-"""requested → READY of a machine whose only guest is a boot sector: the hypervisor and its firmware, without any Linux."""
+"""requested → READY of a machine whose only guest is a boot sector.
+
+The hypervisor and its firmware, without any Linux.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Workloads: one file each, found by its name. `argv` is what runs inside; `parse(output)`, where there is one, reads it."""
+"""Workloads: one file each, found by its name.
+
+`argv` is what runs inside; `parse(output)`, where there is one, reads it.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ class Reading:
 
 @dataclass(frozen=True)
 class Workload:
-    """name: the file's; argv: a command in the rootfs; parse: its output → readings, raising ValueError on anything else."""
+    """name.
+
+    The file's; argv: a command in the rootfs; parse: its output → readings, raising ValueError on anything else.
+    """
 
     name: str
     argv: Sequence[str]
@@ -60,7 +66,9 @@ def repeat(session: Session, metric: str, workload: Workload, run: Callable[[Seq
         session.add(f"{name}.{reading_name}", [r.value for r in found], unit=found[0].unit, higher=found[0].higher)
 
 
-def _once(session: Session, workload: Workload, run: Callable[[Sequence[str], float], Reply]) -> tuple[float, list[Reading]]:
+def _once(
+    session: Session, workload: Workload, run: Callable[[Sequence[str], float], Reply]
+) -> tuple[float, list[Reading]]:
     reply = run(workload.argv, session.deadline())
     text = reply.output.decode(errors="replace")
     if reply.status != 0:

@@ -20,9 +20,10 @@ PROJECT = Path(__file__).resolve().parents[2]
 DRIVE = Path(__file__).with_name("drive.py")
 
 #: Backends by file name, each found as `tare doctor` finds it, and one more packing of the rootfs.
-ARMS: dict[str, tuple[str, dict[str, Any]]] = {
-    name: (name, {}) for name in base.names() if name != "oci"
-} | {"oci": ("oci", {"runtime": "crun"}), "uml-ext4": ("uml", {"root": "ext4"})}
+ARMS: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in base.names() if name != "oci"} | {
+    "oci": ("oci", {"runtime": "crun"}),
+    "uml-ext4": ("uml", {"root": "ext4"}),
+}
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,9 @@ def main() -> None:
     job = json.load(sys.stdin)
     worker = Worker(job["setup"])
     place = Place(worker.run, "s1", worker.folder, worker.hierarchy, divide_cpus(1))
-    session = Session(worker.backend, Scenario(("boot",), timeout=60), place, worker.rootfs, worker.memory, worker.kernel)
+    session = Session(
+        worker.backend, Scenario(("boot",), timeout=60), place, worker.rootfs, worker.memory, worker.kernel
+    )
     done: list[Any] = []
     try:
         for name, *rest in job["steps"]:
@@ -41,7 +43,12 @@ def _step(session: Session, name: str, rest: list[Any]) -> Any:
     if name in ("call", "exec"):
         reply = getattr(instance, name)(rest[0], session.deadline())
         output = reply.output
-        return {"status": reply.status, "size": len(output), "output": output[:2000].decode(), "distinct": len(set(output))}
+        return {
+            "status": reply.status,
+            "size": len(output),
+            "output": output[:2000].decode(),
+            "distinct": len(set(output)),
+        }
     if name == "stop":
         session.stop(instance)
         return True

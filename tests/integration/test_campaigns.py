@@ -27,10 +27,19 @@ Tare = Callable[..., subprocess.CompletedProcess[str]]
 
 def campaign(folder: Path, arms: dict[str, Any], *, blocks: int, scenarios: str = "lifecycle = {}") -> Path:
     """A campaign file in a folder."""
-    lines = ['name = "test"', f"blocks = {blocks}", f"baseline = {json.dumps(next(iter(arms)))}", "[scenarios]", scenarios, "[arms]"]
+    lines = [
+        'name = "test"',
+        f"blocks = {blocks}",
+        f"baseline = {json.dumps(next(iter(arms)))}",
+        "[scenarios]",
+        scenarios,
+        "[arms]",
+    ]
     for name, (backend, options) in arms.items():
         pairs = {"backend": backend, **options}
-        lines.append(f"{json.dumps(name)} = {{ {', '.join(f'{key} = {json.dumps(value)}' for key, value in pairs.items())} }}")
+        lines.append(
+            f"{json.dumps(name)} = {{ {', '.join(f'{key} = {json.dumps(value)}' for key, value in pairs.items())} }}"
+        )
     file = folder / "campaign.toml"
     file.write_text("\n".join(lines) + "\n")
     return file
@@ -38,7 +47,9 @@ def campaign(folder: Path, arms: dict[str, Any], *, blocks: int, scenarios: str 
 
 def start(*words: object) -> subprocess.Popen[str]:
     argv = [sys.executable, "-m", "bench.cli", *map(str, words)]
-    return subprocess.Popen(argv, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    return subprocess.Popen(
+        argv, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
 
 
 def results(folder: Path) -> Path:
@@ -81,7 +92,11 @@ def running() -> Iterator[list[subprocess.Popen[str]]]:
 
 @pytest.mark.parametrize("arm", sorted(ARMS))
 def test_resumes_after_kill(
-    arm: str, tmp_path: Path, tare: Tare, running: list[subprocess.Popen[str]], require_guest: Callable[[str, str], None]
+    arm: str,
+    tmp_path: Path,
+    tare: Tare,
+    running: list[subprocess.Popen[str]],
+    require_guest: Callable[[str, str], None],
 ) -> None:
     """The runner is killed in the middle of a slot; resuming runs exactly what the journal lacks."""
     require_guest(ARMS[arm][0], "linux")
@@ -135,7 +150,9 @@ def test_interruption(number: signal.Signals, tmp_path: Path, tare: Tare, runnin
     assert_complete(results(tmp_path))
 
 
-def test_second_campaign_is_told_who_holds_the_host(tmp_path: Path, tare: Tare, running: list[subprocess.Popen[str]]) -> None:
+def test_second_campaign_is_told_who_holds_the_host(
+    tmp_path: Path, tare: Tare, running: list[subprocess.Popen[str]]
+) -> None:
     file = campaign(tmp_path, {"uml": ARMS["uml"]}, blocks=20)
     running.append(process := start("run", file, "--results", tmp_path))
     wait_for(lambda: [line for folder in tmp_path.glob("test-*") for line in journal(folder)])
@@ -181,7 +198,12 @@ def test_failing_slots_are_data(tmp_path: Path, tare: Tare) -> None:
     done = tare("run", file, "--results", tmp_path)
     assert done.returncode == 5, done.stderr
     statuses = {(line["arm"], line["scenario"], line["status"]) for line in journal(results(tmp_path))}
-    assert statuses == {("process", "boot", "ok"), ("uml", "boot", "timeout"), ("process", "spawn", "ok"), ("uml", "spawn", "ok")}
+    assert statuses == {
+        ("process", "boot", "ok"),
+        ("uml", "boot", "timeout"),
+        ("process", "spawn", "ok"),
+        ("uml", "spawn", "ok"),
+    }
     late = next(line for line in journal(results(tmp_path)) if line["status"] == "timeout")
     assert "READY" in late["reason"] or "INIT" in late["reason"]
     assert "Checking that ptrace" in late["console"]
@@ -204,7 +226,10 @@ def test_exports(tmp_path: Path, tare: Tare) -> None:
     file = campaign(tmp_path, {"process": ARMS["process"], "crun": ARMS["crun"]}, blocks=3)
     assert tare("run", file, "--results", tmp_path).returncode == 0
     folder = results(tmp_path)
-    for words in (["stats", folder / "pyperf/crun.json"], ["compare_to", folder / "pyperf/process.json", folder / "pyperf/crun.json"]):
+    for words in (
+        ["stats", folder / "pyperf/crun.json"],
+        ["compare_to", folder / "pyperf/process.json", folder / "pyperf/crun.json"],
+    ):
         done = subprocess.run([sys.executable, "-m", "pyperf", *words], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert "boot" in done.stdout
