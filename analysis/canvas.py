@@ -73,13 +73,11 @@ def figure(height: float) -> Figure:
 def chart(name: str, title: str, caption: str, drawn: Figure, colours: dict[str, str]) -> Chart:
     """Renders `drawn`; `colours` maps each #rrggbb that the page may change to its CSS variable."""
     png = io.BytesIO()
-    drawn.savefig(png, format="png", dpi=180)
+    drawn.savefig(png, format="png", dpi=150)
     drawn.patch.set_visible(False)
     text = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):
-        drawn.savefig(
-            text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-        )
+        drawn.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return Chart(name, title, caption, _inline(text.getvalue(), name, title, colours), png.getvalue())
 
 
@@ -105,10 +103,7 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     groups: list[tuple[float, list[int]]] = []
     for place in order:
         centre, members = wanted[place], [place]
-        while (
-            groups
-            and centre - gap * (len(members) - 1) / 2 < groups[-1][0] + gap * (len(groups[-1][1]) + 1) / 2
-        ):
+        while groups and centre - gap * (len(members) - 1) / 2 < groups[-1][0] + gap * (len(groups[-1][1]) + 1) / 2:
             before, others = groups.pop()
             members = others + members
             centre = (before * len(others) + centre * (len(members) - len(others))) / len(members)

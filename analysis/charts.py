@@ -45,8 +45,6 @@ def chart_sections(
                 for metric, title, caption in _STRIPS
             ],
             "density": density(good_ramps(loaded), slopes, arms, looks, colours),
-            "firmware": [
-                strip(medians, arms, looks, colours, "firmware", "Firmware-only start", f"{firmware}{_DOTS}")
-            ],
+            "firmware": [strip(medians, arms, looks, colours, "firmware", "Firmware-only start", f"{firmware}{_DOTS}")],
         }
     return {name: [chart for chart in charts if chart is not None] for name, charts in drawn.items()}

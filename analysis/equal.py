@@ -49,9 +49,7 @@ def equivalences(loaded: Loaded) -> dict[str, Equivalence]:
     return {name: _judge(rows, seen[name], base, name == loaded.baseline) for name, rows in by_arm.items()}
 
 
-def _judge(
-    rows: list[dict[str, Any]], seen: dict[str, Any], base: dict[str, Any], is_base: bool
-) -> Equivalence:
+def _judge(rows: list[dict[str, Any]], seen: dict[str, Any], base: dict[str, Any], is_base: bool) -> Equivalence:
     badges = Counter(str(row["equivalence"]["badge"]) for row in rows)
     if not rows:
         return Equivalence("unknown", [], [], [], "no instance told what it saw")
@@ -76,9 +74,7 @@ def _wanted_and_seen(sides: Any) -> tuple[Any, Any]:
 
 def _against(base: dict[str, Any], seen: dict[str, Any], envelope: list[Difference]) -> list[Difference]:
     """What differs from the baseline's instance and is not already said against the envelope."""
-    keys = [
-        key for key in seen if key in base and seen[key] != base[key] and key not in _NOT_AGAINST_BASELINE
-    ]
+    keys = [key for key in seen if key in base and seen[key] != base[key] and key not in _NOT_AGAINST_BASELINE]
     found = [difference(clean(key), base[key], seen[key]) for key in keys]
     return [one for one in found if one not in envelope]
 
@@ -95,9 +91,7 @@ def difference(key: str, wanted: Any, seen: Any) -> Difference:
         gone = dict.fromkeys(clean(item) for item in wanted if item not in seen)
         new = dict.fromkeys(clean(item) for item in seen if item not in wanted)
         counts = [f"{len(gone)} missing here"] * bool(gone) + [f"{len(new)} only here"] * bool(new)
-        return Difference(
-            what, listed(counts), (*(f"− {item}" for item in gone), *(f"+ {item}" for item in new))
-        )
+        return Difference(what, listed(counts), (*(f"− {item}" for item in gone), *(f"+ {item}" for item in new)))
     if isinstance(wanted, dict) and isinstance(seen, dict):
         keys = [name for name in {**wanted, **seen} if wanted.get(name) != seen.get(name)]
         items = (f"{clean(name)}: {_entry(wanted, name)} → {_entry(seen, name)}" for name in keys)

@@ -112,7 +112,12 @@ def _walsh_by_counting(values: Floats, rank: int) -> float:
         middle = (low + high) / 2
         # Pairs i ≤ j with (v_i + v_j)/2 ≤ middle; searchsorted counts j from 0, of which i lie before i.
         upto = np.searchsorted(values, 2 * middle - values, side="right")
-        if int(np.maximum(upto - places, 0).sum()) > rank:
+        counts = np.maximum(upto - places, 0)
+        total = int(counts.sum())
+        if total == rank + 1:
+            first = counts > 0
+            return float(((values[first] + values[upto[first] - 1]) / 2).max())
+        if total > rank:
             high = middle
         else:
             low = middle
@@ -211,9 +216,7 @@ class Drift:
 def drifts(medians: pd.DataFrame, metric: str = "boot") -> list[Drift]:
     """Arms whose `metric` drifted over a campaign's blocks, at 5 % for all arms together."""
     rows = medians[(medians["metric"] == metric) & (medians["value"] > 0)]
-    groups = [
-        (arm, points) for (_, arm), points in rows.groupby(["run", "arm"], observed=True) if len(points) >= 8
-    ]
+    groups = [(arm, points) for (_, arm), points in rows.groupby(["run", "arm"], observed=True) if len(points) >= 8]
     found: list[Drift] = []
     for arm, points in groups:
         blocks = points["block"].to_numpy(dtype=float)

@@ -187,8 +187,7 @@ def _provenance(loaded: Loaded) -> list[str]:
     found = []
     if any((c.facts.get("git") or {}).get("dirty") for c in loaded.campaigns):
         found.append(
-            "The harness had uncommitted changes (git tree dirty): its revision does not fully name this "
-            "code."
+            "The harness had uncommitted changes (git tree dirty): its revision does not fully name this code."
         )
     for file, kept in (("plan.json", "plan"), ("facts.json", "facts")):
         lacking = [c.folder.name for c in loaded.campaigns if not getattr(c, kept)]

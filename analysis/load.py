@@ -90,9 +90,7 @@ def load(folders: list[Path]) -> Loaded:
         names = ", ".join(sorted(map(str, baselines)))
         raise InputError(f"the campaigns have different baselines ({names})", hint="report them one by one")
     arms = _arms(campaigns)
-    baseline = next(iter(baselines), None) or next(
-        (a.name for a in arms.values() if a.family == "process"), None
-    )
+    baseline = next(iter(baselines), None) or next((a.name for a in arms.values() if a.family == "process"), None)
     scenarios: dict[str, Record] = {}
     left_out: list[Record] = []
     for campaign in campaigns:
@@ -109,8 +107,7 @@ def clean(text: object) -> str:
         return plain
     plain = plain.encode("utf-8", "replace").decode()
     return "".join(
-        c if c.isprintable() or c in "\n\t\N{NO-BREAK SPACE}" else "" if c == "\r" else "\N{MIDDLE DOT}"
-        for c in plain
+        c if c.isprintable() or c in "\n\t\N{NO-BREAK SPACE}" else "" if c == "\r" else "\N{MIDDLE DOT}" for c in plain
     )
 
 
@@ -119,9 +116,7 @@ def _campaign(folder: Path) -> Campaign:
         raise InputError(f"no results folder at {folder}", hint="name one that `tare run` made")
     records = last_of_each_slot(read_journal(folder / JOURNAL))
     if not records:
-        raise InputError(
-            f"{folder / JOURNAL} is empty: no slot has ended yet", hint="`tare resume` runs the plan"
-        )
+        raise InputError(f"{folder / JOURNAL} is empty: no slot has ended yet", hint="`tare resume` runs the plan")
     return Campaign(folder, read_plan(folder) or {}, read_facts(folder) or {}, records)
 
 

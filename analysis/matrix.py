@@ -108,9 +108,7 @@ def matrix(loaded: Loaded, chosen: Chosen) -> Matrix:
                 continue
             reason = missing_reason(loaded, arm, column.metric)
             # A row without any figure says its reasons in place.
-            row.append(
-                Cell(note=notes.setdefault(reason, len(notes) + 1) if any(found) else 0, reason=reason)
-            )
+            row.append(Cell(note=notes.setdefault(reason, len(notes) + 1) if any(found) else 0, reason=reason))
         cells[arm] = row
     return Matrix(shown, cells, list(notes))
 
@@ -165,9 +163,5 @@ def missing_reason(loaded: Loaded, arm: str, metric: str) -> str:
     if planned > len(slots) == 0:
         return "planned, not run yet"
     if len(slots):
-        return (
-            "not recorded where it ran"
-            if metric != "boot.cpu"
-            else "no CPU figure: the instances were not caged"
-        )
+        return "not recorded where it ran" if metric != "boot.cpu" else "no CPU figure: the instances were not caged"
     return "not part of this campaign for this arm"

@@ -22,9 +22,7 @@ _DRAWN_DOTS = 80  # an arm
 _SAME_SCALE = 5.0  # arms whose boots lie closer than this share a panel of phase bars
 
 
-def ecdf(
-    medians: pd.DataFrame, arms: dict[str, Arm], looks: dict[str, Look], colours: dict[str, str]
-) -> Chart | None:
+def ecdf(medians: pd.DataFrame, arms: dict[str, Arm], looks: dict[str, Look], colours: dict[str, str]) -> Chart | None:
     """The share of instances that were ready within a time; one line an arm, flagged at its median."""
     groups = _by_arm(medians, arms, "boot")
     if not groups:
@@ -65,13 +63,9 @@ def _flags(
     low, high = np.log(axes.get_xlim())
     wanted = [(np.log(np.median(groups[name])) - low) / (high - low) for name in ordered]
     places = spread(wanted, 0.016, 0.0, 1.0)
-    texts = [
-        f"{short(arms[name].label)}  {show(float(np.median(groups[name])), 'second')}" for name in ordered
-    ]
+    texts = [f"{short(arms[name].label)}  {show(float(np.median(groups[name])), 'second')}" for name in ordered]
     room_right = 1 - _ECDF_LEFT - 0.02
-    width = min(
-        (room_right - text_width(text)) / max(at, 0.01) for text, at in zip(texts, places, strict=True)
-    )
+    width = min((room_right - text_width(text)) / max(at, 0.01) for text, at in zip(texts, places, strict=True))
     box = axes.get_position()
     axes.set_position((box.x0, box.y0, min(max(width, 0.45), room_right), box.height))
     for row, (name, text, at, place) in enumerate(zip(ordered, texts, wanted, places, strict=True)):
@@ -95,11 +89,7 @@ def phases(
     """Stacked medians of each arm's boot phases, arms of like size together on one axis."""
     found = medians[medians["metric"].isin(PHASES)]
     # A phase that took no time in a slot has no sample there: it counts as zero, or it would look longer.
-    slots = (
-        found.set_index(["run", "slot", "arm", "metric"])["value"]
-        .unstack("metric")
-        .reindex(columns=list(PHASES))
-    )
+    slots = found.set_index(["run", "slot", "arm", "metric"])["value"].unstack("metric").reindex(columns=list(PHASES))
     table = slots.fillna(0.0).groupby("arm", observed=True).median()
     table = table.loc[[name for name in arms if name in table.index]]
     if table.empty:
@@ -127,10 +117,10 @@ def phases(
     return chart(
         "boot-phases",
         "Where the start goes",
-        "Median of each phase, stacked; the figure is the median of the whole. launch: until the runtime "
-        "or VMM is exec’d; setup: until the guest kernel’s first byte or the container’s init; kernel: until the "
-        "guest’s init; init: the same script everywhere. The diamond is the CPU time that the whole start "
-        "cost. Panels have their own scale.",
+        "Median of each phase, stacked; the figure is the median of the whole. launch: until the runtime or "
+        "VMM is exec’d; setup: until the guest kernel’s first byte or the container’s init; kernel: until "
+        "the guest’s init; init: the same script everywhere. The diamond is the CPU time that the whole "
+        "start cost. Panels have their own scale.",
         drawn,
         colours,
     )

@@ -89,9 +89,7 @@ def _page(loaded: Loaded) -> tuple[dict[str, Any], dict[str, Section]]:
         "equal": equal,
         "failures": failed,
         "density": density_rows(loaded, inclines),
-        "firmware": [
-            (arm, chosen.get("firmware", arm)) for arm in loaded.arms if chosen.get("firmware", arm)
-        ],
+        "firmware": [(arm, chosen.get("firmware", arm)) for arm in loaded.arms if chosen.get("firmware", arm)],
         "chosen": chosen,
         "estimates": sorted(found, key=lambda e: (e.scenario, e.metric, order[e.arm])),
         "charts": sections,

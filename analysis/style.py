@@ -81,9 +81,7 @@ def variables(arm_looks: dict[str, Look]) -> list[tuple[str, str, str]]:
         ("--grid", GRID, "#343b45"),
         ("--paper", PAPER, DARK_PAPER),
     ]
-    rows += [
-        (f"--phase-{phase.split('.')[1]}", light, dark) for phase, (light, dark) in PHASE_COLOURS.items()
-    ]
+    rows += [(f"--phase-{phase.split('.')[1]}", light, dark) for phase, (light, dark) in PHASE_COLOURS.items()]
     rows += [(f"--arm-{place}", look.light, look.dark) for place, look in enumerate(arm_looks.values())]
     return rows
 
@@ -96,9 +94,7 @@ def contrast(first: str, second: str) -> float:
 
 def _luminance(colour: str) -> float:
     parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    red, green, blue = (
-        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
-    )
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 

@@ -32,24 +32,12 @@ class Arm:
 
 
 ARMS: dict[str, Arm] = {
-    "process": Arm(
-        "process", {"launch": 0.0009, "setup": 0.0011, "init": 0.0015}, 0.0009, None, 0.0008, 0.45 * MIB
-    ),
-    "bwrap": Arm(
-        "container", {"launch": 0.001, "setup": 0.002, "init": 0.0016}, 0.0009, None, 0.001, 0.6 * MIB
-    ),
-    "crun": Arm(
-        "container", {"launch": 0.001, "setup": 0.0055, "init": 0.0016}, 0.00092, 0.0064, 0.003, 1.1 * MIB
-    ),
-    "runc": Arm(
-        "container", {"launch": 0.0015, "setup": 0.025, "init": 0.0017}, 0.00095, 0.021, 0.012, 6.5 * MIB
-    ),
-    "lxc": Arm(
-        "container", {"launch": 0.001, "setup": 0.023, "init": 0.0017}, 0.00095, 0.019, 0.02, 2.1 * MIB
-    ),
-    "nspawn": Arm(
-        "container", {"launch": 0.002, "setup": 0.031, "init": 0.0017}, 0.00095, None, 0.022, 2.9 * MIB
-    ),
+    "process": Arm("process", {"launch": 0.0009, "setup": 0.0011, "init": 0.0015}, 0.0009, None, 0.0008, 0.45 * MIB),
+    "bwrap": Arm("container", {"launch": 0.001, "setup": 0.002, "init": 0.0016}, 0.0009, None, 0.001, 0.6 * MIB),
+    "crun": Arm("container", {"launch": 0.001, "setup": 0.0055, "init": 0.0016}, 0.00092, 0.0064, 0.003, 1.1 * MIB),
+    "runc": Arm("container", {"launch": 0.0015, "setup": 0.025, "init": 0.0017}, 0.00095, 0.021, 0.012, 6.5 * MIB),
+    "lxc": Arm("container", {"launch": 0.001, "setup": 0.023, "init": 0.0017}, 0.00095, 0.019, 0.02, 2.1 * MIB),
+    "nspawn": Arm("container", {"launch": 0.002, "setup": 0.031, "init": 0.0017}, 0.00095, None, 0.022, 2.9 * MIB),
     "qemu@6.1.0-56": Arm(
         "hypervisor",
         {"launch": 0.05, "setup": 0.42, "kernel": 1.35, "init": 0.11},
@@ -139,15 +127,9 @@ def _plan(arms: dict[str, Arm], blocks: int, seed: int, ramp: int) -> Record:
     }
     for name in ("qemu-firmware", "kvm-firmware"):
         listed[name] = {"backend": name.split("-")[0], "family": "hypervisor", "options": {}, "label": name}
-    left_out = [
-        {
-            "arm": name,
-            "scenario": "lifecycle:exec",
-            "reason": "no exec door: its runtime cannot run a command in it",
-        }
-        for name, arm in arms.items()
-        if arm.exec is None
-    ]
+    no_door = "no exec door: its runtime cannot run a command in it"
+    doorless = [name for name, arm in arms.items() if arm.exec is None]
+    left_out = [{"arm": name, "scenario": "lifecycle:exec", "reason": no_door} for name in doorless]
     no_linux = "boots a boot sector only: a Linux guest hangs under KVM on this host"
     left_out += [
         {"arm": name, "scenario": scenario, "reason": no_linux}
@@ -291,9 +273,7 @@ def sample_count(folder: Path) -> int:
 def with_samples(folder: Path, count: int, values: int = 5) -> Path:
     """A campaign of at least `count` values, or a few more."""
     per_block = sum(
-        len(s["values"])
-        for arm in ARMS.values()
-        for s in _lifecycle(arm, arm.phases, random.Random(0), values)
+        len(s["values"]) for arm in ARMS.values() for s in _lifecycle(arm, arm.phases, random.Random(0), values)
     )
     return campaign(folder, blocks=math.ceil(count / per_block), values=values)
 

@@ -75,9 +75,7 @@ def test_many_values_are_counted_to_the_same_averages_as_listing_finds(
     listed = hodges_lehmann(values)
     monkeypatch.setattr(estimate, "_ALL_PAIRS_UP_TO", 10)
     counted = hodges_lehmann(values)
-    assert [counted.point, counted.low, counted.high] == pytest.approx(
-        [listed.point, listed.low, listed.high]
-    )
+    assert [counted.point, counted.low, counted.high] == pytest.approx([listed.point, listed.low, listed.high])
 
 
 def test_many_equal_values_do_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,9 +190,7 @@ def test_slope_ignores_the_part_that_is_paid_once(tmp_path: Path) -> None:
         for step in record.get("ramp") or []:  # type: ignore[attr-defined]
             step["memavailable"] = 500_000_000 + step["n"] * 1000
 
-    (slope,) = slopes(
-        load([campaign(tmp_path / "a", arms={"crun": ARMS["crun"]}, change=fixed)]), ("memavailable",)
-    )
+    (slope,) = slopes(load([campaign(tmp_path / "a", arms={"crun": ARMS["crun"]}, change=fixed)]), ("memavailable",))
     assert slope.slope.point == 1000
 
 

@@ -71,9 +71,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if "stop" in record:
             record["stop"] = HOSTILE
 
-    folder = campaign(
-        tmp_path_factory.mktemp("hostile") / "h", blocks=4, planned_blocks=6, arms=FEW, change=spoil
-    )
+    folder = campaign(tmp_path_factory.mktemp("hostile") / "h", blocks=4, planned_blocks=6, arms=FEW, change=spoil)
     plan = json.loads((folder / "plan.json").read_text())
     plan |= {"campaign": HOSTILE, "description": HOSTILE}
     plan["arms"]["crun"]["label"] = HOSTILE
@@ -178,9 +176,7 @@ def test_a_campaign_of_failures_only_has_a_report_too(tmp_path: Path) -> None:
     folder = campaign(
         tmp_path / "a",
         blocks=2,
-        change=lambda r: r.update(
-            status="failed", reason="no /dev/kvm", samples=[], marks={}, seen={}, equivalence={}
-        ),
+        change=lambda r: r.update(status="failed", reason="no /dev/kvm", samples=[], marks={}, seen={}, equivalence={}),
     )
     page = _write_and_read(folder)
     assert "No instance of any arm ended well enough to give a figure." in page.text
@@ -193,9 +189,7 @@ def _write_and_read(folder: Path) -> _Page:
 
 
 def test_campaigns_are_pooled_block_by_block(tmp_path: Path) -> None:
-    folders = [
-        campaign(tmp_path / name, blocks=4, arms=FEW, seed=seed) for seed, name in ((1, "a"), (2, "b"))
-    ]
+    folders = [campaign(tmp_path / name, blocks=4, arms=FEW, seed=seed) for seed, name in ((1, "a"), (2, "b"))]
     with pytest.raises(InputError, match="--out"):
         write_report(folders)
     write_report(folders, tmp_path / "both")
@@ -208,9 +202,7 @@ def test_campaigns_are_pooled_block_by_block(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"garbage\n"])
-def test_what_is_no_campaign_is_one_clear_line_and_writes_nothing(
-    tmp_path: Path, content: bytes | None
-) -> None:
+def test_what_is_no_campaign_is_one_clear_line_and_writes_nothing(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "journal.jsonl").write_bytes(content)
     before = sorted(tmp_path.rglob("*"))
