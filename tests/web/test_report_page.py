@@ -70,9 +70,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def fail(record: dict[str, Any]) -> None:
         if record["arm"] == "uml" and record["block"] == 3:
             console = (
-                "Kernel panic - not syncing: VFS: Unable to mount root fs\n"
-                + "x" * 3000
-                + "<script>alert(1)</script>"
+                "Kernel panic - not syncing: VFS: Unable to mount root fs\n" + "x" * 3000 + "<script>alert(1)</script>"
             )
             record |= {
                 "status": "failed",
@@ -89,9 +87,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=VIEWS)
 def visit(request: pytest.FixtureRequest, browser: Browser, report: Path) -> Iterator[Visit]:
     width, height, scheme = VIEWS[request.param]
-    context: BrowserContext = browser.new_context(
-        viewport={"width": width, "height": height}, color_scheme=scheme
-    )
+    context: BrowserContext = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
     found = Visit(context.new_page(), request.param)
     found.page.on("console", lambda message: found.complaints.append(message.text))
     found.page.on("pageerror", lambda error: found.complaints.append(str(error)))
@@ -112,9 +108,7 @@ def test_nothing_is_wider_than_the_page(visit: Visit, report: Path) -> None:
     visit.page.screenshot(path=report.with_name(f"{visit.name}.png"), full_page=True)
     print(f"screenshot: {report.with_name(f'{visit.name}.png')}")  # noqa: T201
     for opened in (False, True):
-        visit.page.evaluate(
-            "opened => document.querySelectorAll('details').forEach(d => d.open = opened)", opened
-        )
+        visit.page.evaluate("opened => document.querySelectorAll('details').forEach(d => d.open = opened)", opened)
         assert visit.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
