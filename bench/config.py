@@ -170,9 +170,7 @@ def _checked_scenario(table: dict[str, Any], path: Path, prefix: str) -> Scenari
     _check_measures(path, _dotted(prefix, "measures"), scenario.measures)
     if scenario.workload not in workloads.names():
         known = ", ".join(workloads.names())
-        raise _wrong(
-            path, _dotted(prefix, "workload"), f"there is no workload {scenario.workload!r}: one of {known}"
-        )
+        raise _wrong(path, _dotted(prefix, "workload"), f"there is no workload {scenario.workload!r}: one of {known}")
     _check(path, _dotted(prefix, "memory_reserve"), lambda: units.size(scenario.memory_reserve))
     for key, text in (("timeout", scenario.timeout), ("boot_limit", scenario.boot_limit)):
         if text is not None:

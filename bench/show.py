@@ -16,7 +16,7 @@ _BLOCKS_SHOWN = 3
 
 def plan(made: Mapping[str, Any], cost: Estimate) -> None:
     """The matrix of arms and scenarios, the order of the first blocks, what is left out and why, and the estimate."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     envelope = made["envelope"]
     console.print(
         f"campaign [bold]{made['campaign']}[/]: {made['blocks']} blocks, seed {made['seed']}, "

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 SIZES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
-TIMES = {"ms": Fraction(1, 1000), "s": 1, "min": 60}
+TIMES: dict[str, int | Fraction] = {"ms": Fraction(1, 1000), "s": 1, "min": 60}
 
 #: The kernel counts bytes to here; more is a slip of the pen.
 _MOST = 2**63 - 1

@@ -1,0 +1,290 @@
+"""Campaign and scenario files: what is right loads, what is wrong is one line of file, key and the right way."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench import cli, config, runner
+
+TOP = Path(__file__).resolve().parents[3]
+SHIPPED = sorted((TOP / "scenarios").glob("*.toml"))
+GOOD = """\
+name = "good"
+seed = 1
+blocks = 3
+baseline = "crun"
+[envelope]
+cpus = 1
+memory = "128 MiB"
+rootfs = "tiny"
+[arms]
+crun = {}
+uml = { root = "ext4" }
+[scenarios]
+boot = { timeout = "10 s" }
+mine = { measures = ["spawn"], values = 3 }
+"""
+
+#: what to replace in GOOD, by what → words of the message: the key, and what is wrong or would be right.
+BAD: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "unknown key": ("seed = 1", "sead = 1", ("sead: unknown key", "seed", "blocks")),
+    "unknown key in envelope": ("cpus = 1", "cpu = 1", ("envelope.cpu: unknown key", "cpus, memory, rootfs")),
+    "unknown key in scenario": ('timeout = "10 s"', 'time = "10 s"', ("scenarios.boot.time: unknown key", "timeout")),
+    "unknown option": ('root = "ext4"', 'rot = "ext4"', ("arms.uml.rot: unknown option", "binary, root")),
+    "two-line key": ("seed = 1", '"se\\ned" = 1', ("unknown key",)),
+    "option of an arm without any": ("crun = {}", "crun = { a = 1 }", ("arms.crun.a: unknown option", "none")),
+    "option not among those": ('root = "ext4"', 'root = "xfs"', ("arms.uml.root", "'xfs'", "'initramfs', 'ext4'")),
+    "option of a wrong type": ('root = "ext4"', "binary = 5", ("arms.uml.binary", "5 is not a string")),
+    "option missing": ("crun = {}", "crun = {}\noci = {}", ("arms.oci.runtime: missing", "a string")),
+    "no name": ('name = "good"', "", ("name: missing",)),
+    "no blocks": ("blocks = 3", "", ("blocks: missing",)),
+    "no arms": ('[arms]\ncrun = {}\numl = { root = "ext4" }', "", ("arms: missing",)),
+    "arms empty": ('crun = {}\numl = { root = "ext4" }', "", ("arms:", "1")),
+    "scenarios empty": (GOOD[GOOD.index("boot =") :], "", ("scenarios:", "1")),
+    "wrong type": ("blocks = 3", 'blocks = "3"', ("blocks: expected a whole number", "a string")),
+    "wrong type: true": ("blocks = 3", "blocks = true", ("blocks: expected a whole number",)),
+    "wrong type: name": ('name = "good"', "name = 5", ("name: expected a string",)),
+    "wrong type: arm": ("crun = {}", "crun = 5", ("arms.crun: expected a table",)),
+    "wrong type: arms": ("[arms]", "[[arms]]", ("arms: expected a table",)),
+    "wrong type: scenario": ('boot = { timeout = "10 s" }', "boot = true", ("scenarios.boot: expected a table",)),
+    "wrong type: envelope": ("cpus = 1", 'cpus = "1"', ("envelope.cpus: expected a whole number",)),
+    "wrong type: memory": ('memory = "128 MiB"', "memory = 128", ("envelope.memory: expected a string",)),
+    "wrong type: measures": ('["spawn"]', '"spawn"', ("scenarios.mine.measures: expected a list",)),
+    "wrong type: measure": ('["spawn"]', "[5]", ("scenarios.mine.measures", "expected a string")),
+    "no measures": ('["spawn"]', "[]", ("scenarios.mine.measures", "1")),
+    "bad unit": ("128 MiB", "128 MegaByte", ("envelope.memory: '128 MegaByte'", "MiB")),
+    "no unit": ("128 MiB", "128", ("envelope.memory: '128'", "MiB")),
+    "too little memory": ("128 MiB", "1 MiB", ("envelope.memory", "32 MiB or more")),
+    "endless memory": ("128 MiB", "9" * 400 + " GiB", ("envelope.memory", "too much")),
+    "no CPU": ("cpus = 1", "cpus = 0", ("envelope.cpus: expected", ">= 1")),
+    "rootfs that is not there": ('"tiny"', '"debian"', ("envelope.rootfs: there is no rootfs 'debian'", "tiny")),
+    "baseline that is no arm": ('"crun"', '"runc"', ("baseline: there is no arm 'runc'", "crun, uml")),
+    "backend that is not there": (
+        "crun = {}",
+        "crun = {}\ndocker = {}",
+        ("arms.docker: there is no backend", "crun, kvm"),
+    ),
+    "backend key": (
+        "crun = {}",
+        'crun = {}\nx = { backend = "docker" }',
+        ("arms.x", "no backend 'docker'", "crun, kvm"),
+    ),
+    "backend of a wrong type": ("crun = {}", "crun = { backend = [1] }", ("arms.crun", "backend", "crun")),
+    "helper as a backend": ("crun = {}", "crun = {}\nbase = {}", ("arms.base: there is no backend", "crun, kvm")),
+    "kernel of a wrong type": ("crun = {}", "crun = {}\nqemu = { kernel = 6.1 }", ("arms.qemu.kernel", "a release")),
+    "kernel for a container": ("crun = {}", 'crun = { kernel = "6.1" }', ("arms.crun.kernel: unknown option",)),
+    "scenario that is not there": ("boot =", "boots =", ("scenarios.boots: there is no scenario", "boot, density")),
+    "a campaign as a scenario": ("boot =", "quick =", ("quick.toml", "unknown key")),
+    "measure unknown": (
+        '["spawn"]',
+        '["spwan"]',
+        ("scenarios.mine.measures: there is no measure 'spwan'", "boot, density"),
+    ),
+    "measure twice": ('["spawn"]', '["spawn", "spawn"]', ("scenarios.mine.measures", "spawn", "once")),
+    "measures of two guests": (
+        '["spawn"]',
+        '["spawn", "firmware"]',
+        ("scenarios.mine.measures", "firmware", "scenario of its own"),
+    ),
+    "workload unknown": (
+        "values = 3",
+        'workload = "fio"',
+        ("scenarios.mine.workload: there is no workload 'fio'", "sha256, true"),
+    ),
+    "blocks = 0": ("blocks = 3", "blocks = 0", ("blocks: expected a whole number >= 1",)),
+    "blocks < 0": ("blocks = 3", "blocks = -3", ("blocks: expected a whole number >= 1",)),
+    "blocks huge": ("blocks = 3", "blocks = 1000000000", ("blocks: expected a whole number <= 10000",)),
+    "blocks beyond all numbers": ("blocks = 3", "blocks = " + "9" * 30, ("blocks: expected a whole number",)),
+    "seed < 0": ("seed = 1", "seed = -1", ("seed: expected a whole number >= 0",)),
+    "more blocks than the campaign": ("values = 3", "blocks = 4", ("scenarios.mine.blocks: 4 is more", "blocks = 3")),
+    "values = 0": ("values = 3", "values = 0", ("scenarios.mine.values: expected a whole number >= 1",)),
+    "warmups < 0": ("values = 3", "warmups = -1", ("scenarios.mine.warmups: expected a whole number >= 0",)),
+    "instances = 0": ("values = 3", "instances = 0", ("scenarios.mine.instances: expected a whole number >= 1",)),
+    "step = 0": ("values = 3", "step = 0", ("scenarios.mine.step: expected a whole number >= 1",)),
+    "timeout negative": ('"10 s"', '"-10 s"', ("scenarios.boot.timeout: '-10 s'", "30 s")),
+    "timeout zero": ('"10 s"', '"0 s"', ("scenarios.boot.timeout: '0 s' must be more than zero",)),
+    "timeout without a unit": ('"10 s"', '"10"', ("scenarios.boot.timeout: '10'", "ms, s, min")),
+    "timeout a number": ('"10 s"', "10", ("scenarios.boot.timeout: expected a string",)),
+    "timeout beyond a day": ('"10 s"', '"99999 min"', ("scenarios.boot.timeout", "99999 min", "24")),
+    "boot limit": ("values = 3", 'boot_limit = "fast"', ("scenarios.mine.boot_limit: 'fast'", "30 s")),
+    "memory reserve": ("values = 3", 'memory_reserve = "lots"', ("scenarios.mine.memory_reserve: 'lots'", "128 MiB")),
+    "arm ../x": ("crun = {}", 'crun = {}\n"../x" = { backend = "crun" }', ("arms.../x", "small letters")),
+    "arm a/b": ("crun = {}", 'crun = {}\n"a/b" = { backend = "crun" }', ("arms.a/b", "small letters")),
+    "arm without a name": ("crun = {}", 'crun = {}\n"" = { backend = "crun" }', ("arms.", "small letters")),
+    "arm of two lines": ("crun = {}", 'crun = {}\n"a\\nb" = { backend = "crun" }', ("arms.", "small letters")),
+    "arm in capitals": ("crun = {}", 'crun = {}\nCrun = { backend = "crun" }', ("arms.Crun", "small letters")),
+    "arm with a long name": ("crun = {}", f'crun = {{}}\n{"a" * 300} = {{ backend = "crun" }}', ("arms.a", "64")),
+    "campaign ../x": ('"good"', '"../x"', ("name: '../x'", "small letters")),
+    "campaign with a long name": ('"good"', f'"{"a" * 300}"', ("name:", "64")),
+    "scenario ../x": ("mine =", '"../x" =', ("scenarios.../x", "small letters")),
+    "scenario with a long name": ("mine =", "a" * 300 + " =", ("scenarios.a", "64")),
+    "not TOML": ("blocks = 3", "blocks = = 3", ("not valid TOML", "line 3")),
+    "key twice": ("blocks = 3", "blocks = 3\nblocks = 4", ("not valid TOML", "line 4")),
+    "empty": (GOOD, "", ("missing",)),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty working directory; nothing may appear in it or in the cache beside it."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    # A file that ought to be refused and is not must not set off a campaign on this host.
+    monkeypatch.setattr(runner, "run", lambda *_: pytest.fail("it would have run"))
+    before = signal.getsignal(signal.SIGTERM)
+    yield work
+    signal.signal(signal.SIGTERM, before)
+
+
+def refused(folder: Path, file: Path, capsys: pytest.CaptureFixture[str], command: str = "run") -> str:
+    """The one line with which the command line refuses a file, having created nothing."""
+    before = sorted(folder.parent.rglob("*"))
+    assert cli.main([command, str(file)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("tare: ")
+    assert printed.err.count("\n") == 1
+    assert sorted(folder.parent.rglob("*")) == before
+    return printed.err.strip()
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_campaign(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old, new, words = BAD[name]
+    assert GOOD.count(old) >= 1
+    file = folder / "bad.toml"
+    file.write_text(GOOD.replace(old, new, 1) if name != "baseline that is no arm" else GOOD.replace('"crun"', new))
+    line = refused(folder, file, capsys)
+    assert str(file) in line or "a campaign as a scenario" in name
+    for word in words:
+        assert word in line
+    for jargon in ("`", "$", "msgspec", "Traceback", "NoneType"):
+        assert jargon not in line
+
+
+def test_a_good_campaign(folder: Path) -> None:
+    (folder / "good.toml").write_text(GOOD)
+    found = config.load(folder / "good.toml")
+    assert (found.name, found.blocks, found.baseline, list(found.arms)) == ("good", 3, "crun", ["crun", "uml"])
+    assert found.text == GOOD
+    assert found.envelope.memory_bytes == 128 << 20
+    assert found.scenarios["boot"].timeout == "10 s"
+    assert found.scenarios["mine"].measures == ["spawn"]
+    assert found.scenarios["mine"].values == 3
+    assert found.arms["uml"].options == {"root": "ext4"}
+
+
+def test_what_may_be_left_out_is_left_out(folder: Path) -> None:
+    text = 'name = "a"\nblocks = 1\nbaseline = "crun"\narms.crun = {}\nscenarios.boot = {}\n'
+    found = config.parse(text, folder / "x.toml")
+    assert (found.envelope.cpus, found.envelope.memory, found.envelope.rootfs) == (1, "128 MiB", "tiny")
+    assert found.seed == 1
+
+
+def test_an_arm_says_its_backend_and_kernel_by_its_name() -> None:
+    arms = 'qemu = {}\n"qemu@6.1.0-9" = {}\nslow = { backend = "qemu", kernel = "/boot/x" }\n"crun@a" = {}\n'
+    arms += 'youki = { backend = "oci", runtime = "/usr/bin/youki" }\n'
+    found = config.parse(GOOD.replace("crun = {}\n", "crun = {}\n" + arms), Path("x.toml")).arms
+    assert {name: (arm.backend, arm.kernel) for name, arm in found.items() if name != "uml"} == {
+        "crun": ("crun", None),
+        "qemu": ("qemu", None),
+        "qemu@6.1.0-9": ("qemu", "6.1.0-9"),
+        "slow": ("qemu", "/boot/x"),
+        "crun@a": ("crun", None),
+        "youki": ("oci", None),
+    }
+    assert found["youki"].options == {"runtime": "/usr/bin/youki"}
+    assert found["slow"].options == {}
+
+
+def test_a_scenario_beside_the_campaign_comes_before_the_projects(folder: Path) -> None:
+    (folder / "boot.toml").write_text('measures = ["boot"]\ndescription = "mine"\nvalues = 9\n')
+    found = config.parse(GOOD, folder / "x.toml").scenarios["boot"]
+    assert (found.description, found.values, found.timeout) == ("mine", 9, "10 s")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('measures = ["boot"]\nspeed = 1\n', ("speed: unknown key", "timeout")),
+        ('measures = ["boots"]\n', ("measures: there is no measure 'boots'", "boot, density")),
+        ('measures = ["boot"]\nmemory_reserve = "1 MegaByte"\n', ("memory_reserve: '1 MegaByte'", "MiB")),
+        ('measures = ["boot"]\nworkload = "fio"\n', ("workload: there is no workload 'fio'", "sha256, true")),
+        ('measures = ["boot"]\nvalues = 0\n', ("values: expected a whole number >= 1",)),
+        ('measures = ["boot"]\ntimeout = "5"\n', ("timeout: '5'", "30 s")),
+        ("measures = [", ("not valid TOML",)),
+        ('description = "no measures"\n', ("measures: missing",)),
+        ("", ("measures: missing",)),
+    ],
+    ids=["unknown key", "measure", "unit", "workload", "values", "timeout", "TOML", "no measures", "empty"],
+)
+def test_a_bad_scenario_file_is_named_itself(
+    folder: Path, capsys: pytest.CaptureFixture[str], text: str, words: tuple[str, ...]
+) -> None:
+    (folder / "own.toml").write_text(text)
+    (folder / "campaign.toml").write_text(GOOD.replace("mine = {", "own = {}\nmine = {"))
+    line = refused(folder, folder / "campaign.toml", capsys)
+    assert f"{folder / 'own.toml'}: {words[0]}" in line
+    for word in words:
+        assert word in line
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_files_that_cannot_be_read(folder: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    (folder / "folder.toml").mkdir()
+    (folder / "latin.toml").write_bytes('name = "é"\n'.encode("latin-1"))
+    (folder / "nul.toml").write_bytes(b'name = "\0"\n')
+    (folder / "loop.toml").symlink_to("loop.toml")
+    for name, word in {
+        "none.toml": "no such file",
+        "no/such.toml": "no such file",
+        "folder.toml": "directory",
+        "latin.toml": "UTF-8",
+        "nul.toml": "not valid TOML",
+        "loop.toml": "symbolic link",
+        "a" * 300: "name too long",
+        "latin.toml/x.toml": "ot a directory",
+    }.items():
+        line = refused(folder, folder / name, capsys, command)
+        assert name in line
+        assert word.lower() in line.lower()
+
+
+def test_resume_of_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no plan.json" in refused(folder, folder / "nothing", capsys, "resume")
+
+
+@pytest.mark.parametrize("arguments", [[], ["runs"], ["run"], ["plan", "a", "b"], ["kernel", "burn"]])
+def test_wrong_usage_exits_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "usage: tare" in capsys.readouterr().err
+
+
+def test_there_are_shipped_files() -> None:
+    assert {"quick", "boot", "exec", "spawn", "teardown", "density", "firmware"} <= {file.stem for file in SHIPPED}
+    assert set(config.scenario_names()) == {file.stem for file in SHIPPED} - campaigns()
+
+
+def campaigns() -> set[str]:
+    return {file.stem for file in SHIPPED if "\n[arms]" in file.read_text()}
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_the_shipped_files_load(file: Path) -> None:
+    if file.stem in campaigns():
+        found = config.load(file)
+        assert found.name == file.stem
+        assert found.description
+    else:
+        text = f'name = "a"\nblocks = 1\nbaseline = "crun"\narms.crun = {{}}\nscenarios.{file.stem} = {{}}\n'
+        scenario = config.parse(text, file.parent / "a.toml").scenarios[file.stem]
+        assert scenario.measures
+        assert scenario.description

@@ -1,0 +1,106 @@
+"""One campaign at a time, with real processes, on an address of the test's own."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from bench import lock, state
+from bench.errors import HostError
+
+_HOLD = """
+import sys
+from bench import lock
+lock._ADDRESS = "\\0" + sys.argv[1]
+with lock.hold():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(autouse=True)
+def address(monkeypatch: pytest.MonkeyPatch) -> str:
+    name = f"tare-test-{secrets.token_hex(8)}"
+    monkeypatch.setattr(lock, "_ADDRESS", "\0" + name)
+    return name
+
+
+@contextlib.contextmanager
+def holder(address: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLD, address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "held\n"
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def await_free() -> None:
+    deadline = time.monotonic() + 5
+    while lock.is_held():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_held_only_inside_the_block() -> None:
+    assert not lock.is_held()
+    with lock.hold():
+        assert lock.is_held()
+    assert not lock.is_held()
+    with lock.hold():
+        pass
+
+
+def test_an_error_inside_releases_it() -> None:
+    with contextlib.suppress(ZeroDivisionError), lock.hold():
+        raise ZeroDivisionError
+    assert not lock.is_held()
+
+
+def test_the_second_is_told_who_holds_it(address: str) -> None:
+    with holder(address) as child:
+        assert lock.is_held()
+        with pytest.raises(HostError, match=f"held by pid {child.pid}, uid .*python") as caught, lock.hold():
+            pytest.fail("two holders")
+        assert caught.value.exit_code == 4
+
+
+def test_a_campaign_is_called_by_its_name(
+    address: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with holder(address) as child:
+        run = state.Run(
+            "0123abcd", tmp_path_factory.mktemp("run"), child.pid, 1, "campaign quick", "2026-01-01 00:00:00 UTC"
+        )
+        monkeypatch.setattr(state, "runs", lambda: [run])
+        with (
+            pytest.raises(HostError, match=rf"campaign quick \(pid {child.pid}, uid \d+, since 2026-01-01"),
+            lock.hold(),
+        ):
+            pytest.fail("two holders")
+
+
+def test_kill_9_releases_it(address: str) -> None:
+    with holder(address) as child:
+        child.kill()
+        child.wait()
+        await_free()
+        with lock.hold():
+            assert lock.is_held()
+
+
+def test_the_thirtieth_to_ask_is_answered_as_the_first(address: str) -> None:
+    with holder(address) as child:
+        for _ in range(30):
+            with pytest.raises(HostError, match=f"pid {child.pid}"), lock.hold():
+                pytest.fail("two holders")
+            assert lock.is_held()

@@ -1,0 +1,79 @@
+"""Measures: which back-ends can take them, and the slope of a ramp."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from bench import measures
+from bench.backends import base
+from bench.errors import InputError
+from bench.measures import density
+
+IN_LINUX = {"boot", "density", "spawn", "teardown"}
+BY_DOOR = IN_LINUX | {"exec"}
+#: What the arms of each back-end can take, as measurement.md has it.
+POSSIBLE = {
+    "process": BY_DOOR,
+    "bwrap": BY_DOOR,
+    "crun": BY_DOOR,
+    "runc": BY_DOOR,
+    "oci": BY_DOOR,
+    "lxc": BY_DOOR,
+    "nspawn": BY_DOOR,
+    "uml": IN_LINUX,
+    "qemu": IN_LINUX | {"firmware"},
+    "kvm": IN_LINUX | {"firmware"},
+}
+
+
+def test_every_backend_is_listed_here() -> None:
+    assert set(POSSIBLE) == set(base.names())
+
+
+def test_every_measure_is_possible_somewhere_and_says_what_it_is() -> None:
+    assert set.union(*POSSIBLE.values()) == set(measures.names())
+    for name in measures.names():
+        assert measures.load(name).name == name
+        assert "\n" not in measures.load(name).summary
+        assert measures.load(name).summary
+
+
+@pytest.mark.parametrize("backend", POSSIBLE)
+def test_what_a_backend_can_take(backend: str) -> None:
+    kind = base.load(backend)
+    reasons = {name: measures.load(name).impossible(kind) for name in measures.names()}
+    assert {name for name, reason in reasons.items() if reason is None} == POSSIBLE[backend]
+    assert all(reason for reason in reasons.values() if reason is not None)
+
+
+def test_why_not() -> None:
+    assert "door" in (measures.load("exec").impossible(base.load("uml")) or "")
+    assert "firmware" in (measures.load("firmware").impossible(base.load("crun")) or "")
+
+
+def test_an_unknown_measure_is_told_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"no measure 'boots'.*boot, density"):
+        measures.load("boots")
+
+
+def test_the_slope_of_a_line() -> None:
+    assert density.theil_sen([(n, 7 + 3 * n) for n in range(1, 8)]) == pytest.approx(3)
+
+
+def test_the_first_instance_pays_for_all_and_the_slope_does_not_care() -> None:
+    ramp = [(float(n), 50e6 + 4e6 * n) for n in range(1, 11)]
+    assert density.theil_sen([(0.0, 0.0), *ramp]) == pytest.approx(4e6)
+
+
+def test_a_quarter_of_wild_points_does_not_move_the_slope_far() -> None:
+    draw = random.Random(5)
+    ramp = [(float(n), 4e6 * n + draw.gauss(0, 1e4)) for n in range(1, 21)]
+    for at in (3, 8, 12, 17):
+        ramp[at] = (ramp[at][0], 9e9)
+    assert density.theil_sen(ramp) == pytest.approx(4e6, rel=0.02)
+
+
+def test_points_at_the_same_n_have_no_slope_between_them() -> None:
+    assert density.theil_sen([(1, 0), (1, 100), (2, 10)]) == pytest.approx(-40)
