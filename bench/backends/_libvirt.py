@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import json
 import os
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -177,11 +176,16 @@ def adopt_orphans() -> None:
 
 
 def reap_orphans() -> None:
-    """Reap QEMUs that nobody knows yet: libvirt's probes, and those that ended before they connected."""
+    """Reap QEMUs that nobody knows yet: libvirt's probes, and those that ended before they connected.
+
+    libvirt waits for its own children; what it has detached is in another session than ours.
+    """
+    own = str(os.getsid(0))
     for pid in _children():
         with contextlib.suppress(OSError):
-            name, state = re.findall(r"\((.*)\) (\S)", Path(f"/proc/{pid}/stat").read_text())[0]
-            if state == "Z" and EMULATOR.startswith(name):
+            head, _, tail = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")
+            state, _, _, session, *_ = tail.split()
+            if state == "Z" and session != own and EMULATOR.startswith(head.partition("(")[2]):
                 os.waitpid(pid, os.WNOHANG)
 
 

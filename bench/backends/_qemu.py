@@ -51,7 +51,7 @@ class _Creation(threading.Thread):
         self._visit = visit
         self._inside = threading.Event()
         self._gate = threading.Event()
-        self._cancelled = False
+        self._cancelled = threading.Event()
         self.done = os.eventfd(0)
         self.domain: Any = None
         self.error: Exception | None = None
@@ -66,9 +66,9 @@ class _Creation(threading.Thread):
                 self._visit.enter()
             self._inside.set()
             self._gate.wait()
-            if not self._cancelled:
+            if not self._cancelled.is_set():
                 self.domain = self._create()
-                if self._cancelled:
+                if self._cancelled.is_set():
                     self._discard()
         except (OSError, InstanceError) as error:
             self.error = error
@@ -86,7 +86,7 @@ class _Creation(threading.Thread):
 
     def cancel(self) -> None:
         """Never ask; or, if libvirt is still at it, have the domain destroyed as soon as it is there."""
-        self._cancelled = True
+        self._cancelled.set()
         self._gate.set()
 
 
@@ -105,9 +105,8 @@ class LibvirtInstance(Instance):
         self._listeners = {name: _listen(order.folder / name) for name in ("console", "channel")}
         xml = _domain.describe(backend.machine(order))
         visit = Visit(cage) if cage and self._connection.embedded else None
-        self._creation = _Creation(
-            lambda: self._connection.create(order.name, xml), lambda: self._connection.destroy(order.name), visit
-        )
+        name, connection = order.name, self._connection
+        self._creation = _Creation(lambda: connection.create(name, xml), lambda: connection.destroy(name), visit)
 
     def start(self, deadline: float) -> None:
         self.marks["requested"] = self._creation.begin()

@@ -17,6 +17,10 @@ from bench.cage import Cage
 from bench.errors import InputError, InstanceError
 
 
+def _nothing() -> None:
+    pass
+
+
 class _Place:
     """A cage's doors and this process's own groups as plain files."""
 
@@ -64,12 +68,12 @@ def test_a_cage_that_cannot_be_entered_is_an_error(tmp_path: Path, monkeypatch: 
     (place.inside / "tasks").unlink()
     place.inside.rmdir()
     with pytest.raises(InstanceError, match="cannot enter the cage"):
-        _qemu._Creation(lambda: None, visit)
+        _qemu._Creation(_nothing, _nothing, visit)
 
 
 def test_creation_waits_for_the_word() -> None:
     asked = threading.Event()
-    creation = _qemu._Creation(asked.set, None)
+    creation = _qemu._Creation(asked.set, _nothing, None)
     assert not asked.wait(0.05)
     creation.begin()
     creation.join(5)
@@ -79,10 +83,28 @@ def test_creation_waits_for_the_word() -> None:
 
 def test_cancelled_creation_never_asks() -> None:
     asked = threading.Event()
-    creation = _qemu._Creation(asked.set, None)
+    creation = _qemu._Creation(asked.set, _nothing, None)
     creation.cancel()
     creation.join(5)
     assert not asked.is_set()
+    os.close(creation.done)
+
+
+def test_creation_cancelled_too_late_is_undone() -> None:
+    begun, go_on, undone = threading.Event(), threading.Event(), threading.Event()
+
+    def create() -> None:
+        begun.set()
+        go_on.wait(5)
+
+    creation = _qemu._Creation(create, undone.set, None)
+    creation.begin()
+    assert begun.wait(5)
+    creation.cancel()
+    assert not undone.is_set()
+    go_on.set()
+    creation.join(5)
+    assert undone.is_set()
     os.close(creation.done)
 
 
@@ -90,7 +112,7 @@ def test_creation_keeps_the_reason_of_a_failure() -> None:
     def fail() -> Any:
         raise InstanceError("libvirt says no")
 
-    creation = _qemu._Creation(fail, None)
+    creation = _qemu._Creation(fail, _nothing, None)
     creation.begin()
     creation.join(5)
     assert str(creation.error) == "libvirt says no"
@@ -98,12 +120,13 @@ def test_creation_keeps_the_reason_of_a_failure() -> None:
 
 
 def test_qemu_is_found_by_its_domains_name() -> None:
+    name = f"tare-unit-{os.getpid()}"
     # A shell in the place of QEMU: its first option's value looks the same.
-    argv = ["qemu", "-c", "guest=tare-unit-1,debug-threads=on; read -r word"]
+    argv = ["qemu", "-c", f"guest={name}-1,debug-threads=on; read -r word"]
     child = subprocess.Popen(argv, executable="/bin/sh", stdin=subprocess.PIPE)
     try:
-        assert _qemu.find_qemu("tare-unit-1") == child.pid
-        assert _qemu.find_qemu("tare-unit") is None
+        assert _qemu.find_qemu(f"{name}-1") == child.pid
+        assert _qemu.find_qemu(name) is None
     finally:
         child.communicate(b"\n")
 
