@@ -121,10 +121,12 @@ def test_creation_keeps_the_reason_of_a_failure() -> None:
 
 def test_qemu_is_found_by_its_domains_name() -> None:
     name = f"tare-unit-{os.getpid()}"
-    # A shell in the place of QEMU: its first option's value looks the same.
-    argv = ["qemu", "-c", f"guest={name}-1,debug-threads=on; read -r word"]
-    child = subprocess.Popen(argv, executable="/bin/sh", stdin=subprocess.PIPE)
+    # A shell in the place of QEMU: its first option's value looks the same. It speaks once it can be seen.
+    argv = ["qemu", "-c", f"guest={name}-1,debug-threads=on; echo; read -r word"]
+    child = subprocess.Popen(argv, executable="/bin/sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
+        assert child.stdout is not None
+        child.stdout.readline()
         assert _qemu.find_qemu(f"{name}-1") == child.pid
         assert _qemu.find_qemu(name) is None
     finally:
