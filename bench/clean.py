@@ -22,6 +22,8 @@ from bench.errors import HostError, TareError
 
 _ID = re.compile(r"[0-9a-f]{8}\Z")
 _LIMIT = 10.0
+#: A folder without an owner may be that of a run which is just about to sign it.
+_BIRTH_LIMIT = 1.0
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,14 @@ class Removed:
 
 def clean() -> list[Removed]:
     """Take away everything of dead runs; what was there. Raises TareError if something resists."""
-    living = {run.id for run in state.runs() if run.alive}
     removed: list[Removed] = []
-    removed += _processes(living)
-    removed += _domains(living)
-    removed += _mounts(living)
-    removed += _cgroups(living)
-    removed += _devices(living)
-    removed += _shared_memory(living)
-    removed += _folders(living)
+    removed += _processes()
+    removed += _domains()
+    removed += _mounts()
+    removed += _cgroups()
+    removed += _devices()
+    removed += _shared_memory()
+    removed += _folders()
     _remove_empty_tops()
     return removed
 
@@ -63,8 +64,9 @@ def _remove_empty_tops() -> None:
             top.rmdir()
 
 
-def _dead(identity: str, living: set[str]) -> bool:
-    return bool(_ID.match(identity)) and identity not in living
+def _dead(identity: str) -> bool:
+    """Asked anew each time, after its trace was found: a run may start while another's leftovers are removed."""
+    return bool(_ID.match(identity)) and identity not in state.living()
 
 
 def _cgroup_tops() -> list[Path]:
@@ -76,11 +78,11 @@ def _cgroup_tops() -> list[Path]:
     return tops
 
 
-def _processes(living: set[str]) -> list[Removed]:
+def _processes() -> list[Removed]:
     """Those in a dead run's cgroups, and those whose environment bears its id."""
     removed: dict[int, Removed] = {}
     deadline = time.monotonic() + _LIMIT
-    while found := _find_processes(living):
+    while found := _find_processes():
         for pid in found:
             name = _command(pid)
             with contextlib.suppress(ProcessLookupError):
@@ -92,11 +94,11 @@ def _processes(living: set[str]) -> list[Removed]:
     return list(removed.values())
 
 
-def _find_processes(living: set[str]) -> set[int]:
+def _find_processes() -> set[int]:
     found: set[int] = set()
     for top in _cgroup_tops():
         for folder in top.iterdir():
-            if folder.is_dir() and _dead(folder.name, living):
+            if folder.is_dir() and _dead(folder.name):
                 for inner, _, _ in os.walk(folder):
                     with contextlib.suppress(OSError):
                         found.update(int(pid) for pid in Path(inner, "cgroup.procs").read_text().split())
@@ -104,7 +106,7 @@ def _find_processes(living: set[str]) -> set[int]:
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
                 match = re.search(rb"(?:^|\0)TARE_RUN=([0-9a-f]{8})\0", (entry / "environ").read_bytes())
-                if match and _dead(match[1].decode(), living) and not _zombie(entry):
+                if match and _dead(match[1].decode()) and not _zombie(entry):
                     found.add(int(entry.name))
     return found
 
@@ -119,23 +121,23 @@ def _command(pid: int) -> str:
     return "?"
 
 
-def _mounts(living: set[str]) -> list[Removed]:
+def _mounts() -> list[Removed]:
     removed = []
     prefix = f"{state.top()}/"
     points = [line.split(" ")[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     for point in reversed(points):
-        if point.startswith(prefix) and _dead(point.removeprefix(prefix).split("/")[0], living):
+        if point.startswith(prefix) and _dead(point.removeprefix(prefix).split("/")[0]):
             process.run([process.require("umount", "mount"), "--lazy", point])
             removed.append(Removed("mount", point))
     return removed
 
 
-def _cgroups(living: set[str]) -> list[Removed]:
+def _cgroups() -> list[Removed]:
     removed = []
     deadline = time.monotonic() + _LIMIT
     for top in _cgroup_tops():
         for folder in list(top.iterdir()):
-            if folder.is_dir() and _dead(folder.name, living):
+            if folder.is_dir() and _dead(folder.name):
                 for inner, _, _ in os.walk(folder, topdown=False):
                     _remove_group(Path(inner), deadline)
                 removed.append(Removed("cgroup", str(folder)))
@@ -155,20 +157,20 @@ def _remove_group(folder: Path, deadline: float) -> None:
             time.sleep(0.005)
 
 
-def _devices(living: set[str]) -> list[Removed]:
+def _devices() -> list[Removed]:
     """Network devices are named tare-<id>…, cut to 15 characters."""
     removed = []
     for device in Path("/sys/class/net").glob(f"{NAME_PREFIX}*"):
-        if _dead(device.name.removeprefix(NAME_PREFIX)[:8], living):
+        if _dead(device.name.removeprefix(NAME_PREFIX)[:8]):
             process.run([process.require("ip", "iproute2"), "link", "delete", device.name])
             removed.append(Removed("network device", device.name))
     return removed
 
 
-def _shared_memory(living: set[str]) -> list[Removed]:
+def _shared_memory() -> list[Removed]:
     removed = []
     for file in Path("/dev/shm").glob(f"{NAME_PREFIX}*"):
-        if _dead(file.name.removeprefix(NAME_PREFIX)[:8], living):
+        if _dead(file.name.removeprefix(NAME_PREFIX)[:8]):
             if file.is_dir():
                 shutil.rmtree(file, ignore_errors=True)
             else:
@@ -177,7 +179,7 @@ def _shared_memory(living: set[str]) -> list[Removed]:
     return removed
 
 
-def _domains(living: set[str]) -> list[Removed]:
+def _domains() -> list[Removed]:
     """Domains that a dead run started by a libvirt daemon; those of the embedded driver are just processes."""
     removed: list[Removed] = []
     for run in state.runs():
@@ -193,10 +195,18 @@ def _domains(living: set[str]) -> list[Removed]:
     return removed
 
 
-def _folders(living: set[str]) -> list[Removed]:
+def _age(path: Path) -> float:
+    """Seconds since something was made in a folder; 0 when it is gone."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _folders() -> list[Removed]:
     removed = []
     for run in state.runs():
-        if _dead(run.id, living):
+        if _dead(run.id) and (run.pid or _age(run.folder) > _BIRTH_LIMIT):
             shutil.rmtree(run.folder, ignore_errors=True)
             removed.append(Removed("folder", str(run.folder)))
     return removed

@@ -54,10 +54,22 @@ def birth(pid: int) -> int | None:
         return None
 
 
+def living() -> set[str]:
+    """The ids of all runs on this host whose owners live, other users' too as far as this one may look."""
+    tops = {top(), Path("/run/tare"), *Path("/run/user").glob("*/tare"), *Path("/tmp").glob("tare-*")}
+    return {run.id for folder in tops for run in _runs(folder) if run.alive}
+
+
 def runs() -> list[Run]:
-    """All runs that have a folder here, dead ones too. A folder without a readable owner is a dead run's."""
+    """This user's runs that have a folder, dead ones too. A folder without a readable owner is a dead run's."""
+    return _runs(top())
+
+
+def _runs(above: Path) -> list[Run]:
     found = []
-    folders = sorted(top().iterdir()) if top().is_dir() else []
+    folders: list[Path] = []
+    with contextlib.suppress(OSError):
+        folders = sorted(above.iterdir())
     for folder in folders:
         owner: object = None
         with contextlib.suppress(OSError, ValueError):
