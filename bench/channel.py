@@ -130,7 +130,7 @@ class Channel:
         events = self._poller.poll(max(0.0, left) * 1000)
         now = time.monotonic_ns()
         if not events or left < 0:
-            raise InstanceTimeout(f"no {waiting_for} within the time limit")
+            raise InstanceTimeout(f"waited for {waiting_for} until the time limit")
         ready = {fd for fd, _ in events}
         if self._console in ready:
             self._take_console(now)

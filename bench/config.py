@@ -137,6 +137,8 @@ def _arm(path: Path, name: str, found: object) -> Arm:
         raise _wrong(
             path, f"{key}.kernel", 'expected a release like "6.1.0-56-cloud-amd64" or a path to a kernel image'
         )
+    if kernel is not None and "/" in kernel and not Path(kernel).is_file():
+        raise _wrong(path, f"{key}.kernel", f"there is no kernel image {kernel}")
     try:
         base.make_options(kind, table)
     except InputError as error:
@@ -185,6 +187,8 @@ def _check_measures(path: Path, key: str, names: list[str]) -> None:
             raise _wrong(path, key, f"there is no measure {name!r}: one of {known}")
         if names.count(name) > 1:
             raise _wrong(path, key, f"{name!r} is there more than once: name it once")
+    if "density" in names and len(names) > 1:
+        raise _wrong(path, key, "density needs a scenario of its own: its memory is that of all the slot's instances")
     # Measures share the slot's instance, so that a second kind of guest would go unmeasured.
     if len({measures.load(name).guest for name in names}) > 1:
         raise _wrong(path, key, "firmware needs a scenario of its own: its guest runs no Linux")

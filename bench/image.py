@@ -37,8 +37,15 @@ def build(name: str, cache: Path | None = None) -> Rootfs:
         raise InputError(f"there is no rootfs {name!r}", hint=f"one of: {', '.join(names())}")
     folder = (cache or state.cache_folder()) / "rootfs"
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder) as scratch, (folder / ".lock").open("w") as lock:
+    with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        for unfinished in folder.glob(f".{name}-*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+        return _build(name, folder)
+
+
+def _build(name: str, folder: Path) -> Rootfs:
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder) as scratch:
         made = Path(scratch) / "made"
         tree = made / "tree"
         _make_tiny(tree)

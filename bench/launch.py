@@ -91,7 +91,10 @@ class Launched:
     def go(self) -> int:
         """Let it run; the host's monotonic clock in ns just before."""
         now = time.monotonic_ns()
-        os.write(self._go, b"\n")
+        try:
+            os.write(self._go, b"\n")
+        except BrokenPipeError as error:
+            raise InstanceError("the waiting process died before its start") from error
         return now
 
     @property

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
+#: The kernel counts free pages per CPU in batches, so that some noise always is.
+_CALM = 256 << 10
 _SYS_KCMP, _KCMP_VM = 312, 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -14,6 +17,18 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def available() -> int:
     """MemAvailable of the host, bytes."""
     return meminfo(Path("/proc/meminfo").read_text())["MemAvailable"]
+
+
+def settled(limit: float = 2.0) -> int:
+    """MemAvailable once the host has stopped giving back what ended processes had, or after limit seconds."""
+    deadline = time.monotonic() + limit
+    last = [available()]
+    while time.monotonic() < deadline:
+        time.sleep(0.02)
+        last = [*last[-4:], available()]
+        if len(last) == 5 and max(last) - min(last) <= _CALM:
+            break
+    return last[-1]
 
 
 def meminfo(text: str) -> dict[str, int]:

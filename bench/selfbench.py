@@ -101,7 +101,14 @@ def _bench() -> Iterator[_Bench]:
 
 
 def _plan(slots: int = 0) -> dict[str, Any]:
-    scenario: dict[str, Any] = {"measures": ["boot"], "description": "", "blocks": None, "workload": "true", "warmups": 0, "values": 1}
+    scenario: dict[str, Any] = {
+        "measures": ["boot"],
+        "description": "",
+        "blocks": None,
+        "workload": "true",
+        "warmups": 0,
+        "values": 1,
+    }
     scenario |= {"timeout": 30.0, "instances": 1, "step": 1, "boot_limit": None, "memory_reserve": 0}
     return {
         "schema": 1,

@@ -103,6 +103,8 @@ class Session:
 
     def boot(self, guest: Guest = "linux") -> Instance:
         """The slot's own instance, started on first use; notes its marks, its boot's CPU cost and what it sees."""
+        if self._main is not None and self._main.order.guest != guest:
+            raise InstanceError(f"this slot's instance is a {self._main.order.guest} guest, not a {guest} one")
         if self._main is None:
             instance = self.provision(guest)
             before = self.cpu(instance)

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -93,16 +94,29 @@ def _runs(above: Path) -> list[Run]:
 @contextlib.contextmanager
 def enter(what: str) -> Iterator[Run]:
     """A new run's folder, for as long as the block lasts. what: shown to whoever has to wait for this run."""
-    top().mkdir(mode=0o711, parents=True, exist_ok=True)
     identity = secrets.token_hex(4)
     folder = top() / identity
-    folder.mkdir(mode=0o700)
     started = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     run = Run(identity, folder, os.getpid(), birth(os.getpid()) or 0, what, started)
-    (folder / "owner.json").write_text(json.dumps({"pid": run.pid, "born": run.born, "what": what, "started": started}))
+    _make(folder, json.dumps({"pid": run.pid, "born": run.born, "what": what, "started": started}))
     try:
         yield run
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             top().rmdir()
+
+
+def _make(folder: Path, owner: str) -> None:
+    """The folder appears with its owner in it, so that nobody takes it for a dead run's."""
+    for attempt in range(10):
+        # Another run that ends removes the top when it is empty, at any moment.
+        folder.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+        try:
+            new = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
+            (new / "owner.json").write_text(owner)
+            new.rename(folder)
+            return
+        except FileNotFoundError:
+            if attempt == 9:
+                raise

@@ -136,6 +136,10 @@ def _interrupt(signum: int, frame: object) -> None:
 def main(lines: TextIO, answers: TextIO) -> None:
     """Serve until the input ends. A worker never outlives the process that started it."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        # What our own parents left open is none of an instance's business.
+        with contextlib.suppress(OSError):
+            os.set_inheritable(int(entry.name), int(entry.name) <= 2)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)
     worker: Worker | None = None

@@ -34,6 +34,7 @@ from bench.errors import HostError, InstanceError, InstanceTimeout
 from bench.process import require
 
 _LOG_TAIL = 2000
+_LISTENING_STEP = 0.25
 #: How long to wait for libvirt to notice a QEMU that has ended, before asking it to.
 _NOTICE_LIMIT = 5.0
 
@@ -157,14 +158,21 @@ class LibvirtInstance(Instance):
                     Path(door).write_text(str(self._pid))
 
     def _await_init(self, deadline: float) -> int:
-        """Raises InstanceError for a kernel that is silent for longer than its backend believes in."""
+        """Raises InstanceError for a kernel that has begun and is then silent for longer than its backend believes."""
         limit = self._backend.silence_limit
-        with contextlib.suppress(InstanceTimeout):
-            return self.channel.expect("INIT", min(deadline, time.monotonic() + limit))
-        if self.channel.first_console is None and time.monotonic() < deadline:
-            accelerator = self._backend.accelerator
-            raise InstanceError(f"the guest's kernel said nothing in {limit:g} s under {accelerator}")
-        return self.channel.expect("INIT", deadline)
+        said, since = "", time.monotonic()
+        while True:
+            try:
+                return self.channel.expect("INIT", min(deadline, time.monotonic() + _LISTENING_STEP))
+            except InstanceTimeout:
+                now = time.monotonic()
+                if now >= deadline:
+                    raise
+            if (text := self.channel.console()) != said:
+                said, since = text, now
+            elif said and now - since > limit:
+                under = self._backend.accelerator
+                raise InstanceError(f"the guest's kernel began and then said nothing for {limit:g} s under {under}")
 
     def _await_creation(self, deadline: float) -> None:
         """libvirt has told the guest to run before it says so itself."""
@@ -288,7 +296,7 @@ class LibvirtBackend(Backend):
     tools = {EMULATOR: "qemu-system-x86"}
     #: libvirt's word for what runs the guest's instructions.
     accelerator: ClassVar[Literal["qemu", "kvm"]]
-    #: Seconds within which a guest's kernel must have said something.
+    #: Seconds for which a guest's kernel, once it has begun, may say nothing on its way to the init.
     silence_limit: ClassVar[float] = 30.0
 
     @dataclass(frozen=True)

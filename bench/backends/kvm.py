@@ -14,8 +14,8 @@ _DEVICE = Path("/dev/kvm")
 
 class Backend(LibvirtBackend):
     accelerator = "kvm"
-    #: With hardware help a kernel speaks within a second; one that does not has hung, or is being emulated.
-    silence_limit = 8.0
+    #: With hardware help a kernel is never silent for a second; one that is has hung, or is being emulated.
+    silence_limit = 4.0
 
     def __init__(self, folder: Path, options: Any) -> None:
         if not _DEVICE.exists():

@@ -30,7 +30,7 @@ class Measure:
             kind = "a machine with firmware" if self.guest == "firmware" else "a Linux guest that Tare can talk to"
             return f"{self.name} needs {kind}"
         if self.needs_door and backend.door is None:
-            return "no exec door of its own: what its init runs is `spawn`"
+            return "no exec door of its own (what its init runs is spawn)"
         return None
 
 

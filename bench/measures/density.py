@@ -14,12 +14,14 @@ from bench import memory, seen
 from bench.backends.base import Instance
 from bench.session import Session
 
+#: Seconds to wait at a point of the ramp for the memory of what just started to be counted.
+_SETTLE = 0.3
 VIEWS = ("memavailable", "cage", "pss", "guest")
 
 
 def measure(session: Session) -> None:
     scenario = session.scenario
-    start = memory.available()
+    start = memory.settled()
     instances: list[Instance] = []
     boots: list[float] = []
     while len(instances) < scenario.instances:
@@ -56,7 +58,7 @@ def _look(session: Session, instances: list[Instance], start: int, boot: float) 
         guest = sum(memory.guest_used(reply.output.decode(errors="replace")) for reply in replies)
     pss = sum(memory.pss(instance.pids()) for instance in instances)
     cage = session.group_memory()
-    delta = start - memory.available()
+    delta = start - memory.settled(_SETTLE)
     total = cage["cage"]
     return {
         "n": len(instances),

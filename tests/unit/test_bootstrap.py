@@ -37,9 +37,7 @@ def make_checkout(top: Path) -> Path:
     return top
 
 
-def call(
-    script: Path, *arguments: str, cwd: Path, path: str = os.environ["PATH"]
-) -> subprocess.CompletedProcess[str]:
+def call(script: Path, *arguments: str, cwd: Path, path: str = os.environ["PATH"]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [script, *arguments],
         cwd=cwd,
@@ -111,9 +109,7 @@ def test_libvirt_and_the_rest_of_the_lock_are_told_apart() -> None:
     expressions = re.findall(r"sed(?: -n)? '(/\^libvirt[^']+)'", (TOP / "tare").read_text())
     assert len(expressions) == 2
     wheels, libvirt = (
-        subprocess.run(
-            ["sed", *quiet, expression], input=LOCK, capture_output=True, text=True, check=True
-        ).stdout
+        subprocess.run(["sed", *quiet, expression], input=LOCK, capture_output=True, text=True, check=True).stdout
         for quiet, expression in zip(([], ["-n"]), expressions, strict=True)
     )
     assert [line.split("==")[0] for line in libvirt.splitlines() if line[0] != " "] == ["libvirt-python"]

@@ -39,9 +39,7 @@ def outcomes(folder: Path, **environment: str) -> dict[str, str]:
         str(folder),
         str(folder),
     ]
-    run = subprocess.run(
-        command, cwd=folder, env=clean | environment, capture_output=True, text=True, check=False
-    )
+    run = subprocess.run(command, cwd=folder, env=clean | environment, capture_output=True, text=True, check=False)
     return dict(re.findall(r"^test_suite\.py::(\S+) (PASSED|SKIPPED|FAILED)", run.stdout, re.MULTILINE))
 
 

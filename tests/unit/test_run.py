@@ -18,9 +18,7 @@ from tests.run import main, split_arguments
     ],
     ids=["none", "one", "two in their order", "a value that is a tier", "only pytest's"],
 )
-def test_tiers_come_first_and_the_rest_is_for_pytest(
-    arguments: list[str], tiers: list[str], rest: list[str]
-) -> None:
+def test_tiers_come_first_and_the_rest_is_for_pytest(arguments: list[str], tiers: list[str], rest: list[str]) -> None:
     assert split_arguments(arguments) == (tiers, rest)
 
 

@@ -188,14 +188,14 @@ def test_what_may_be_left_out_is_left_out(folder: Path) -> None:
 
 
 def test_an_arm_says_its_backend_and_kernel_by_its_name() -> None:
-    arms = 'qemu = {}\n"qemu@6.1.0-9" = {}\nslow = { backend = "qemu", kernel = "/boot/x" }\n"crun@a" = {}\n'
+    arms = 'qemu = {}\n"qemu@6.1.0-9" = {}\nslow = { backend = "qemu", kernel = "/bin/sh" }\n"crun@a" = {}\n'
     arms += 'youki = { backend = "oci", runtime = "/usr/bin/youki" }\n'
     found = config.parse(GOOD.replace("crun = {}\n", "crun = {}\n" + arms), Path("x.toml")).arms
     assert {name: (arm.backend, arm.kernel) for name, arm in found.items() if name != "uml"} == {
         "crun": ("crun", None),
         "qemu": ("qemu", None),
         "qemu@6.1.0-9": ("qemu", "6.1.0-9"),
-        "slow": ("qemu", "/boot/x"),
+        "slow": ("qemu", "/bin/sh"),
         "crun@a": ("crun", None),
         "youki": ("oci", None),
     }
