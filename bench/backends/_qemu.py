@@ -185,7 +185,8 @@ class LibvirtInstance(Instance):
     def _qemu_log(self) -> str:
         with contextlib.suppress(OSError):
             text = self._connection.log(self.order.name).read_text(errors="replace")[-_LOG_TAIL:]
-            return "\n".join(line for line in text.splitlines() if f"{EMULATOR}:" in line)
+            own = (line for line in text.splitlines() if f"{EMULATOR}:" in line and ": warning:" not in line)
+            return "\n".join(own)
         return ""
 
     def pids(self) -> list[int]:
