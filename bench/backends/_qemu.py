@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import shutil
 import signal
@@ -35,6 +36,8 @@ from bench.process import require
 
 _LOG_TAIL = 2000
 _LISTENING_STEP = 0.25
+#: libvirt's own notes in QEMU's log, how it ends a QEMU, and warnings, which are no reasons.
+_NOT_QEMUS = re.compile(r" is tainted: |: shutting down, |: terminating on signal |: warning: ")
 #: How long to wait for libvirt to notice a QEMU that has ended, before asking it to.
 _NOTICE_LIMIT = 5.0
 
@@ -122,7 +125,7 @@ class LibvirtInstance(Instance):
         except InstanceTimeout:
             raise
         except InstanceError as error:
-            raise InstanceError(str(error), detail=self._qemu_log()) from error
+            raise InstanceError(str(error), detail=self._reason(error)) from error
         if self.channel.first_console is not None:
             self.marks["kernel"] = self.channel.first_console
         self._backend.prove_accelerator(self._creation.domain)
@@ -140,7 +143,7 @@ class LibvirtInstance(Instance):
                     self.marks.setdefault("spawned", time.monotonic_ns())
                     self._accept(names[fd])
             if self._creation.error:
-                raise InstanceError(str(self._creation.error))
+                raise self._creation.error
             if not events:
                 reap_orphans()
                 if time.monotonic() > deadline:
@@ -180,14 +183,20 @@ class LibvirtInstance(Instance):
         if self._creation.is_alive():
             raise InstanceTimeout("libvirt did not finish creating the domain within the time limit")
         if self._creation.error:
-            raise InstanceError(str(self._creation.error))
+            raise self._creation.error
 
     def _qemu_log(self) -> str:
         with contextlib.suppress(OSError):
-            text = self._connection.log(self.order.name).read_text(errors="replace")[-_LOG_TAIL:]
-            own = (line for line in text.splitlines() if f"{EMULATOR}:" in line and ": warning:" not in line)
-            return "\n".join(own)
+            return last_words(self._connection.log(self.order.name).read_text(errors="replace"))
         return ""
+
+    def _reason(self, error: InstanceError) -> str:
+        """What libvirt and QEMU say of a failure; libvirt says it once QEMU is reaped."""
+        if self._exited >= 0:
+            self._reap(time.monotonic())
+        self._creation.join(1.0)
+        more = self._creation.error
+        return "\n".join(filter(None, [str(more) if more and more is not error else "", self._qemu_log()]))
 
     def pids(self) -> list[int]:
         return self.cage.pids() if self.cage else [self._pid]
@@ -272,6 +281,14 @@ def _listen(path: Path) -> socket.socket:
     listener.bind(str(path))
     listener.listen(1)
     return listener
+
+
+def last_words(log: str) -> str:
+    """What QEMU itself said in the log that libvirt keeps of it: behind the command line, without libvirt's notes."""
+    lines = log.splitlines()
+    begin = max((number + 2 for number, line in enumerate(lines) if line.endswith("\\")), default=0)
+    said = (line for line in lines[begin:] if not _NOT_QEMUS.search(line))
+    return "\n".join(said)[-_LOG_TAIL:]
 
 
 def find_qemu(name: str) -> int | None:

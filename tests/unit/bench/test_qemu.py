@@ -137,3 +137,21 @@ def test_qemu_is_found_by_its_domains_name() -> None:
 def test_options_are_strict(given: dict[str, object]) -> None:
     with pytest.raises(InputError):
         make_options(_qemu.LibvirtBackend, given)
+
+
+_LOG = """\
+2026-11-22 06:24:17.000+0000: starting up libvirt version: 9.0.0, package: 9.0.0-4, qemu version: 7.2.22, hostname: vm
+LC_ALL=C \\
+/usr/bin/qemu-system-x86_64 \\
+-name guest=tare-1,debug-threads=on \\
+-msg timestamp=on
+2026-11-22 06:24:17.100+0000: Domain id=1 is tainted: custom-argv
+2026-11-22T06:24:17.200000Z qemu-system-x86_64: warning: host doesn't support requested feature
+qemu: linux kernel too old to load a ram disk
+2026-11-22 06:24:18.000+0000: shutting down, reason=failed
+"""
+
+
+def test_last_words_are_qemus_own() -> None:
+    assert _qemu.last_words(_LOG) == "qemu: linux kernel too old to load a ram disk"
+    assert _qemu.last_words("") == ""
