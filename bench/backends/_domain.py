@@ -1,7 +1,7 @@
 """The libvirt domain of one guest: a machine with nothing in it that the measurement does not need.
 
 The same for every accelerator, so that `qemu` and `kvm` differ in one word. No USB, no balloon, no display,
-no network; no HPET, as is usual for guests, because the kernel calibrates against it for long; no option ROM
+no network; no HPET, as is usual for guests, so that the kernel does not calibrate against it; no option ROM
 for the local APIC, which only old Windows uses.
 """
 
@@ -19,8 +19,8 @@ KERNEL_ARGUMENTS: Mapping[str, str] = {
     "console=ttyS0": "the kernel speaks on the first serial port; the channel is the second",
     "earlyprintk=ttyS0": "… and from its first moments on: without it the `kernel` mark comes late",
     "loglevel=6": "notices and worse only: under KVM each character of 21 kB of log costs an exit",
-    "no_timer_check": "the timer is a hypervisor's: testing it takes time, and fails on a busy host",
-    "cryptomgr.notests": "self-tests of algorithms no instance uses: the longest part of a TCG boot",
+    "no_timer_check": "the timer is a hypervisor's and needs no test, as kernels assume by themselves under KVM",
+    "cryptomgr.notests": "self-tests of algorithms that no instance uses",
     "rdinit=/init": "the root file system is the initramfs, as for the other families",
     "panic=-1": "a guest that panics ends at once instead of waiting for someone to look",
     "TARE_GUEST=/dev/ttyS1": "where the init finds its channel",
