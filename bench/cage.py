@@ -12,7 +12,6 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -201,18 +200,11 @@ class Group:
     def remove(self, deadline: float) -> None:
         """Remove the group and all below it, waiting for the kernel to let go of it."""
         for folder in self.folders:
-            for path in _deepest_first(folder):
-                while True:
-                    try:
-                        path.rmdir()
-                    except FileNotFoundError:
-                        break
-                    except OSError as error:
-                        if error.errno != errno.EBUSY or time.monotonic() > deadline:
-                            raise InstanceError(f"cgroup {path} cannot be removed: {error.strerror}") from error
-                        time.sleep(0.0005)
-                    else:
-                        break
+            try:
+                folder.rmdir()
+            except OSError:  # something is below it or still leaving it
+                for path, _, _ in os.walk(folder, topdown=False):
+                    _remove(Path(path), deadline)
 
 
 class Cage(Group):
@@ -231,14 +223,32 @@ class Cage(Group):
         else:
             self.entrance = [mount / self.path for mount in hierarchy.entered]
 
-    def doors(self, name: str = "cgroup.procs") -> list[str]:
-        """Files into which a process writes "0" to enter ("tasks": a single thread, v1 only)."""
-        return [str(folder / name) for folder in self.entrance]
+    def doors(self) -> list[str]:
+        """Files into which a process writes "0" to enter.
+
+        The first migration after a pause waits for an RCU grace period (several ms), those right after it do not. Since
+        every instance enters its cage just before its start, no runtime pays that for a migration of its own, and
+        none is luckier than another. (v1's `tasks` would not wait, and leave it to whoever migrates next.)
+        """
+        return [str(folder / "cgroup.procs") for folder in self.entrance]
+
+    def take(self, pid: int) -> None:
+        """Move another process with all its threads into the cage."""
+        for folder in self.entrance:
+            (folder / "cgroup.procs").write_text(str(pid))
 
 
-def _deepest_first(folder: Path) -> Iterator[Path]:
-    for path, _, _ in os.walk(folder, topdown=False):
-        yield Path(path)
+def _remove(folder: Path, deadline: float) -> None:
+    while True:
+        try:
+            folder.rmdir()
+            return
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise InstanceError(f"cgroup {folder} cannot be removed: {error.strerror}") from error
+            time.sleep(0.0005)
 
 
 def _stat(path: Path) -> dict[str, int]:

@@ -108,6 +108,12 @@ def _find_processes() -> set[int]:
                 match = re.search(rb"(?:^|\0)TARE_RUN=([0-9a-f]{8})\0", (entry / "environ").read_bytes())
                 if match and _dead(match[1].decode()) and not _zombie(entry):
                     found.add(int(entry.name))
+            with contextlib.suppress(OSError):
+                # libvirt empties the environment of the QEMU that it asks for its capabilities.
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                match = re.search(rb"/tare/([0-9a-f]{8})/", b" ".join(words[1:])) if b"qemu" in words[0] else None
+                if match and _dead(match[1].decode()) and not _zombie(entry):
+                    found.add(int(entry.name))
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from bench import kernels, process, state
 from bench.backends import base
+from bench.cage import divide_cpus
 from bench.errors import HostError, InstanceError, TareError
 from bench.host import WorkerProcess, setup
 
@@ -23,6 +24,7 @@ class Crew:
         self._arms = arms
         self._envelope = envelope
         self._rootfs = rootfs
+        self._cpus = divide_cpus(envelope["cpus"])
         self._workers: dict[str, WorkerProcess] = {}
         self.uncaged: str | None = None
         self.cgroup: str | None = None
@@ -43,11 +45,13 @@ class Crew:
         if arm not in self._workers:
             spec = self._arms[arm]
             kernel = kernels.find(spec.get("kernel")).image if base.load(spec["backend"]).boots_kernel else None
-            first = setup(self._run.id, self._run.folder, arm, spec, self._rootfs, self._envelope, kernel)
+            first = setup(self._run.id, self._run.folder, arm, spec, self._rootfs, self._envelope, self._cpus, kernel)
             worker = WorkerProcess(first)
             self._workers[arm] = worker
             for name in ("uncaged", "cgroup", "cpus", "harness_cpus"):
                 setattr(self, name, worker.hello[name])
+            if self.cgroup:
+                os.sched_setaffinity(0, self._cpus.harness)
         return self._workers[arm]
 
     def probe(self, arm: str, guest: base.Guest) -> str | None:

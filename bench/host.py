@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.backends.base import Rootfs
+from bench.cage import Cpus
 from bench.errors import HostError, InstanceError
 
 _START_LIMIT = 60.0
@@ -29,6 +30,7 @@ def setup(
     spec: Mapping[str, Any],
     rootfs: Rootfs,
     envelope: Mapping[str, Any],
+    cpus: Cpus,
     kernel: Path | None,
 ) -> dict[str, Any]:
     """The first line for an arm's worker. spec, envelope: as in plan.json; folder: the run's own."""
@@ -39,7 +41,8 @@ def setup(
         "backend": spec["backend"],
         "options": spec["options"],
         "rootfs": {key: str(value) for key, value in dataclasses.asdict(rootfs).items()},
-        "cpus": envelope["cpus"],
+        "caged_cpus": sorted(cpus.caged),
+        "harness_cpus": sorted(cpus.harness),
         "memory": envelope["memory"],
         "kernel": None if kernel is None else str(kernel),
     }

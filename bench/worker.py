@@ -39,12 +39,12 @@ class Worker:
     """One arm on one host."""
 
     def __init__(self, setup: Mapping[str, Any]) -> None:
-        """setup: run, folder, arm, backend, options, rootfs, cpus, memory, kernel — see `job_setup`."""
+        """setup: see bench.host.setup."""
         self.run = str(setup["run"])
         os.environ[RUN_VARIABLE] = self.run
         self.folder = Path(setup["folder"])
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.cpus = cage.divide_cpus(setup["cpus"])
+        self.cpus = cage.Cpus(frozenset(setup["caged_cpus"]), frozenset(setup["harness_cpus"]))
         self.uncaged: str | None = None
         self.hierarchy: cage.Hierarchy | None
         try:
@@ -52,6 +52,9 @@ class Worker:
             cage.Group(self.hierarchy, self.run)
         except HostError as error:
             self.hierarchy, self.uncaged = None, str(error)
+            # Without a cage nothing would hold an instance to other CPUs than those it inherits from us.
+            everywhere = self.cpus.caged | self.cpus.harness
+            self.cpus = cage.Cpus(everywhere, everywhere)
         # Before the backend may hide mounts from this process.
         paths = setup["rootfs"]
         self.rootfs = base.Rootfs(paths["digest"], Path(paths["tree"]), Path(paths["initramfs"]), Path(paths["ext4"]))

@@ -157,8 +157,7 @@ class LibvirtInstance(Instance):
             self._pid = struct.unpack("3i", packed)[0]
             self._exited = os.pidfd_open(self._pid)
             if self.cage and not self._connection.embedded:
-                for door in self.cage.doors():
-                    Path(door).write_text(str(self._pid))
+                self.cage.take(self._pid)
 
     def _await_init(self, deadline: float) -> int:
         """Raises InstanceError for a kernel that has begun and is then silent for longer than its backend believes."""

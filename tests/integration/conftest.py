@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bench import doctor, image, kernels, lock, state
+from bench import cage, doctor, image, kernels, lock, state
 from bench.backends import base
 from bench.clean import _cgroup_tops
 
@@ -90,7 +90,8 @@ def drive(tmp_path: Path) -> Callable[..., dict[str, Any]]:
                 "backend": backend,
                 "options": options,
                 "rootfs": {key: str(getattr(rootfs, key)) for key in ("digest", "tree", "initramfs", "ext4")},
-                "cpus": 1,
+                "caged_cpus": sorted(cage.divide_cpus(1).caged),
+                "harness_cpus": sorted(cage.divide_cpus(1).harness),
                 "memory": 128 << 20,
                 "kernel": kernel,
             }

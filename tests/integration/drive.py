@@ -13,7 +13,6 @@ import sys
 import time
 from typing import Any
 
-from bench.cage import divide_cpus
 from bench.errors import InstanceTimeout
 from bench.session import Place, Scenario, Session
 from bench.worker import Worker
@@ -22,7 +21,7 @@ from bench.worker import Worker
 def main() -> None:
     job = json.load(sys.stdin)
     worker = Worker(job["setup"])
-    place = Place(worker.run, "s1", worker.folder, worker.hierarchy, divide_cpus(1))
+    place = Place(worker.run, "s1", worker.folder, worker.hierarchy, worker.cpus)
     session = Session(
         worker.backend, Scenario(("boot",), timeout=60), place, worker.rootfs, worker.memory, worker.kernel
     )
