@@ -19,13 +19,15 @@ from bench.errors import InputError, TareError
 if TYPE_CHECKING:
     from bench import progress
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 # Commands import what they need when they run: --help must not wait for pandas, nor `plan` for libvirt.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     arguments = _parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, _interrupt)
+    _listen()
     try:
         command: Callable[[argparse.Namespace], int] = arguments.command
         return command(arguments)
@@ -41,9 +43,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
+def _listen() -> None:
+    """Signals end the command in order, but those that whoever called has us ignore (nohup, a script's `&`)."""
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
 def _interrupt(signum: int, frame: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A second signal must not cut short what the first one has us take down."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
