@@ -175,15 +175,11 @@ class Group:
             return CageMemory(total, stat["total_rss"], stat["total_cache"], kernel)
         stat = _stat(self._file("memory", "memory.stat"))
         total = int(self._file("memory", "memory.current").read_text())
-        return CageMemory(total, stat["anon"], stat["file"], stat["kernel"])
+        return CageMemory(total, stat["anon"], stat["file"], stat.get("kernel", 0))
 
     def pids(self) -> list[int]:
         """Host pids in the group and below it."""
-        found: set[int] = set()
-        for folder, _, _ in os.walk(self.folders[0]):
-            with contextlib.suppress(OSError):
-                found.update(int(pid) for pid in Path(folder, "cgroup.procs").read_text().split())
-        return sorted(found)
+        return sorted(_pids(str(self.folders[0])))
 
     def kill(self, deadline: float) -> None:
         """SIGKILL everything inside until nothing is left. Raises InstanceError if something outlives the deadline."""
@@ -232,10 +228,27 @@ class Cage(Group):
         """
         return [str(folder / "cgroup.procs") for folder in self.entrance]
 
+    def memory_limit(self) -> int:
+        """The limit in force, bytes, as the kernel tells it; a very large number where there is none."""
+        name = "memory.limit_in_bytes" if self.hierarchy.version == 1 else "memory.max"
+        text = self._file("memory", name).read_text().strip()
+        return 2**63 - 1 if text == "max" else int(text)
+
     def take(self, pid: int) -> None:
         """Move another process with all its threads into the cage."""
         for folder in self.entrance:
             (folder / "cgroup.procs").write_text(str(pid))
+
+
+def _pids(folder: str) -> set[int]:
+    found: set[int] = set()
+    with contextlib.suppress(OSError):
+        found.update(map(int, Path(folder, "cgroup.procs").read_text().split()))
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    found |= _pids(entry.path)
+    return found
 
 
 def _remove(folder: Path, deadline: float) -> None:

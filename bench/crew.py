@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from bench import kernels, process, state
 from bench.backends import base
-from bench.cage import divide_cpus
+from bench.cage import Group, detect, divide_cpus
 from bench.errors import HostError, InstanceError, TareError
 from bench.host import WorkerProcess, setup
 
@@ -39,7 +40,13 @@ class Crew:
         except InstanceError as error:
             worker.kill()
             del self._workers[arm]
+            self._end_instances()
             return {"status": "failed", "reason": str(error)}
+
+    def _end_instances(self) -> None:
+        """What a dead worker left running must not run beside the next slot."""
+        if self.cgroup:
+            Group(detect(), self._run.id).kill(time.monotonic() + 10)
 
     def _worker(self, arm: str) -> WorkerProcess:
         if arm not in self._workers:

@@ -23,17 +23,23 @@ def reference(envelope: Mapping[str, Any], host: Mapping[str, Any], digest: str)
 
 
 def compare(
-    expected: Mapping[str, Any], seen: Mapping[str, Any], *, memory_by_cage: bool, caged: bool
+    expected: Mapping[str, Any],
+    seen: Mapping[str, Any],
+    *,
+    memory_by_cage: bool,
+    caged: bool,
+    memory_limit: int | None = None,
 ) -> dict[str, Any]:
     """The journal's `equivalence`: badge "equal" or "differs", and for each difference [expected, seen].
 
-    A container sees all the host's memory and is held to the envelope by its cage; a guest's size is what it sees.
+    A container sees all the host's memory and is held to the envelope by its cage, whose limit is read back
+    (memory_limit, bytes); a guest's size is what it sees.
     """
     differs: dict[str, list[Any]] = {}
     for key, wanted in expected.items():
         got = seen.get(key)
         if key == "memory":
-            got = (wanted if caged else None) if memory_by_cage else got
+            got = memory_limit if memory_by_cage else got
             if got is not None and abs(got - wanted) <= MEMORY_TOLERANCE * wanted:
                 continue
         if key == "mitigations" and isinstance(got, Mapping):

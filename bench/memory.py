@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import time
 from collections.abc import Iterable
 from pathlib import Path
+
+from bench.errors import HostError
 
 #: The kernel counts free pages per CPU in batches, so that some noise always is.
 _CALM = 256 << 10
@@ -16,7 +19,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def available() -> int:
     """MemAvailable of the host, bytes."""
-    return meminfo(Path("/proc/meminfo").read_text())["MemAvailable"]
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise HostError("this kernel does not tell MemAvailable", hint="Linux 3.14 or later is needed")
 
 
 def settled(limit: float = 2.0) -> int:
@@ -24,7 +30,7 @@ def settled(limit: float = 2.0) -> int:
     deadline = time.monotonic() + limit
     last = [available()]
     while time.monotonic() < deadline:
-        time.sleep(0.02)
+        time.sleep(0.005)
         last = [*last[-4:], available()]
         if len(last) == 5 and max(last) - min(last) <= _CALM:
             break
@@ -48,13 +54,16 @@ def guest_used(text: str) -> int:
     return fields["MemTotal"] - fields["MemAvailable"]
 
 
-def pss(pids: Iterable[int]) -> int:
-    """Proportional set size of some processes, bytes, each address space counted once.
+def pss(pids: Iterable[int]) -> int | None:
+    """Proportional set size of some processes, bytes, each address space counted once; None where that cannot be told.
 
     UML's helper processes share its kernel's address space: summed naively, every page of it counts three times.
     """
     total = 0
-    for pid in distinct_address_spaces(pids):
+    apart = distinct_address_spaces(pids)
+    if apart is None:
+        return None
+    for pid in apart:
         with contextlib.suppress(OSError):
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
                 if line.startswith("Pss:"):
@@ -63,10 +72,13 @@ def pss(pids: Iterable[int]) -> int:
     return total
 
 
-def distinct_address_spaces(pids: Iterable[int]) -> list[int]:
-    """One pid for each address space among those given (kcmp(2), KCMP_VM)."""
+def distinct_address_spaces(pids: Iterable[int]) -> list[int] | None:
+    """One pid for each address space among those given (kcmp(2), KCMP_VM); None if the kernel will not compare."""
     kept: list[int] = []
     for pid in pids:
-        if not any(_libc.syscall(_SYS_KCMP, pid, other, _KCMP_VM, 0, 0) == 0 for other in kept):
+        results = [_libc.syscall(_SYS_KCMP, pid, other, _KCMP_VM, 0, 0) for other in kept]
+        if -1 in results and ctypes.get_errno() != errno.ESRCH:
+            return None
+        if 0 not in results:
             kept.append(pid)
     return kept

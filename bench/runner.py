@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -167,11 +168,11 @@ def execute(
     left = [slot for slot in final["slots"] if slot["slot"] not in done]
     host = facts.host()
     expected = equivalence.reference(final["envelope"], host, digest)
-    clock = _Clock(final)
+    clock = _Clock(final, left)
     watcher.started(folder, len(final["slots"]), len(final["slots"]) - len(left))
     with Journal(folder / JOURNAL) as journal:
-        for number, slot in enumerate(left):
-            watcher.slot_begins(slot, clock.left(left[number:]))
+        for slot in left:
+            watcher.slot_begins(slot, clock.left())
             line = _slot(final, slot, crew, host, expected)
             journal.append(line)
             clock.note(slot, line["wall_s"])
@@ -212,10 +213,14 @@ def _slot(
         "seen": {},
         **found,
     }
-    caged = bool(line.pop("caged", False))
-    kind = base.load(arm["backend"])
+    caged, limit = bool(line.pop("caged", False)), line.pop("memory_limit", None)
+    release = slot["arm"].partition("@")[2]
+    if seen and not str(seen.get("kernel")).startswith(release):
+        line["status"] = "failed"
+        line["reason"] = f"the arm's name says kernel {release}, and it runs {seen.get('kernel')}"
+    by_cage = base.load(arm["backend"]).memory_by_cage
     line["equivalence"] = (
-        equivalence.compare(expected, seen, memory_by_cage=kind.memory_by_cage, caged=caged)
+        equivalence.compare(expected, seen, memory_by_cage=by_cage, caged=caged, memory_limit=limit)
         if seen
         else {"badge": "unknown", "caged": caged, "differs": {}}
     )
@@ -225,17 +230,26 @@ def _slot(
 class _Clock:
     """Time left, from what slots like those to come took so far, or else what is typical."""
 
-    def __init__(self, final: Mapping[str, Any]) -> None:
+    def __init__(self, final: Mapping[str, Any], slots: list[dict[str, Any]]) -> None:
+        """slots: those still to come."""
         self._final = final
+        self._left = Counter((slot["scenario"], slot["arm"]) for slot in slots)
         self._took: dict[tuple[str, str], list[float]] = {}
 
     def note(self, slot: Mapping[str, Any], seconds: float) -> None:
-        self._took.setdefault((slot["scenario"], slot["arm"]), []).append(seconds)
+        """One of them is over."""
+        kind = slot["scenario"], slot["arm"]
+        self._left[kind] -= 1
+        self._took.setdefault(kind, []).append(seconds)
 
-    def left(self, slots: list[dict[str, Any]]) -> float:
-        unknown = [slot for slot in slots if (slot["scenario"], slot["arm"]) not in self._took]
-        seconds = plan.estimate({**self._final, "slots": unknown}).seconds
-        for slot in slots:
-            if took := self._took.get((slot["scenario"], slot["arm"])):
-                seconds += sum(took) / len(took)
+    def left(self) -> float:
+        """Seconds."""
+        seconds = 0.0
+        for kind, count in self._left.items():
+            took = self._took.get(kind)
+            once = sum(took) / len(took) if took else self._typical(*kind)
+            seconds += count * once
         return seconds
+
+    def _typical(self, scenario: str, arm: str) -> float:
+        return plan.estimate({**self._final, "slots": [{"scenario": scenario, "arm": arm}]}).seconds

@@ -186,7 +186,7 @@ def through_runner() -> Iterator[Result]:
 def density() -> Iterator[Result]:
     """A ramp of 1,000 crun instances and their end ÷ the bare loop's, and the harness's own memory."""
     with _bench() as bench:
-        scenario = {"measures": ["density"], "instances": _INSTANCES, "step": _INSTANCES // 10, "timeout": 60.0}
+        scenario = {"measures": ["density"], "instances": _INSTANCES, "step": _INSTANCES // 5, "timeout": 60.0}
         ratios, tare, bare, peak = [], [], [], 0.0
         for number in range(3):
             answer = bench.slots(scenario, 1, number)[0]

@@ -77,6 +77,7 @@ class Session:
         self.ramp: list[dict[str, float | None]] = []
         self.stop_reason: str | None = None
         self.boot_cpu: float | None = None
+        self.memory_limit: int | None = None
         self._alive: list[Instance] = []
         self._made = 0
         self._main: Instance | None = None
@@ -110,17 +111,22 @@ class Session:
             before = self.cpu(instance)
             self.marks = instance.marks
             instance.start(self.deadline())
-            if before is not None:
-                self.boot_cpu = (self.cpu(instance) or 0.0) - before
+            if before is not None and instance.cpu_at_ready is not None:
+                self.boot_cpu = instance.cpu_at_ready - before
             self._main = instance
             self.memory = self.look_at_memory(instance)
             if guest == "linux":
-                self.seen = seen.parse(instance.call(seen.ARGV, self.deadline()).output)
-                if not self.backend.memory_by_cage:
-                    used = self.seen.pop("memory_used")
-                    self.memory["guest"] = used if isinstance(used, int) else None
-                self.seen.pop("memory_used", None)
+                self.memory["guest"] = self.interrogate(instance)
         return self._main
+
+    def interrogate(self, instance: Instance) -> int | None:
+        """Note what an instance sees and is held to; the memory that a guest says it uses, bytes."""
+        self.seen = seen.parse(instance.call(seen.ARGV, self.deadline()).output)
+        used = self.seen.pop("memory_used")
+        if self.backend.memory_by_cage:
+            self.memory_limit = instance.cage.memory_limit() if instance.cage else None
+            return None
+        return used if isinstance(used, int) else None
 
     def look_at_memory(self, instance: Instance) -> dict[str, int | None]:
         """cage (total, anon, file, kernel), PSS and MemAvailable, bytes, now."""
@@ -180,6 +186,8 @@ class Session:
         by_force: do not ask instances that may be hanging.
         """
         leaks = []
+        for instance in [] if by_force else self._alive:
+            instance.ask_to_end()
         for instance in reversed(self._alive[:]):
             try:
                 if not by_force:

@@ -19,7 +19,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 from bench import cage, measures
 from bench.backends import base
@@ -32,7 +32,16 @@ _CONSOLE_TAIL = 2000
 
 
 class Interrupted(BaseException):
-    """SIGTERM: finish by taking the slot's instances down."""
+    """SIGTERM: finish by taking the slot's instances down. Held back while that is what we are doing."""
+
+    held: ClassVar[bool] = False
+    came: ClassVar[bool] = False
+
+    @classmethod
+    def release(cls) -> None:
+        cls.held = False
+        if cls.came:
+            raise cls
 
 
 class Worker:
@@ -98,10 +107,12 @@ class Worker:
             if result["status"] != "ok" and session:
                 result["console"] = session.console()[-_CONSOLE_TAIL:]
             if session:
+                Interrupted.held = True
                 try:
                     result["cpu_s"] = session.release(by_force=result["status"] != "ok")
                 except InstanceError as error:
                     result = {**result, "status": "failed", "reason": _join(result["reason"], str(error))}
+            Interrupted.release()
         result["wall_s"] = round(time.monotonic() - start, 6)
         if session:
             result.update(_findings(session))
@@ -118,6 +129,7 @@ def _findings(session: Session) -> dict[str, Any]:
         "memory": session.memory,
         "seen": session.seen,
         "caged": session.group is not None,
+        "memory_limit": session.memory_limit,
     }
     if session.ramp:
         found |= {"ramp": session.ramp, "stop": session.stop_reason}
@@ -133,7 +145,10 @@ def _join(first: str | None, second: str) -> str:
 
 
 def _interrupt(signum: int, frame: object) -> None:
-    raise Interrupted
+    if Interrupted.held:
+        Interrupted.came = True
+    else:
+        raise Interrupted
 
 
 def main(lines: TextIO, answers: TextIO) -> None:

@@ -50,6 +50,7 @@ class CommandInstance(Instance):
 
     def __init__(self, backend: CommandBackend, order: Order, cage: Cage | None) -> None:
         super().__init__(order, cage)
+        self._asked = False
         self._backend = backend
         command = backend.command(order)
         self._process = Launched(command.argv, doors=cage.doors() if cage else (), env=bare_environment(command.env))
@@ -70,6 +71,7 @@ class CommandInstance(Instance):
         try:
             self.marks["init"] = self.channel.expect("INIT", deadline)
             self.marks["ready"] = self.channel.expect("READY", deadline)
+            self.cpu_at_ready = self.cage.cpu_seconds() if self.cage else None
         except InstanceTimeout:
             raise
         except InstanceError as error:
@@ -119,7 +121,8 @@ class CommandInstance(Instance):
 
     def stop(self, deadline: float) -> None:
         self.marks["stopping"] = time.monotonic_ns()
-        self.channel.halt(deadline)
+        if not self._asked:
+            self.channel.halt(deadline)
         if not self._process.wait(deadline):
             raise InstanceTimeout("the instance did not end within the time limit")
         self._await_empty(deadline)
@@ -132,6 +135,11 @@ class CommandInstance(Instance):
             if time.monotonic() > deadline:
                 raise InstanceTimeout(f"processes {self.cage.pids()} of the instance did not end")
             time.sleep(0.0002)
+
+    def ask_to_end(self) -> None:
+        with contextlib.suppress(InstanceError):
+            self.channel.halt(time.monotonic() + 1)
+            self._asked = True
 
     def dismiss(self, deadline: float) -> None:
         self.stop(deadline)

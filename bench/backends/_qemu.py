@@ -121,6 +121,7 @@ class LibvirtInstance(Instance):
             if self.order.guest == "linux":
                 self.marks["init"] = self._await_init(deadline)
             self.marks["ready"] = self.channel.expect("READY", deadline)
+            self.cpu_at_ready = self.cage.cpu_seconds() if self.cage else None
             self._await_creation(deadline)
         except InstanceTimeout:
             raise

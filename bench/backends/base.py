@@ -63,6 +63,8 @@ class Instance(ABC):
         self.order = order
         self.cage = cage
         self.marks: dict[str, int] = {}
+        #: CPU seconds of the cage when READY was heard.
+        self.cpu_at_ready: float | None = None
 
     @abstractmethod
     def start(self, deadline: float) -> None:
@@ -79,6 +81,9 @@ class Instance(ABC):
     @abstractmethod
     def pids(self) -> list[int]:
         """All host processes of the instance."""
+
+    def ask_to_end(self) -> None:
+        """Before dismiss(), so that many may end at the same time."""
 
     def dismiss(self, deadline: float) -> None:
         """The quickest end that leaves nothing behind, where nobody measures it."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 import itertools
 import statistics
 
-from bench import memory, seen
+from bench import memory
 from bench.backends.base import Instance
+from bench.errors import InstanceError
 from bench.session import Session
 
 #: Seconds to wait at a point of the ramp for the memory of what just started to be counted.
@@ -24,41 +25,52 @@ def measure(session: Session) -> None:
     start = memory.settled()
     instances: list[Instance] = []
     boots: list[float] = []
+    fitting = 0
     while len(instances) < scenario.instances:
         if memory.available() < scenario.memory_reserve + (
             0 if session.backend.memory_by_cage else session.memory_size
         ):
             session.stop_reason = "memory reserve"
             break
-        instance = session.provision()
-        instance.start(session.deadline())
+        try:
+            instance = session.provision()
+            instance.start(session.deadline())
+        except InstanceError as error:
+            if not instances:
+                raise
+            # That one more does not start is what a ramp is there to find out.
+            session.stop_reason = f"instance {len(instances) + 1}: {error}"
+            break
         instances.append(instance)
         boot = (instance.marks["ready"] - instance.marks["requested"]) / 1e9
         boots.append(boot)
         if len(instances) == 1:
             session.marks = instance.marks
-            session.seen = seen.parse(instance.call(seen.ARGV, session.deadline()).output)
-            session.seen.pop("memory_used")
+            session.interrogate(instance)
         if scenario.boot_limit is not None and boot > scenario.boot_limit:
             session.stop_reason = f"boot latency {boot:.3g} s > {scenario.boot_limit:g} s"
+        else:
+            fitting = len(instances)
         last = len(instances) == scenario.instances or session.stop_reason is not None
         if len(instances) % scenario.step == 0 or last:
             session.ramp.append(_look(session, instances, start, boot))
         if session.stop_reason:
             break
     session.stop_reason = session.stop_reason or "n"
-    _conclude(session, boots)
+    _conclude(session, boots, fitting)
 
 
 def _look(session: Session, instances: list[Instance], start: int, boot: float) -> dict[str, float | None]:
     """One point of the ramp: cumulative bytes at this many instances."""
+    delta = start - memory.settled(_SETTLE)
+    cage = session.group_memory()
+    shares = [memory.pss(instance.pids()) for instance in instances]
+    pss = None if None in shares else sum(share for share in shares if share is not None)
+    # Last, because asking a guest makes it touch memory.
     guest: int | None = None
     if not session.backend.memory_by_cage:
         replies = (instance.call(["cat", "/proc/meminfo"], session.deadline()) for instance in instances)
         guest = sum(memory.guest_used(reply.output.decode(errors="replace")) for reply in replies)
-    pss = sum(memory.pss(instance.pids()) for instance in instances)
-    cage = session.group_memory()
-    delta = start - memory.settled(_SETTLE)
     total = cage["cage"]
     return {
         "n": len(instances),
@@ -71,9 +83,10 @@ def _look(session: Session, instances: list[Instance], start: int, boot: float) 
     }
 
 
-def _conclude(session: Session, boots: list[float]) -> None:
+def _conclude(session: Session, boots: list[float], fitting: int) -> None:
+    """fitting: the most instances that kept within the scenario's limits."""
     session.add("density.boot", boots)
-    session.add("density.n", [float(len(boots))], unit="integer", higher=True)
+    session.add("density.n", [float(fitting)], unit="integer", higher=True)
     for view in VIEWS:
         points = [(point["n"], point[view]) for point in session.ramp]
         known = [(n, value) for n, value in points if n is not None and value is not None]

@@ -1,7 +1,7 @@
 """Runs steps on one real instance in a process of its own, as the slot worker does; prints one JSON object.
 
 Reads {"setup": …, "steps": [[name, …], …]} from standard input. Steps: call ARGV, exec ARGV, hang SECONDS,
-freeze SECONDS (the init no longer answers), stop.
+freeze SECONDS (the init no longer answers), stop, firmware (boots that guest).
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def main() -> None:
 
 
 def _step(session: Session, name: str, rest: list[Any]) -> Any:
-    instance = session.boot()
+    instance = session.boot("firmware" if name == "firmware" else "linux")
+    if name == "firmware":
+        return True
     if name in ("call", "exec"):
         reply = getattr(instance, name)(rest[0], session.deadline())
         output = reply.output

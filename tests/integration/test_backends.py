@@ -63,10 +63,32 @@ def test_own_door(arm: str, drive: Drive, require_guest: Require) -> None:
 
 
 @each
-@pytest.mark.parametrize("way", ["hang", "freeze"])
-def test_hanging_instance_is_killed(arm: str, way: str, drive: Drive, require_guest: Require) -> None:
-    """A command that never ends, and an instance whose every process is stopped, are given up and removed in time."""
+def test_hanging_command_is_given_up(arm: str, drive: Drive, require_guest: Require) -> None:
     require_guest(ARMS[arm][0], "linux")
-    found = drive(arm, [way, 1.0])
+    _gives_up(drive(arm, ["hang", 1.0]))
+
+
+@each
+def test_frozen_instance_is_killed(arm: str, drive: Drive, require_guest: Require) -> None:
+    """Every process of the instance is stopped, its runtime's too."""
+    require_guest(ARMS[arm][0], "linux")
+    _gives_up(drive(arm, ["freeze", 1.0]))
+
+
+def _gives_up(found: dict[str, Any]) -> None:
     assert 1.0 <= found["steps"][0]["timeout_after"] < 2.0
     assert found["released_s"] < 10
+
+
+with_firmware = [
+    pytest.param(arm, id=f"{arm}-firmware") for arm in sorted(ARMS) if "firmware" in base.load(ARMS[arm][0]).guests
+]
+
+
+@pytest.mark.parametrize("arm", with_firmware)
+def test_firmware_guest(arm: str, drive: Drive, require_guest: Require) -> None:
+    """A machine with firmware starts the boot sector, shows its phases, and goes away."""
+    require_guest(ARMS[arm][0], "firmware")
+    marks = drive(arm, ["firmware"])["marks"]
+    order = ["requested", "spawned", "kernel", "ready", "stopping", "gone"]
+    assert [marks[name] for name in order] == sorted(marks[name] for name in order)

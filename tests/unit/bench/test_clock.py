@@ -8,45 +8,48 @@ import pytest
 
 from bench import runner
 
-
-def slots(*arms: str) -> list[dict[str, Any]]:
-    return [{"slot": f"s{n}", "scenario": "boot", "arm": arm} for n, arm in enumerate(arms)]
-
-
-@pytest.fixture
-def clock() -> runner._Clock:
-    plan = {
-        "envelope": {"memory": 128 << 20},
-        "arms": {"crun": {"family": "container"}, "qemu": {"family": "hypervisor"}},
-        "scenarios": {"boot": {"instances": 10}, "exec": {"instances": 10}},
-        "measures": {"boot": {"crun": ["boot"], "qemu": ["boot"]}},
-        "slots": slots("crun", "qemu", "crun"),
-    }
-    return runner._Clock(plan)
+PLAN = {
+    "envelope": {"memory": 128 << 20},
+    "arms": {"crun": {"family": "container"}, "qemu": {"family": "hypervisor"}},
+    "scenarios": {"boot": {"instances": 10}, "exec": {"instances": 10}},
+    "measures": {"boot": {"crun": ["boot"], "qemu": ["boot"]}, "exec": {"crun": ["exec"]}},
+    "slots": [],
+}
 
 
-def test_at_first_what_is_typical(clock: runner._Clock) -> None:
-    assert clock.left(slots("qemu")) > clock.left(slots("crun")) > 0
-    assert clock.left(slots("crun", "crun")) == pytest.approx(2 * clock.left(slots("crun")))
+def slots(*arms: str, scenario: str = "boot") -> list[dict[str, Any]]:
+    return [{"slot": f"s{n}", "scenario": scenario, "arm": arm} for n, arm in enumerate(arms)]
 
 
-def test_then_what_was_measured(clock: runner._Clock) -> None:
-    clock.note(slots("crun")[0], 2.0)
-    clock.note(slots("crun")[0], 4.0)
-    assert clock.left(slots("crun", "crun", "crun")) == pytest.approx(9.0)
+def clock(*arms: str) -> runner._Clock:
+    return runner._Clock(PLAN, slots(*arms))
 
 
-def test_measured_and_typical_are_added(clock: runner._Clock) -> None:
-    typical = clock.left(slots("qemu"))
-    clock.note(slots("crun")[0], 2.0)
-    assert clock.left(slots("crun", "qemu")) == pytest.approx(2.0 + typical)
+def test_at_first_what_is_typical() -> None:
+    assert clock("qemu").left() > clock("crun").left() > 0
+    assert clock("crun", "crun").left() == pytest.approx(2 * clock("crun").left())
 
 
-def test_another_scenario_of_the_arm_tells_nothing(clock: runner._Clock) -> None:
-    typical = clock.left(slots("crun"))
-    clock.note({"scenario": "exec", "arm": "crun"}, 100.0)
-    assert clock.left(slots("crun")) == pytest.approx(typical)
+def test_then_what_was_measured() -> None:
+    running = clock("crun", "crun", "crun", "crun", "crun")
+    running.note(slots("crun")[0], 2.0)
+    running.note(slots("crun")[0], 4.0)
+    assert running.left() == pytest.approx(9.0)
 
 
-def test_nothing_left(clock: runner._Clock) -> None:
-    assert clock.left([]) == 0
+def test_measured_and_typical_are_added() -> None:
+    running = clock("crun", "crun", "qemu")
+    running.note(slots("crun")[0], 2.0)
+    assert running.left() == pytest.approx(2.0 + clock("qemu").left())
+
+
+def test_another_scenario_of_the_arm_tells_nothing() -> None:
+    running = runner._Clock(PLAN, slots("crun") + slots("crun", scenario="exec"))
+    running.note(slots("crun", scenario="exec")[0], 100.0)
+    assert running.left() == pytest.approx(clock("crun").left())
+
+
+def test_nothing_left() -> None:
+    running = clock("crun")
+    running.note(slots("crun")[0], 2.0)
+    assert running.left() == 0

@@ -19,7 +19,10 @@ def seen(**changes: Any) -> dict[str, Any]:
 
 
 def compare(caged: bool = True, memory_by_cage: bool = True, **changes: Any) -> dict[str, Any]:
-    return equivalence.compare(EXPECTED, seen(**changes), memory_by_cage=memory_by_cage, caged=caged)
+    limit = MEMORY if caged and memory_by_cage else None
+    return equivalence.compare(
+        EXPECTED, seen(**changes), memory_by_cage=memory_by_cage, caged=caged, memory_limit=limit
+    )
 
 
 def test_the_same_world_is_equal() -> None:
@@ -43,6 +46,11 @@ def test_each_difference_is_named_with_both_sides(key: str, value: Any) -> None:
 
 def test_a_container_that_sees_all_of_the_hosts_memory_is_held_by_its_cage() -> None:
     assert compare(memory=8 << 30)["badge"] == "equal"
+
+
+def test_a_cage_with_another_limit_is_no_equal() -> None:
+    found = equivalence.compare(EXPECTED, seen(), memory_by_cage=True, caged=True, memory_limit=2 * MEMORY)
+    assert found["differs"] == {"memory": [MEMORY, 2 * MEMORY]}
 
 
 @pytest.mark.parametrize(
