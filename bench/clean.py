@@ -1,13 +1,13 @@
 """Removes what dead runs left: processes, mounts, cgroups, network devices, shared memory, libvirt domains, folders.
 
-A run is dead when its owner is. Only what bears a dead run's id is touched: what Tare makes has it in its cgroup
-path, in
-its name or in its environment.
+A run is dead when its owner is. Only what bears a dead run's id is touched: what Tare makes has it in its cgroup path,
+in its name or in its environment. An ordinary user touches nothing of other users.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -22,8 +22,6 @@ from bench.errors import HostError, TareError
 
 _ID = re.compile(r"[0-9a-f]{8}\Z")
 _LIMIT = 10.0
-#: A folder without an owner may be that of a run which is just about to sign it.
-_BIRTH_LIMIT = 1.0
 
 
 @dataclass(frozen=True)
@@ -48,13 +46,43 @@ def clean() -> list[Removed]:
     return removed
 
 
-def release(identity: str) -> None:
-    """The ending run's own groups, empty by now."""
+def release(identity: str) -> list[str]:
+    """The ending run's own groups, with what still lives in them. Never raises: says what could not be removed."""
+    resisted = []
     deadline = time.monotonic() + _LIMIT
     for top in _cgroup_tops():
-        for inner, _, _ in os.walk(top / identity, topdown=False):
-            _remove_group(Path(inner), deadline)
+        pids = _kill_group(top / identity, deadline)
+        if pids:
+            resisted.append(f"processes {sorted(pids)} in {top / identity} cannot be killed")
+        try:
+            _remove_groups(top / identity, time.monotonic() if pids else deadline)
+        except TareError as error:
+            resisted.append(str(error))
     _remove_empty_tops()
+    return resisted
+
+
+def _kill_group(folder: Path, deadline: float) -> set[int]:
+    """SIGKILL what is in a group and below it; those that outlive the deadline."""
+    while pids := _members(folder) - {os.getpid()}:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            return pids
+        time.sleep(0.005)
+    return set()
+
+
+def _members(folder: Path) -> set[int]:
+    found = set()
+    for inner, _, _ in os.walk(folder):
+        with contextlib.suppress(OSError):
+            for pid in Path(inner, "cgroup.procs").read_text().split():
+                with contextlib.suppress(OSError):
+                    if not _zombie(Path("/proc", pid)):
+                        found.add(int(pid))
+    return found
 
 
 def _remove_empty_tops() -> None:
@@ -64,9 +92,21 @@ def _remove_empty_tops() -> None:
             top.rmdir()
 
 
-def _dead(identity: str) -> bool:
-    """Asked anew each time, after its trace was found: a run may start while another's leftovers are removed."""
-    return bool(_ID.match(identity)) and identity not in state.living()
+def _dead(identity: str, uid: int) -> bool:
+    """Whether nobody lives who can have made what bears this id and belongs to uid.
+
+    Asked anew each time, after its trace was found: a run may start while another's leftovers are removed.
+    """
+    return bool(_ID.match(identity)) and identity not in state.living(uid)
+
+
+def _left(path: Path, identity: str) -> bool:
+    """Whether something is a dead run's, and ours to remove."""
+    try:
+        uid = path.lstat().st_uid
+    except OSError:
+        return False
+    return os.geteuid() in (0, uid) and _dead(identity, uid)
 
 
 def _cgroup_tops() -> list[Path]:
@@ -78,16 +118,29 @@ def _cgroup_tops() -> list[Path]:
     return tops
 
 
+def _dead_groups() -> list[Path]:
+    found: list[Path] = []
+    for top in _cgroup_tops():
+        with contextlib.suppress(OSError):
+            found += [folder for folder in top.iterdir() if folder.is_dir() and _left(folder, folder.name)]
+    return found
+
+
 def _processes() -> list[Removed]:
     """Those in a dead run's cgroups, and those whose environment bears its id."""
     removed: dict[int, Removed] = {}
+    beyond: set[int] = set()
     deadline = time.monotonic() + _LIMIT
-    while found := _find_processes():
+    while found := _find_processes() - beyond:
         for pid in found:
             name = _command(pid)
-            with contextlib.suppress(ProcessLookupError):
+            try:
                 os.kill(pid, signal.SIGKILL)
                 removed.setdefault(pid, Removed("process", f"{pid} {name}"))
+            except ProcessLookupError:
+                pass
+            except PermissionError:
+                beyond.add(pid)
         if time.monotonic() > deadline:
             raise TareError(f"processes {sorted(found)} of a dead run cannot be killed")
         time.sleep(0.01)
@@ -96,23 +149,19 @@ def _processes() -> list[Removed]:
 
 def _find_processes() -> set[int]:
     found: set[int] = set()
-    for top in _cgroup_tops():
-        for folder in top.iterdir():
-            if folder.is_dir() and _dead(folder.name):
-                for inner, _, _ in os.walk(folder):
-                    with contextlib.suppress(OSError):
-                        found.update(int(pid) for pid in Path(inner, "cgroup.procs").read_text().split())
+    for folder in _dead_groups():
+        found |= _members(folder)
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
                 match = re.search(rb"(?:^|\0)TARE_RUN=([0-9a-f]{8})\0", (entry / "environ").read_bytes())
-                if match and _dead(match[1].decode()) and not _zombie(entry):
+                if match and _left(entry, match[1].decode()) and not _zombie(entry):
                     found.add(int(entry.name))
             with contextlib.suppress(OSError):
                 # libvirt empties the environment of the QEMU that it asks for its capabilities.
                 words = (entry / "cmdline").read_bytes().split(b"\0")
                 match = re.search(rb"/tare/([0-9a-f]{8})/", b" ".join(words[1:])) if b"qemu" in words[0] else None
-                if match and _dead(match[1].decode()) and not _zombie(entry):
+                if match and _left(entry, match[1].decode()) and not _zombie(entry):
                     found.add(int(entry.name))
     return found
 
@@ -132,7 +181,7 @@ def _mounts() -> list[Removed]:
     prefix = f"{state.top()}/"
     points = [line.split(" ")[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     for point in reversed(points):
-        if point.startswith(prefix) and _dead(point.removeprefix(prefix).split("/")[0]):
+        if point.startswith(prefix) and _dead(point.removeprefix(prefix).split("/")[0], os.geteuid()):
             process.run([process.require("umount", "mount"), "--lazy", point])
             removed.append(Removed("mount", point))
     return removed
@@ -141,33 +190,33 @@ def _mounts() -> list[Removed]:
 def _cgroups() -> list[Removed]:
     removed = []
     deadline = time.monotonic() + _LIMIT
-    for top in _cgroup_tops():
-        for folder in list(top.iterdir()):
-            if folder.is_dir() and _dead(folder.name):
-                for inner, _, _ in os.walk(folder, topdown=False):
-                    _remove_group(Path(inner), deadline)
-                removed.append(Removed("cgroup", str(folder)))
+    for folder in _dead_groups():
+        _remove_groups(folder, deadline)
+        removed.append(Removed("cgroup", str(folder)))
     return removed
 
 
-def _remove_group(folder: Path, deadline: float) -> None:
-    while True:
-        try:
-            folder.rmdir()
-            return
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            if time.monotonic() > deadline:
-                raise TareError(f"cgroup {folder} of a dead run cannot be removed: {error.strerror}") from error
-            time.sleep(0.005)
+def _remove_groups(folder: Path, deadline: float) -> None:
+    """A group and all below it, waiting for the kernel to let go of them. Raises TareError."""
+    for inner, _, _ in os.walk(folder, topdown=False):
+        while True:
+            try:
+                Path(inner).rmdir()
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                if error.errno == errno.EBUSY and time.monotonic() < deadline:
+                    time.sleep(0.005)
+                    continue
+                raise TareError(f"cgroup {inner} cannot be removed: {error.strerror}") from error
+            break
 
 
 def _devices() -> list[Removed]:
-    """Network devices are named tare-<id>…, cut to 15 characters."""
+    """Network devices are named tare-<id>…, cut to 15 characters. Only root makes them."""
     removed = []
-    for device in Path("/sys/class/net").glob(f"{NAME_PREFIX}*"):
-        if _dead(device.name.removeprefix(NAME_PREFIX)[:8]):
+    for device in Path("/sys/class/net").glob(f"{NAME_PREFIX}*") if os.geteuid() == 0 else []:
+        if _dead(device.name.removeprefix(NAME_PREFIX)[:8], 0):
             process.run([process.require("ip", "iproute2"), "link", "delete", device.name])
             removed.append(Removed("network device", device.name))
     return removed
@@ -176,8 +225,8 @@ def _devices() -> list[Removed]:
 def _shared_memory() -> list[Removed]:
     removed = []
     for file in Path("/dev/shm").glob(f"{NAME_PREFIX}*"):
-        if _dead(file.name.removeprefix(NAME_PREFIX)[:8]):
-            if file.is_dir():
+        if _left(file, file.name.removeprefix(NAME_PREFIX)[:8]):
+            if file.is_dir() and not file.is_symlink():
                 shutil.rmtree(file, ignore_errors=True)
             else:
                 file.unlink(missing_ok=True)
@@ -201,18 +250,9 @@ def _domains() -> list[Removed]:
     return removed
 
 
-def _age(path: Path) -> float:
-    """Seconds since something was made in a folder; 0 when it is gone."""
-    try:
-        return time.time() - path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
 def _folders() -> list[Removed]:
     removed = []
-    for run in state.runs():
-        if _dead(run.id) and (run.pid or _age(run.folder) > _BIRTH_LIMIT):
-            shutil.rmtree(run.folder, ignore_errors=True)
-            removed.append(Removed("folder", str(run.folder)))
+    for folder in [run.folder for run in state.runs() if _dead(run.id, run.uid)] + state.stillborn():
+        shutil.rmtree(folder, ignore_errors=True)
+        removed.append(Removed("folder", str(folder)))
     return removed

@@ -49,9 +49,10 @@ def _holder() -> str:
             return "another campaign that is just ending"
         raw = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     pid, uid, _ = _CREDENTIALS.unpack(raw)
-    for run in state.runs():
-        if run.pid == pid:
-            return f"{run.what} (pid {pid}, uid {uid}, since {run.started})"
+    with contextlib.suppress(HostError):
+        for run in state.runs():
+            if run.pid == pid:
+                return f"{run.what} (pid {pid}, uid {uid}, since {run.started})"
     with contextlib.suppress(OSError):
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         return f"pid {pid}, uid {uid}: {b' '.join(words).decode(errors='replace').strip()[:120]}"

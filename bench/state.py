@@ -5,13 +5,27 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
+import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+from bench.errors import HostError
+
+_OWNER = "owner.json"
+_OWNER_LIMIT = 4096
+#: A folder that the process with this pid is just making,
+_NEW = re.compile(r"\.new-(\d+)-")
+#: which takes no longer than this many seconds.
+_NEW_LIMIT = 60.0
+_HINT = "remove it, or, as an ordinary user, set XDG_RUNTIME_DIR to a folder of your own"
 
 
 def top() -> Path:
@@ -29,7 +43,7 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class Run:
-    """id: 8 hex digits; born: the owner's start time in clock ticks, which tells a reused pid apart."""
+    """id: 8 hex digits; born: the owner's start time in clock ticks, which tells a reused pid apart; uid: its user."""
 
     id: str
     folder: Path
@@ -37,10 +51,11 @@ class Run:
     born: int
     what: str
     started: str
+    uid: int
 
     @property
     def alive(self) -> bool:
-        return birth(self.pid) == self.born
+        return birth(self.pid) == self.born and _user(self.pid) == self.uid
 
 
 def birth(pid: int) -> int | None:
@@ -55,15 +70,50 @@ def birth(pid: int) -> int | None:
         return None
 
 
-def living() -> set[str]:
-    """The ids of all runs on this host whose owners live, other users' too as far as this one may look."""
-    tops = {top(), Path("/run/tare"), *Path("/run/user").glob("*/tare"), *Path("/tmp").glob("tare-*")}
-    return {run.id for folder in tops for run in _runs(folder) if run.alive}
+def _user(pid: int) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/status").read_text().partition("\nUid:")[2].split()[1])
+    except (OSError, IndexError):
+        return None
+
+
+def living(uid: int) -> set[str]:
+    """The ids of the living runs, as far as this user may look, that can have made what belongs to `uid`.
+
+    Only root's runs make what is root's; a user believes himself and root. So nobody keeps another's leftovers by a
+    run of the same id.
+    """
+    own = os.geteuid()
+    found = set()
+    for folder in {top(), Path("/run/tare"), *Path("/run/user").glob("*/tare"), *Path("/tmp").glob("tare-*")}:
+        with contextlib.suppress(OSError):
+            user = folder.lstat().st_uid
+            if user == 0 or (uid != 0 and own in (0, user)):
+                found |= {run.id for run in _runs(folder) if run.uid == user and run.alive}
+    return found
 
 
 def runs() -> list[Run]:
-    """This user's runs that have a folder, dead ones too. A folder without a readable owner is a dead run's."""
+    """This user's runs that have a folder, dead ones too. A folder without a readable owner is a dead run's.
+
+    Raises HostError where others could have made them.
+    """
+    try:
+        _check(top())
+    except FileNotFoundError:
+        return []
     return _runs(top())
+
+
+def stillborn() -> list[Path]:
+    """Folders of this user's runs that were killed while they made them."""
+    found = []
+    for folder in top().glob(".new-*"):
+        match = _NEW.match(folder.name)
+        with contextlib.suppress(OSError):
+            if match and birth(int(match[1])) is None and time.time() - folder.lstat().st_mtime > _NEW_LIMIT:
+                found.append(folder)
+    return found
 
 
 def _runs(above: Path) -> list[Run]:
@@ -72,23 +122,40 @@ def _runs(above: Path) -> list[Run]:
     with contextlib.suppress(OSError):
         folders = sorted(above.iterdir())
     for folder in folders:
-        owner: object = None
-        with contextlib.suppress(OSError, ValueError):
-            owner = json.loads((folder / "owner.json").read_text())
-        if not isinstance(owner, dict):
-            owner = {}
-        pid, born = owner.get("pid"), owner.get("born")
-        found.append(
-            Run(
-                folder.name,
-                folder,
-                pid if isinstance(pid, int) else 0,
-                born if isinstance(born, int) else -1,
-                str(owner.get("what", "a run that died early")),
-                str(owner.get("started", "?")),
+        with contextlib.suppress(OSError):
+            uid = folder.lstat().st_uid
+            owner = _read_owner(folder, uid)
+            pid, born = owner.get("pid"), owner.get("born")
+            found.append(
+                Run(
+                    folder.name,
+                    folder,
+                    pid if isinstance(pid, int) else 0,
+                    born if isinstance(born, int) else -1,
+                    str(owner.get("what", "a run that died early")),
+                    str(owner.get("started", "?")),
+                    uid,
+                )
             )
-        )
     return found
+
+
+def _read_owner(folder: Path, uid: int) -> dict[str, Any]:
+    """What a run says of its owner; nothing where it was not the folder's user who wrote it, in a small plain file.
+
+    Anyone can make folders where ours are looked for, with pipes, links and devices in them.
+    """
+    with contextlib.ExitStack() as stack, contextlib.suppress(OSError, ValueError, RecursionError):
+        inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        stack.callback(os.close, inside)
+        file = os.open(_OWNER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=inside)
+        stack.callback(os.close, file)
+        facts = os.fstat(file)
+        if stat.S_ISREG(facts.st_mode) and facts.st_size <= _OWNER_LIMIT:
+            owner = json.loads(os.read(file, _OWNER_LIMIT))
+            if isinstance(owner, dict) and os.fstat(inside).st_uid == facts.st_uid == uid:
+                return owner
+    return {}
 
 
 @contextlib.contextmanager
@@ -97,7 +164,7 @@ def enter(what: str) -> Iterator[Run]:
     identity = secrets.token_hex(4)
     folder = top() / identity
     started = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    run = Run(identity, folder, os.getpid(), birth(os.getpid()) or 0, what, started)
+    run = Run(identity, folder, os.getpid(), birth(os.getpid()) or 0, what, started, os.geteuid())
     _make(folder, json.dumps({"pid": run.pid, "born": run.born, "what": what, "started": started}))
     try:
         yield run
@@ -109,14 +176,39 @@ def enter(what: str) -> Iterator[Run]:
 
 def _make(folder: Path, owner: str) -> None:
     """The folder appears with its owner in it, so that nobody takes it for a dead run's."""
+    above = folder.parent
     for attempt in range(10):
         # Another run that ends removes the top when it is empty, at any moment.
-        folder.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
         try:
-            new = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
-            (new / "owner.json").write_text(owner)
-            new.rename(folder)
-            return
+            # Ordinary users may look for a run of root's by its name, and at nothing else.
+            above.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+            _check(above)
+            new = Path(tempfile.mkdtemp(prefix=f".new-{os.getpid()}-", dir=above))
         except FileNotFoundError:
             if attempt == 9:
                 raise
+            continue
+        except OSError as error:
+            raise HostError(f"cannot make a folder in {above}: {error.strerror}", hint=_HINT) from error
+        try:
+            _check(above)  # it stays what it is now, with something in it
+            (new / _OWNER).write_text(owner)
+            new.rename(folder)
+            return
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+
+
+def _check(folder: Path) -> None:
+    """Raises HostError unless nobody but this user can have put anything into a folder, OSError where it is not."""
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        fault = "is no folder"
+    elif found.st_uid != os.geteuid():
+        fault = f"belongs to uid {found.st_uid}"
+    elif found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        fault = "can be written by others"
+    else:
+        return
+    raise HostError(f"{folder} {fault}: what is in it cannot be trusted", hint=_HINT)

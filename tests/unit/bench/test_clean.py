@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from bench import clean, state
+from bench.errors import TareError
 
 
 @pytest.fixture
@@ -61,20 +62,29 @@ def test_what_bears_no_runs_name_is_not_ours(top: Path) -> None:
     assert sorted(path.name for path in top.iterdir()) == ["note.txt", "precious"]
 
 
-def test_a_folder_that_nobody_signed_goes_when_it_is_not_just_being_made(top: Path) -> None:
+def test_a_folder_that_nobody_signed_goes(top: Path) -> None:
     (top / "0000dead").mkdir()
-    assert clean._folders() == []
-    os.utime(top / "0000dead", (0, 0))
     assert [thing.name for thing in clean._folders()] == [str(top / "0000dead")]
+
+
+def test_a_folder_that_was_never_finished_goes(top: Path) -> None:
+    with subprocess.Popen(["true"]) as child:
+        pass
+    new = top / f".new-{child.pid}-abc"
+    new.mkdir()
+    assert clean._folders() == []
+    os.utime(new, (0, 0))
+    assert [thing.name for thing in clean._folders()] == [str(new)]
+    assert not new.exists()
 
 
 @pytest.mark.usefixtures("top")
 def test_whose_name_is_a_dead_runs() -> None:
     with state.enter("alive") as run:
-        assert not clean._dead(run.id)
-    assert clean._dead(run.id)
+        assert not clean._dead(run.id, os.geteuid())
+    assert clean._dead(run.id, os.geteuid())
     for name in ("0123ABCD", "0123abcde", "", "../x"):
-        assert not clean._dead(name)
+        assert not clean._dead(name, os.geteuid())
 
 
 def test_a_run_of_another_user_or_session_lives_too(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,9 +94,9 @@ def test_a_run_of_another_user_or_session_lives_too(top: Path, monkeypatch: pyte
             entered = state.enter("elsewhere")
             run = entered.__enter__()
         assert state.top() == top
-        assert not clean._dead(run.id)
+        assert not clean._dead(run.id, os.geteuid())
         (run.folder / "owner.json").write_text('{"pid": 1, "born": -5}')
-        assert clean._dead(run.id)
+        assert clean._dead(run.id, os.geteuid())
 
 
 def test_a_process_of_a_dead_run_is_found(marked: subprocess.Popen[bytes]) -> None:
@@ -114,3 +124,101 @@ def test_a_process_that_is_dead_already_is_not(marked: subprocess.Popen[bytes]) 
 def test_we_ourselves_are_never_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TARE_RUN", "0123abcd")
     assert os.getpid() not in clean._find_processes()
+
+
+@pytest.fixture
+def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in the place of the cgroup hierarchies' own."""
+    folder = tmp_path / "cgroup" / "tare"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(clean, "_cgroup_tops", lambda: [folder])
+    return folder
+
+
+@pytest.mark.usefixtures("top")
+def test_the_end_of_a_run_takes_its_groups_away(groups: Path) -> None:
+    (groups / "0123abcd" / "s1" / "tare-0123abcd-s1-1").mkdir(parents=True)
+    (groups / "1111dead").mkdir()
+    assert clean.release("0123abcd") == []
+    assert [path.name for path in groups.iterdir()] == ["1111dead"]
+    assert clean.release("0123abcd") == []
+
+
+@pytest.mark.usefixtures("top")
+def test_the_end_of_a_run_kills_what_is_in_its_groups_and_says_what_resists(groups: Path) -> None:
+    (groups / "0123abcd" / "s1").mkdir(parents=True)
+    with subprocess.Popen(["sleep", "60"]) as child:
+        # A plain file, unlike the kernel's, is in the way of removing the folder.
+        (groups / "0123abcd" / "s1" / "cgroup.procs").write_text(f"{child.pid}\n{os.getpid()}\n")
+        begin = time.monotonic()
+        (resisted,) = clean.release("0123abcd")
+        assert time.monotonic() - begin < 5
+        assert child.wait(5) == -9
+    assert "0123abcd/s1 cannot be removed: Directory not empty" in resisted
+
+
+@pytest.mark.usefixtures("top")
+def test_the_end_of_a_run_is_bounded_where_something_cannot_be_killed(
+    groups: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    monkeypatch.setattr(clean, "_LIMIT", 0.05)
+    (groups / "0123abcd").mkdir()
+    (groups / "0123abcd" / "cgroup.procs").write_text("1\n")
+    first, second = clean.release("0123abcd")
+    assert first == f"processes [1] in {groups / '0123abcd'} cannot be killed"
+    assert "cannot be removed" in second
+
+
+@pytest.mark.usefixtures("top")
+def test_a_busy_group_is_waited_for(groups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (groups / "0123abcd").mkdir()
+    busy = [OSError(16, "Device or resource busy")] * 3
+    really = Path.rmdir
+
+    def rmdir(path: Path) -> None:
+        if busy:
+            raise busy.pop()
+        really(path)
+
+    monkeypatch.setattr(Path, "rmdir", rmdir)
+    clean._remove_groups(groups / "0123abcd", time.monotonic() + 5)
+    assert not (groups / "0123abcd").exists()
+    assert not busy
+
+
+@pytest.mark.usefixtures("top")
+def test_a_group_that_may_not_be_removed_is_not_waited_for(groups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rmdir(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    (groups / "0123abcd").mkdir()
+    monkeypatch.setattr(Path, "rmdir", rmdir)
+    begin = time.monotonic()
+    with pytest.raises(TareError, match="Permission denied"):
+        clean._remove_groups(groups / "0123abcd", begin + 20)
+    assert time.monotonic() - begin < 5
+
+
+@pytest.mark.usefixtures("top")
+def test_an_ordinary_user_leaves_what_is_other_users(groups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (groups / "1111dead").mkdir()
+    assert clean._dead_groups() == [groups / "1111dead"]
+    stranger = os.geteuid() + 1234
+    monkeypatch.setattr(os, "geteuid", lambda: stranger)
+    assert clean._dead_groups() == []
+    assert clean._cgroups() == []
+    assert clean._devices() == []
+
+
+@pytest.mark.usefixtures("top")
+def test_a_process_that_may_not_be_killed_is_left_alone(groups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(clean, "_find_processes", lambda: {1})
+    monkeypatch.setattr(os, "kill", refuse)
+    assert clean._processes() == []

@@ -79,7 +79,7 @@ def test_a_campaign_is_called_by_its_name(
 ) -> None:
     with holder(address) as child:
         run = state.Run(
-            "0123abcd", tmp_path_factory.mktemp("run"), child.pid, 1, "campaign quick", "2026-01-01 00:00:00 UTC"
+            "0123abcd", tmp_path_factory.mktemp("run"), child.pid, 1, "campaign quick", "2026-01-01 00:00:00 UTC", 0
         )
         monkeypatch.setattr(state, "runs", lambda: [run])
         with (
@@ -87,6 +87,16 @@ def test_a_campaign_is_called_by_its_name(
             lock.hold(),
         ):
             pytest.fail("two holders")
+
+
+def test_a_folder_of_runs_that_cannot_be_trusted_does_not_hide_the_holder(
+    address: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    top = tmp_path_factory.mktemp("runs")
+    top.chmod(0o777)
+    monkeypatch.setattr(state, "top", lambda: top)
+    with holder(address) as child, pytest.raises(HostError, match=f"held by pid {child.pid}"), lock.hold():
+        pytest.fail("two holders")
 
 
 def test_kill_9_releases_it(address: str) -> None:
