@@ -20,7 +20,7 @@ _STRIPS = (
     (
         "teardown",
         "Teardown",
-        "From the request until every process is reaped and nothing of the instance is left.",
+        "From the request until the runtime or VMM has ended and every process is reaped.",
     ),
     ("exec", "Exec", "The runtime’s own door (crun exec, lxc-attach …) runs /bin/true in the instance."),
 )

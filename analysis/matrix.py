@@ -26,7 +26,7 @@ COLUMNS: Final = (
     Column("boot.cpu", "Start, CPU", "CPU seconds of the cage"),
     Column("spawn", "Spawn", "/bin/true by the init inside"),
     Column("exec", "Exec", "/bin/true by the runtime’s door"),
-    Column("teardown", "Teardown", "until nothing is left"),
+    Column("teardown", "Teardown", "until all has ended"),
     Column("density.cage", "Memory", "one more instance, its cage’s charge"),
     Column("density.n", "Largest N", "side by side"),
 )

@@ -117,8 +117,8 @@ def phases(
     return chart(
         "boot-phases",
         "Where the start goes",
-        "Median of each phase, stacked; the figure is the median of the whole. launch: until the runtime or "
-        "VMM is exec’d; setup: until the guest kernel’s first byte or the container’s init; kernel: until "
+        "Median of each phase, stacked; the figure is the median of the whole. launch: until the runtime is "
+        "exec’d or QEMU connects; setup: until the guest kernel’s first byte or the container’s init; kernel: until "
         "the guest’s init; init: the same script everywhere. The diamond is the CPU time that the whole "
         "start cost. Panels have their own scale.",
         drawn,
