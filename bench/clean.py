@@ -12,11 +12,14 @@ import os
 import re
 import shutil
 import signal
+import sys
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import cage, process, state
+from bench.backends import base
 from bench.backends.base import NAME_PREFIX
 from bench.errors import HostError, TareError
 
@@ -26,7 +29,7 @@ _LIMIT = 10.0
 
 @dataclass(frozen=True)
 class Removed:
-    """kind: process, mount, cgroup, network device, shared memory, libvirt domain or folder."""
+    """kind: process, mount, cgroup, network device, shared memory, libvirt domain, runtime's file or folder."""
 
     kind: str
     name: str
@@ -36,18 +39,23 @@ def clean() -> list[Removed]:
     """Take away everything of dead runs; what was there. Raises TareError if something resists."""
     removed: list[Removed] = []
     removed += _processes()
-    removed += _domains()
+    domains, kept = _domains()
+    removed += domains
     removed += _mounts()
     removed += _cgroups()
     removed += _devices()
     removed += _shared_memory()
-    removed += _folders()
+    removed += _runtimes_files()
+    removed += _folders(kept)
     _remove_empty_tops()
     return removed
 
 
 def release(identity: str) -> list[str]:
-    """The ending run's own groups, with what still lives in them. Never raises: says what could not be removed."""
+    """Remove the ending run's groups, with what still lives in them, and what a killed worker could not.
+
+    Never raises: says what could not be removed.
+    """
     resisted = []
     deadline = time.monotonic() + _LIMIT
     for top in _cgroup_tops():
@@ -58,6 +66,10 @@ def release(identity: str) -> list[str]:
             _remove_groups(top / identity, time.monotonic() if pids else deadline)
         except TareError as error:
             resisted.append(str(error))
+    try:
+        _runtimes_files(identity)
+    except OSError as error:
+        resisted.append(str(error))
     _remove_empty_tops()
     return resisted
 
@@ -234,25 +246,60 @@ def _shared_memory() -> list[Removed]:
     return removed
 
 
-def _domains() -> list[Removed]:
-    """Domains that a dead run started by a libvirt daemon; those of the embedded driver are just processes."""
+def _runtimes_files(own: str | None = None) -> list[Removed]:
+    """What container runtimes keep outside an instance's folder of dead runs, or of one that ends.
+
+    See Backend.leftovers.
+    """
+    removed = []
+    for name in base.names():
+        for identity, path in base.load(name).leftovers():
+            if identity == own if own else _left(path, identity):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+                removed.append(Removed("runtime's file", str(path)))
+                _remove_mirrored_top(path.parent)
+    return removed
+
+
+def _remove_mirrored_top(folder: Path) -> None:
+    """LXC mirrors the folder of our runs, /run/tare, below one of its own."""
+    with contextlib.suppress(OSError):
+        for name in reversed(state.top().parts[1:]):
+            if folder.name != name:
+                return
+            folder.rmdir()
+            folder = folder.parent
+
+
+def _domains() -> tuple[list[Removed], set[str]]:
+    """Domains that a dead run started by a libvirt daemon; those of the embedded driver are just processes.
+
+    Also the runs whose daemon cannot be asked: their folders stay, for they say which domains to remove.
+    """
     removed: list[Removed] = []
+    kept: set[str] = set()
     for run in state.runs():
-        if run.alive:
+        if not _dead(run.id, run.uid):
             continue
         for note in run.folder.glob("*/backend/uri"):
             from bench.backends import _libvirt
 
-            with contextlib.suppress(HostError):
-                removed += [
-                    Removed("libvirt domain", name) for name in _libvirt.destroy_leftovers(note.read_text(), run.id)
-                ]
-    return removed
+            try:
+                uri = note.read_text()
+                removed += [Removed("libvirt domain", name) for name in _libvirt.destroy_leftovers(uri, run.id)]
+            except (HostError, OSError) as error:
+                kept.add(run.id)
+                sys.stderr.write(f"tare: {run.folder} stays until its libvirt domains can be removed: {error}\n")
+    return removed, kept
 
 
-def _folders() -> list[Removed]:
+def _folders(kept: Collection[str] = ()) -> list[Removed]:
     removed = []
-    for folder in [run.folder for run in state.runs() if _dead(run.id, run.uid)] + state.stillborn():
+    dead = [run.folder for run in state.runs() if run.id not in kept and _dead(run.id, run.uid)]
+    for folder in dead + state.stillborn():
         shutil.rmtree(folder, ignore_errors=True)
         removed.append(Removed("folder", str(folder)))
     return removed

@@ -12,7 +12,7 @@ import importlib
 import pkgutil
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -138,6 +138,11 @@ class Backend(ABC):
     def notes(cls, options: Any) -> list[str]:
         """What a reader of the results must know about how this arm is run on this host."""
         return []
+
+    @classmethod
+    def leftovers(cls) -> Iterable[tuple[str, Path]]:
+        """What the runtime keeps of instances outside their folders: a run's id, and a file or folder of that run."""
+        return ()
 
     @abstractmethod
     def provision(self, order: Order, cage: Cage | None) -> Instance:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import mounts
+from bench import mounts, state
 from bench.backends._command import Command, CommandBackend, CommandInstance
 from bench.backends.base import Order
 from bench.cage import Cage
@@ -26,6 +27,9 @@ lxc.pty.max = 0
 lxc.tty.max = 0
 lxc.console.path = none
 """
+
+#: Where LXC keeps a lock for each container, in folders named like those that the containers are in, for ever.
+_LOCKS = Path("/run/lxc/lock")
 
 
 class Backend(CommandBackend):
@@ -63,5 +67,25 @@ class Backend(CommandBackend):
     def kill_command(self, instance: CommandInstance) -> Sequence[str]:
         return [require("lxc-stop", "lxc"), *self._which(instance.order), "--kill"]
 
+    def forget(self, instance: CommandInstance) -> None:
+        (_lock_folder(instance.order.folder.parent) / f".{instance.order.name}").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        # Not sooner: LXC makes the folders and the lock in two steps.
+        folder = _lock_folder(self.folder.parent)
+        with contextlib.suppress(OSError):
+            while folder != _LOCKS:
+                folder.rmdir()
+                folder = folder.parent
+
+    @classmethod
+    def leftovers(cls) -> Iterator[tuple[str, Path]]:
+        for folder in _lock_folder(state.top()).glob("*"):
+            yield folder.name, folder
+
     def _which(self, order: Order) -> list[str]:
         return ["--lxcpath", str(order.folder.parent), "--name", order.name]
+
+
+def _lock_folder(folder: Path) -> Path:
+    return _LOCKS / folder.relative_to("/")

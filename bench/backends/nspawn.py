@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench import mounts
 from bench.backends._command import Command, CommandBackend, CommandInstance, nsenter
-from bench.backends.base import Order
+from bench.backends.base import NAME_PREFIX, Order
 from bench.process import require
+
+#: Where nspawn makes a folder for mounts to enter each container by, and leaves it.
+_PROPAGATE = Path("/run/systemd/nspawn/propagate")
 
 
 class Backend(CommandBackend):
@@ -38,3 +42,12 @@ class Backend(CommandBackend):
 
     def exec_command(self, instance: CommandInstance, argv: Sequence[str]) -> Sequence[str]:
         return nsenter(instance.leader, argv)
+
+    def forget(self, instance: CommandInstance) -> None:
+        with contextlib.suppress(OSError):
+            (_PROPAGATE / instance.order.name).rmdir()
+
+    @classmethod
+    def leftovers(cls) -> Iterator[tuple[str, Path]]:
+        for folder in _PROPAGATE.glob(f"{NAME_PREFIX}*"):
+            yield folder.name.removeprefix(NAME_PREFIX)[:8], folder

@@ -59,6 +59,12 @@ def things() -> dict[str, set[str]]:
         if folder.is_dir():
             found["folder"].update(str(path) for path in folder.iterdir() if path.is_dir())
     found["mount"] = {line for line in Path("/proc/self/mounts").read_text().splitlines() if "tare" in line.split()[1]}
+    found["runtime's file"] = {
+        str(file)
+        for name in base.names()
+        for _, path in base.load(name).leftovers()
+        for file in (path, *path.rglob("*"))
+    } | {str(path) for path in [Path("/run/lxc/lock/run"), *Path("/run/systemd/nspawn").glob("*/*")] if path.exists()}
     found["device"] = {path.name for path in Path("/sys/class/net").iterdir()}
     found["shared memory"] = {path.name for path in Path("/dev/shm").iterdir()}
     return found

@@ -10,11 +10,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from bench import clean, state
-from bench.errors import TareError
+from bench import clean, mounts, state
+from bench.backends._command import CommandInstance
+from bench.errors import HostError, TareError
 
 
 @pytest.fixture
@@ -222,3 +225,79 @@ def test_a_process_that_may_not_be_killed_is_left_alone(groups: Path, monkeypatc
     monkeypatch.setattr(clean, "_find_processes", lambda: {1})
     monkeypatch.setattr(os, "kill", refuse)
     assert clean._processes() == []
+
+
+def test_what_runtimes_keep_of_dead_runs_goes(top: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench.backends import lxc, nspawn
+
+    monkeypatch.setattr(lxc, "_LOCKS", tmp_path / "lock")
+    monkeypatch.setattr(nspawn, "_PROPAGATE", tmp_path / "propagate")
+    mirror = tmp_path / "lock" / top.relative_to("/")
+    with state.enter("alive") as run:
+        for identity in ("0000dead", run.id):
+            (mirror / identity / "lxc").mkdir(parents=True)
+            (mirror / identity / "lxc" / f".tare-{identity}-s1-1").touch()
+            (tmp_path / "propagate" / f"tare-{identity}-s1-1").mkdir(parents=True)
+        (tmp_path / "propagate" / "tare-paulin").mkdir()
+        assert {thing.name for thing in clean._runtimes_files()} == {
+            str(mirror / "0000dead"),
+            str(tmp_path / "propagate" / "tare-0000dead-s1-1"),
+        }
+        assert [path.name for path in mirror.iterdir()] == [run.id]
+        assert clean._runtimes_files() == []
+        monkeypatch.setattr(clean, "_cgroup_tops", list)
+        assert clean.release(run.id) == []
+    assert [path.name for path in (tmp_path / "propagate").iterdir()] == ["tare-paulin"]
+    assert list((tmp_path / "lock").iterdir()) == []
+
+
+def test_lxc_and_nspawn_forget_an_instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench.backends import lxc, nspawn
+
+    monkeypatch.setattr(mounts, "enter_private_namespace", lambda: None)
+    monkeypatch.setattr(mounts, "hide_hybrid_cgroup2", lambda: None)
+    monkeypatch.setattr(lxc, "_LOCKS", tmp_path / "lock")
+    monkeypatch.setattr(nspawn, "_PROPAGATE", tmp_path / "propagate")
+    arm = tmp_path / "arm"
+    instances = []
+    for name in ("tare-0-1", "tare-0-2"):
+        (tmp_path / "propagate" / name).mkdir(parents=True)
+        locks = tmp_path / "lock" / arm.relative_to("/")
+        locks.mkdir(parents=True, exist_ok=True)
+        (locks / f".{name}").touch()
+        instances.append(SimpleNamespace(order=SimpleNamespace(name=name, folder=arm / name)))
+    for kind in (lxc.Backend, nspawn.Backend):
+        backend = kind(arm / "backend", None)
+        backend.forget(cast(CommandInstance, instances[0]))
+        backend.forget(cast(CommandInstance, instances[0]))
+    lxc.Backend(arm / "backend", None).close()
+    assert [path.name for path in locks.iterdir()] == [".tare-0-2"]
+    assert [path.name for path in (tmp_path / "propagate").iterdir()] == ["tare-0-2"]
+    last = lxc.Backend(arm / "backend", None)
+    last.forget(cast(CommandInstance, instances[1]))
+    last.close()
+    assert list((tmp_path / "lock").iterdir()) == []
+
+
+def test_the_folder_stays_while_the_libvirt_daemon_cannot_be_asked(
+    top: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bench.backends import _libvirt
+
+    def unreachable(uri: str, run: str) -> list[str]:
+        raise HostError(f"libvirt cannot open {uri}: no daemon")
+
+    note = top / "0000dead" / "kvm" / "backend" / "uri"
+    note.parent.mkdir(parents=True)
+    note.write_text("qemu:///system")
+    monkeypatch.setattr(_libvirt, "destroy_leftovers", unreachable)
+    removed, kept = clean._domains()
+    assert removed == []
+    assert f"{top / '0000dead'} stays" in capsys.readouterr().err
+    assert clean._folders(kept) == []
+    assert note.exists()
+    monkeypatch.setattr(_libvirt, "destroy_leftovers", lambda uri, run: [f"tare-{run}-s1-1"])
+    removed, kept = clean._domains()
+    assert [thing.name for thing in removed] == ["tare-0000dead-s1-1"]
+    assert len(clean._folders(kept)) == 1
+    assert not note.exists()
