@@ -13,8 +13,8 @@ import signal, sys, time
 from bench import cli
 
 def work(arguments):
-    print("up", flush=True)
     try:
+        print("up", flush=True)
         time.sleep(30)
     finally:
         print("cleaning", flush=True)
