@@ -51,6 +51,9 @@ class Screen:
         for thing in removed:
             self.say(f"left by a dead run, removed: {thing.kind} {thing.name}", "yellow")
 
+    def warned(self, text: str) -> None:
+        self.say(f"warning {text}", "red")
+
     def probed(self, arm: str, guest: str, reason: str | None) -> None:
         what = arm if guest == "linux" else f"{arm} ({guest})"
         self._bar.update(self._task, description=f"probe {escape(what)}")

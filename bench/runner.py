@@ -28,6 +28,7 @@ class Watcher(Protocol):
     """Who is told of a run's progress."""
 
     def cleaned(self, removed: list[clean.Removed]) -> None: ...
+    def warned(self, text: str) -> None: ...
     def probed(self, arm: str, guest: str, reason: str | None) -> None: ...
     def started(self, folder: Path, total: int, done: int) -> None: ...
     def slot_begins(self, slot: Mapping[str, Any], left: float) -> None: ...
@@ -85,7 +86,8 @@ def _host(what: str, watcher: Watcher) -> Iterator[state.Run]:
         try:
             yield own
         finally:
-            clean.release(own.id)
+            for what in clean.release(own.id):
+                watcher.warned(f"could not be removed: {what}")
 
 
 @contextmanager
