@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
+import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,8 @@ from bench.process import require
 
 #: Where nspawn makes a folder for mounts to enter each container by, and leaves it.
 _PROPAGATE = Path("/run/systemd/nspawn/propagate")
+#: Where nspawn keeps a lock for each tree; one that is killed leaves it.
+_LOCKS = Path("/run/systemd/nspawn/locks")
 
 
 class Backend(CommandBackend):
@@ -46,8 +51,19 @@ class Backend(CommandBackend):
     def forget(self, instance: CommandInstance) -> None:
         with contextlib.suppress(OSError):
             (_PROPAGATE / instance.order.name).rmdir()
+        with contextlib.suppress(OSError):
+            tree = instance.order.rootfs.tree.stat()
+            _drop_lock(_LOCKS / f"inode-{tree.st_dev}:{tree.st_ino}")
 
     @classmethod
     def leftovers(cls) -> Iterator[tuple[str, Path]]:
         for folder in _PROPAGATE.glob(f"{NAME_PREFIX}*"):
             yield folder.name.removeprefix(NAME_PREFIX)[:8], folder
+
+
+def _drop_lock(file: Path) -> None:
+    """Remove a lock that nobody holds, as nspawn itself does at its end. Raises OSError where somebody does."""
+    with file.open("r+b") as opened:
+        # struct flock: type, whence, start, length, pid
+        fcntl.fcntl(opened, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        file.unlink()

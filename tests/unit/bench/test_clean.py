@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
+import struct
 import subprocess
 import tempfile
 import time
@@ -258,14 +260,14 @@ def test_lxc_and_nspawn_forget_an_instance(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(mounts, "hide_hybrid_cgroup2", lambda: None)
     monkeypatch.setattr(lxc, "_LOCKS", tmp_path / "lock")
     monkeypatch.setattr(nspawn, "_PROPAGATE", tmp_path / "propagate")
-    arm = tmp_path / "arm"
+    arm, rootfs = tmp_path / "arm", SimpleNamespace(tree=tmp_path)
     instances = []
     for name in ("tare-0-1", "tare-0-2"):
         (tmp_path / "propagate" / name).mkdir(parents=True)
         locks = tmp_path / "lock" / arm.relative_to("/")
         locks.mkdir(parents=True, exist_ok=True)
         (locks / f".{name}").touch()
-        instances.append(SimpleNamespace(order=SimpleNamespace(name=name, folder=arm / name)))
+        instances.append(SimpleNamespace(order=SimpleNamespace(name=name, folder=arm / name, rootfs=rootfs)))
     for kind in (lxc.Backend, nspawn.Backend):
         backend = kind(arm / "backend", None)
         backend.forget(cast(CommandInstance, instances[0]))
@@ -277,6 +279,20 @@ def test_lxc_and_nspawn_forget_an_instance(tmp_path: Path, monkeypatch: pytest.M
     last.forget(cast(CommandInstance, instances[1]))
     last.close()
     assert list((tmp_path / "lock").iterdir()) == []
+
+
+def test_a_trees_lock_goes_when_nobody_holds_it(tmp_path: Path) -> None:
+    from bench.backends import nspawn
+
+    file = tmp_path / "inode-1:2"
+    file.touch()
+    with file.open("r+b") as held:
+        fcntl.fcntl(held, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_RDLCK, 0, 0, 0, 0))
+        with pytest.raises(BlockingIOError):
+            nspawn._drop_lock(file)
+        assert file.exists()
+    nspawn._drop_lock(file)
+    assert not file.exists()
 
 
 def test_the_folder_stays_while_the_libvirt_daemon_cannot_be_asked(
