@@ -158,7 +158,8 @@ def main(lines: TextIO, answers: TextIO) -> None:
         # What our own parents left open is none of an instance's business.
         with contextlib.suppress(OSError):
             os.set_inheritable(int(entry.name), int(entry.name) <= 2)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):  # the runner is who decides
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)
     worker: Worker | None = None
 

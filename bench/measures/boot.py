@@ -22,8 +22,10 @@ def record(session: Session, metric: str, guest: Guest) -> None:
     marks = session.marks
     session.add(metric, [(marks["ready"] - marks["requested"]) / 1e9])
     for phase, start, end in PHASES:
-        own_kernel = phase != "kernel" or marks[start] != marks[end]  # a container's kernel mark is its init's
-        if start in marks and end in marks and own_kernel:
+        if start not in marks or end not in marks:
+            continue
+        # A container's kernel mark is its init's: it has no such phase.
+        if phase != "kernel" or marks[start] != marks[end]:
             session.add(f"{metric}.{phase}", [(marks[end] - marks[start]) / 1e9])
     if session.boot_cpu is not None:
         session.add(f"{metric}.cpu", [session.boot_cpu])
