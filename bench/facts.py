@@ -17,6 +17,8 @@ from bench.errors import TareError
 from bench.results import SCHEMA
 
 _PACKAGES = ("pyperf", "libvirt-python", "pandas", "seaborn", "scipy")
+#: How a tool is asked for its version, where it is not by --version.
+_ASK: Mapping[str, list[str]] = {"busybox": []}
 _HOLES = Path("/sys/devices/system/cpu/vulnerabilities")
 
 
@@ -31,7 +33,6 @@ def host() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory": memory.meminfo(_read("/proc/meminfo") or "").get("MemTotal"),
         "kernel": platform.release(),
-        "command_line": _read("/proc/cmdline"),
         "boot_id": _read("/proc/sys/kernel/random/boot_id"),
         "clocksource": _read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         "mitigations": {path.name: _read(path) for path in sorted(_HOLES.glob("*"))},
@@ -50,7 +51,7 @@ def gather(plan: Mapping[str, Any], tools: Iterable[str], **more: Any) -> dict[s
         "schema": SCHEMA,
         "started": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "host": host(),
-        "tools": {tool: version(tool) for tool in sorted(set(tools))},
+        "tools": {tool: version(tool) for tool in sorted({*tools, "busybox"})} | _libvirt(),
         "git": _git(),
         "python": platform.python_version(),
         "packages": {name: _package(name) for name in _PACKAGES},
@@ -65,10 +66,22 @@ def version(tool: str) -> str | None:
     if path is None:
         return None
     with contextlib.suppress(TareError):
-        output = process.run([path, "--version"], timeout=10, check=False).stdout.decode(errors="replace")
+        output = process.run([path, *_ASK.get(tool, ["--version"])], timeout=10, check=False).stdout.decode(
+            errors="replace"
+        )
         if match := re.search(r"\d+(?:\.\d+)+\S*", output) or re.search(r"\b\d+\b", output):
             return match[0].rstrip(",)")
     return None
+
+
+def _libvirt() -> dict[str, str]:
+    """The C library's version, which is not that of its Python binding."""
+    with contextlib.suppress(ImportError):
+        import libvirt
+
+        number = libvirt.getVersion()
+        return {"libvirt": f"{number // 1000000}.{number // 1000 % 1000}.{number % 1000}"}
+    return {}
 
 
 def _git() -> dict[str, Any]:
