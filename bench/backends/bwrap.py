@@ -9,6 +9,11 @@ from bench.backends.base import Order
 from bench.process import require
 
 
+#: Those of the other containers. An ordinary user's bwrap adds a user namespace by itself; root's needs none, and in a
+#: chroot could not have one.
+_NAMESPACES = ("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts")
+
+
 class Backend(CommandBackend):
     family = "container"
     door = "nsenter"
@@ -17,7 +22,7 @@ class Backend(CommandBackend):
 
     def command(self, order: Order) -> Command:
         return Command(
-            [require("bwrap", "bubblewrap"), "--unshare-all", "--die-with-parent", "--hostname", "tare"]
+            [require("bwrap", "bubblewrap"), *_NAMESPACES, "--die-with-parent", "--hostname", "tare"]
             + ["--ro-bind", str(order.rootfs.tree), "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
             + ["--ro-bind", "/sys", "/sys", "--as-pid-1", "--", "/init"]
         )
