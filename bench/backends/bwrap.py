@@ -8,7 +8,6 @@ from bench.backends._command import Command, CommandBackend, CommandInstance, ns
 from bench.backends.base import Order
 from bench.process import require
 
-
 #: Those of the other containers. An ordinary user's bwrap adds a user namespace by itself; root's needs none, and in a
 #: chroot could not have one.
 _NAMESPACES = ("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts")
