@@ -33,6 +33,17 @@ class Command:
 RUN_VARIABLE = "TARE_RUN"
 
 
+#: nsenter's options and what they are called in /proc/PID/ns.
+_NAMESPACES = {
+    "--user": "user",
+    "--mount": "mnt",
+    "--pid": "pid",
+    "--net": "net",
+    "--ipc": "ipc",
+    "--uts": "uts",
+    "--cgroup": "cgroup",
+}
+
 #: A runtime whose own processes hang cannot end them; SIGKILL can.
 _KILL_COMMAND_LIMIT = 2.0
 
@@ -229,5 +240,16 @@ def kill_all(pids: Sequence[int]) -> None:
 
 
 def nsenter(leader: int, argv: Sequence[str]) -> list[str]:
-    """util-linux's door into all namespaces of an instance."""
-    return [process.require("nsenter", "util-linux"), "--target", str(namespace_init(leader)), "--all", *argv]
+    """util-linux's door into the namespaces that an instance does not share with us.
+
+    Those that it shares are left alone: an ordinary user may not even enter where he already is.
+    """
+    init = namespace_init(leader)
+    apart = [
+        option
+        for option, name in _NAMESPACES.items()
+        if Path(f"/proc/{init}/ns/{name}").readlink() != Path(f"/proc/self/ns/{name}").readlink()
+    ]
+    if "--user" in apart:
+        apart.append("--preserve-credentials")
+    return [process.require("nsenter", "util-linux"), "--target", str(init), *apart, *argv]
