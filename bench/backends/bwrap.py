@@ -16,7 +16,7 @@ _NAMESPACES = ("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts
 
 class Backend(CommandBackend):
     family = "container"
-    # For an ordinary user bwrap nests two user namespaces, and the outer one, which owns the others, has no process in it
+    # For an ordinary user bwrap nests two user namespaces, and the outer one, which owns the rest, has no process in it
     # through which nsenter could enter.
     door = "nsenter" if os.geteuid() == 0 else None
     needs_root = False
