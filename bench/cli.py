@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("folder", type=Path, metavar="DIR")
     command = add("report", _report, "write the report of one or several results folders")
     command.add_argument("folders", type=Path, nargs="+", metavar="DIR")
-    command.add_argument("--out", type=Path, metavar="DIR", help="where to write it (the first results folder)")
+    command.add_argument("--out", type=Path, metavar="DIR", help="where to write it (needed for several folders)")
     add("clean", _clean, "remove what dead runs left on this host")
     command = add("selfbench", _selfbench, "what the harness itself costs, as ratios from one run")
     command.add_argument("parts", nargs="*", metavar="PART", help="only these: boot, runner, density, help, report")
@@ -94,7 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("action", choices=["list", "fetch"])
     command.add_argument("package", nargs="?", help="a Debian package like linux-image-6.1.0-50-cloud-amd64")
     command.set_defaults(command=_kernel, json=False)
-    commands.add_parser("test", help="run the tests: test [unit|integration|web …] [pytest arguments]", add_help=False)
+    commands.add_parser("setup", help="check the set-up again and complete it", add_help=False)
+    commands.add_parser("test", help="run the tests: test [lint|unit|integration|web …] [pytest …]", add_help=False)
     return parser
 
 
