@@ -226,7 +226,8 @@ class Cage(Group):
         every instance enters its cage just before its start, no runtime pays that for a migration of its own, and
         none is luckier than another. (v1's `tasks` would not wait, and leave it to whoever migrates next.)
         """
-        return [str(folder / "cgroup.procs") for folder in self.entrance]
+        folders = self.folders if self.hierarchy.version == 1 else self.entrance
+        return [str(folder / "cgroup.procs") for folder in folders]
 
     def memory_limit(self) -> int:
         """The limit in force, bytes, as the kernel tells it; a very large number where there is none."""

@@ -50,7 +50,7 @@ class Backend(CommandBackend):
     def command(self, order: Order) -> Command:
         config = _CONFIG.format(tree=order.rootfs.tree)
         if self._cage is not None:
-            config += f"lxc.cgroup.dir = {self._cage.path}/{order.name}\n"
+            config += f"lxc.cgroup.relative = 1\nlxc.cgroup.dir = {order.name}\n"
         (order.folder / "config").write_text(config)
         argv = [
             require("lxc-start", "lxc"),
