@@ -33,7 +33,7 @@ class Screen:
         )
         self._task = self._bar.add_task("starting", total=None, left="")
         self._begin = self._said = time.monotonic()
-        self._total = self._done = self._bad = 0
+        self._total = self._done = 0
         self._left = ""
         self.folder: Path | None = None
 
@@ -84,10 +84,4 @@ class Screen:
         self._done += 1
         self._bar.update(self._task, completed=self._done)
         if line["status"] != "ok":
-            self._bad += 1
             self.say(f"{line['status']:7} {line['slot']} {line['scenario']} {line['arm']}: {line['reason']}", "red")
-
-    @property
-    def bad(self) -> int:
-        """Slots of this run that did not end well."""
-        return self._bad
