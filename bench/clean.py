@@ -122,11 +122,14 @@ def _left(path: Path, identity: str) -> bool:
 
 
 def _cgroup_tops() -> list[Path]:
+    """Every group that holds runs' groups: ours, and what a container runtime made of our path beside PID 1's group."""
+    mounts = [line.split(" ") for line in Path("/proc/self/mounts").read_text().splitlines()]
     tops: list[Path] = []
-    for line in Path("/proc/self/mounts").read_text().splitlines():
-        _, folder, kind, *_ = line.split(" ")
-        if kind in ("cgroup", "cgroup2") and (top := Path(folder) / cage.ROOT).is_dir():
-            tops.append(top)
+    for folder in dict.fromkeys(folder for _, folder, kind, *_ in mounts if kind in ("cgroup", "cgroup2")):
+        for inner, below, _ in os.walk(folder):
+            if cage.ROOT in below:
+                tops.append(Path(inner, cage.ROOT))
+                below.remove(cage.ROOT)
     return tops
 
 

@@ -46,7 +46,7 @@ def require_guest(answers: dict[tuple[str, str], doctor.Answer]) -> Callable[[st
 
 def things() -> dict[str, set[str]]:
     """Everything of Tare's on this host, by kind."""
-    found: dict[str, set[str]] = {"process": set(), "folder": set(), "cgroup": set()}
+    found: dict[str, set[str]] = {"process": set(), "folder": set()}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:

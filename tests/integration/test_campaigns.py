@@ -211,6 +211,25 @@ def test_failing_slots_are_data(tmp_path: Path, tare: Tare) -> None:
     assert "uml" in (results(tmp_path) / "report.md").read_text()
 
 
+def test_clean_finds_groups_beside_our_own(tare: Tare) -> None:
+    """A container runtime may follow PID 1's group instead of the path that it is given."""
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    hierarchy = next(Path(folder) for _, folder, kind, *_ in mounts if kind in ("cgroup", "cgroup2"))
+    if not os.access(hierarchy, os.W_OK):
+        pytest.skip("no cgroup may be made here")
+    beside = hierarchy / f"beside-{os.getpid()}"
+    group = beside / "tare" / "0000dead" / "lxc" / "tare-0000dead-1"
+    group.mkdir(parents=True)
+    try:
+        done = tare("clean")
+        assert str(beside / "tare" / "0000dead") in done.stdout
+        assert list(beside.glob("tare")) == []
+    finally:
+        for folder in (group, *group.parents):
+            if folder.is_relative_to(beside) and folder.exists():
+                folder.rmdir()
+
+
 def test_doctor_tells_of_kvm(tare: Tare) -> None:
     """/dev/kvm is no proof: the answer is that of a guest that was started."""
     begin = time.monotonic()
