@@ -11,7 +11,7 @@ from typing import Any, Final
 import pandas as pd
 
 from bench.errors import InputError
-from bench.results import JOURNAL, Record, last_of_each_slot, read_facts, read_journal, read_plan
+from bench.results import JOURNAL, Record, last_of_each_slot, read_facts, read_journal, read_plan, torn_bytes
 
 FAMILIES: Final = ("process", "container", "hypervisor", "uml")
 VIEWS: Final = ("memavailable", "cage", "pss", "guest")
@@ -45,12 +45,16 @@ class Arm:
 
 @dataclass(frozen=True)
 class Campaign:
-    """One results folder: its plan and facts ({} where the file is missing) and its journal's records."""
+    """One results folder: its plan and facts ({} where the file is missing) and its journal's records.
+
+    torn: bytes of a last line that was cut while it was written, and does not count; 0 where all lines are whole.
+    """
 
     folder: Path
     plan: Record
     facts: Record
     records: list[Record]
+    torn: int = 0
 
     @property
     def name(self) -> str:
@@ -117,7 +121,8 @@ def _campaign(folder: Path) -> Campaign:
     records = last_of_each_slot(read_journal(folder / JOURNAL))
     if not records:
         raise InputError(f"{folder / JOURNAL} is empty: no slot has ended yet", hint="`tare resume` runs the plan")
-    return Campaign(folder, read_plan(folder) or {}, read_facts(folder) or {}, records)
+    torn = torn_bytes(folder / JOURNAL)
+    return Campaign(folder, read_plan(folder) or {}, read_facts(folder) or {}, records, torn)
 
 
 def _objects(campaign: Campaign, key: str) -> dict[str, Record]:

@@ -125,6 +125,18 @@ def read_journal(path: Path) -> list[Record]:
     return [_record(line, path, number) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
+def torn_bytes(path: Path) -> int:
+    """How long the torn last line is that `read_journal` leaves out; 0 where the journal ends with a whole one."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        return os.fstat(fd).st_size - _end_of_last_line(fd)
+    finally:
+        os.close(fd)
+
+
 def _record(line: bytes, path: Path, number: int) -> Record:
     try:
         record = json.loads(line)

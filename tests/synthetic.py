@@ -1,11 +1,13 @@
 """Makes results folders that look like a campaign's, from a seed: for tests and for timing the report.
 
 python tests/synthetic.py DIR --samples 200000
+python tests/synthetic.py DIR --samples 1000000 --metrics 200
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import math
 import random
@@ -278,14 +280,72 @@ def with_samples(folder: Path, count: int, values: int = 5) -> Path:
     return campaign(folder, blocks=math.ceil(count / per_block), values=values)
 
 
+def wide(folder: Path, samples: int, metrics: int, *, arms: int = 2, values: int = 5, seed: int = 1) -> Path:
+    """A campaign of about `samples` values in `metrics` comparable metrics of `arms` arms a0, a1 …
+
+    Each metric has a noise of its own (a spread of 2 to 12 %), and in every fifth the arms differ by some per cent.
+    """
+    rng = random.Random(seed)
+    names = [f"m{place:03}" for place in range(metrics)]
+    spread = {name: rng.uniform(0.02, 0.12) for name in names}
+    shift = {name: rng.uniform(-0.1, 0.1) if place % 5 == 0 else 0.0 for place, name in enumerate(names)}
+    blocks = max(math.ceil(samples / (metrics * values * arms)), 1)
+    listed = {f"a{place}": Arm("container", {"launch": 0.001, "setup": 0.002}, 0, None, 0, 0) for place in range(arms)}
+    plan = _plan(listed, 1, seed, 0)
+    plan |= {"blocks": blocks, "slots": [], "left_out": []}
+    plan["scenarios"] = {"wide": {"measures": ["spawn"], "description": "many metrics", "values": values}}
+    for gone in ("qemu-firmware", "kvm-firmware"):
+        del plan["arms"][gone]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "plan.json").write_text(json.dumps(plan))
+    (folder / "facts.json").write_text(FACTS)
+    with (folder / "journal.jsonl").open("w") as journal:
+        for block in range(1, blocks + 1):
+            for order, arm in enumerate(rng.sample(list(listed), arms), start=1):
+                slot = {"slot": f"b{block:02}-s{order:02}", "block": block, "order": order}
+                record = _record(slot | {"scenario": "wide", "arm": arm}, listed, rng, 0, 0)
+                record["samples"] = []
+                for name in names:
+                    level = 0.01 * math.exp(rng.gauss(shift[name] if arm != "a0" else 0.0, spread[name]))
+                    record["samples"].append(_sample(name, [round(_noisy(rng, level), 9) for _ in range(values)]))
+                journal.write(json.dumps(record) + "\n")
+    return folder
+
+
+def suite(file: Path, *, runs: int = 20, values: int = 3, metrics: int = 10, factor: float = 1.0, seed: int = 1) -> Path:
+    """A pyperf file as `pyperf` itself writes it: `metrics` benchmarks of `runs` runs, after one that calibrates."""
+    rng = random.Random(seed)
+    benchmarks = []
+    for place in range(metrics):
+        kept: list[Record] = [{"metadata": {"calibrate_loops": 4}, "warmups": [[1, 0.02], [2, 0.01]]}]
+        for _ in range(runs):
+            level = 0.01 * factor * math.exp(rng.gauss(0.0, 0.02))
+            about = {"date": "2026-11-22 05:00:00.000000", "duration": 0.3, "load_avg_1min": 0.4, "mem_max_rss": 10**7}
+            kept.append(
+                {
+                    "metadata": about,
+                    "warmups": [[4, level * 1.3]],
+                    "values": [_noisy(rng, level) for _ in range(values)],
+                }
+            )
+        benchmarks.append({"metadata": {"name": f"bench_{place:03}", "loops": 4}, "runs": kept})
+    document = {"benchmarks": benchmarks, "metadata": {"unit": "second", "hostname": "host"}, "version": "1.0"}
+    text = json.dumps(document).encode() + b"\n"
+    file.write_bytes(gzip.compress(text) if file.suffix == ".gz" else text)
+    return file
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--samples", type=int, default=0, help="at least so many values in the journal")
+    parser.add_argument("--metrics", type=int, default=0, help="so many metrics, the same for each of two arms")
     parser.add_argument("--blocks", type=int, default=12)
     parser.add_argument("--values", type=int, default=5, help="values per operation in each slot")
     given = parser.parse_args()
-    if given.samples:
+    if given.samples and given.metrics:
+        wide(given.folder, given.samples, given.metrics, values=given.values)
+    elif given.samples:
         with_samples(given.folder, given.samples, given.values)
     else:
         campaign(given.folder, blocks=given.blocks, values=given.values)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import InputError, RecordError
-from bench.results import Journal, last_of_each_slot, read_facts, read_journal, read_plan
+from bench.results import Journal, last_of_each_slot, read_facts, read_journal, read_plan, torn_bytes
 
 
 @contextmanager
@@ -83,10 +83,12 @@ def test_a_torn_last_line_is_ignored_and_cut_off_on_resume(tmp_path: Path, torn:
     path = tmp_path / "journal.jsonl"
     path.write_bytes(b'{"slot":"a"}\n' + torn)
     assert read_journal(path) == [{"slot": "a"}]
+    assert torn_bytes(path) == len(torn)
     with Journal(path) as journal:
         assert path.read_bytes() == b'{"slot":"a"}\n'
         journal.append({"slot": "b"})
     assert [record["slot"] for record in read_journal(path)] == ["a", "b"]
+    assert torn_bytes(path) == 0
 
 
 def test_a_journal_of_one_torn_line_starts_anew(tmp_path: Path) -> None:

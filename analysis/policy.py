@@ -1,0 +1,179 @@
+"""What a gate asks of each metric: how far it may move (δ), and whether it gates or only informs.
+
+A policy file is TOML, read strictly. Its tables under [metrics] are named by glob patterns (`*`, `?`, `[abc]`) of a
+metric or of scenario:metric; of several that match, the later one counts, key by key, after the built-in rules.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import tomllib
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from bench.errors import InputError
+
+DELTA: Final = 0.05
+ALPHA: Final = 0.05
+
+
+class Rule(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What one pattern says; None where it leaves things as they are.
+
+    delta: the equivalence margin · gates: false only informs · tolerate: a proven regression whose whole interval
+    stays below this does not fail the gate. Sizes are fractions.
+    """
+
+    delta: float | None = None
+    gates: bool | None = None
+    tolerate: float | None = None
+
+
+class _RuleTable(msgspec.Struct, forbid_unknown_fields=True):
+    delta: str | float | None = None
+    gates: bool | None = None
+    tolerate: str | float | None = None
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    alpha: float = ALPHA
+    delta: str | float = DELTA
+    tolerate: str | float | None = None
+    metrics: dict[str, Any] = {}
+
+
+_PLAIN: Final = {
+    "`float | str | null`": 'a share like "5 %" or 0.05',
+    "`float | str`": 'a share like "5 %" or 0.05',
+    "`bool | null`": "true or false",
+    "`float`": "a number",
+    "`object`": "a table",
+    "Expected": "expected",
+}
+T = TypeVar("T", _File, _RuleTable)
+
+
+_INFORMS, _GATES = Rule(gates=False), Rule(gates=True)
+
+#: Parts of a total that gates (phases, views of one memory) and what the harness costs itself only inform: gating on
+#: them too would make every test of the family weaker and say nothing new.
+BUILT_IN: Final[dict[str, Rule]] = {
+    "boot.*": _INFORMS,
+    "boot.cpu": _GATES,
+    "boot.instructions": _GATES,
+    "firmware.*": _INFORMS,
+    "firmware.cpu": _GATES,
+    "teardown.*": _INFORMS,
+    "teardown.cpu": _GATES,
+    "density.*": _INFORMS,
+    "density.n": _GATES,
+    "density.cage": _GATES,
+    "channel": _INFORMS,
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What counts for one metric: fractions (0.05 is 5 %), and whether it gates."""
+
+    delta: float
+    gates: bool
+    tolerate: float
+
+
+@dataclass(frozen=True)
+class Policy:
+    """alpha: the level for all gating metrics together. rules: by pattern, in the order in which they count."""
+
+    alpha: float = ALPHA
+    delta: float = DELTA
+    tolerate: float = 0.0
+    rules: dict[str, Rule] = field(default_factory=dict)
+
+    def limits(self, scenario: str, metric: str) -> Limits:
+        """What counts for a metric of a scenario."""
+        delta, gates, tolerate = self.delta, True, self.tolerate
+        for pattern, rule in (*BUILT_IN.items(), *self.rules.items()):
+            if matches(pattern, scenario, metric):
+                delta = delta if rule.delta is None else rule.delta
+                gates = gates if rule.gates is None else rule.gates
+                tolerate = tolerate if rule.tolerate is None else rule.tolerate
+        return Limits(delta, gates, tolerate)
+
+
+def matches(pattern: str, scenario: str, metric: str) -> bool:
+    """Whether a pattern means this metric: by its own name, or as scenario:metric."""
+    return fnmatchcase(metric, pattern) or fnmatchcase(f"{scenario}:{metric}", pattern)
+
+
+def read_policy(path: Path) -> Policy:
+    """The policy in a TOML file. Raises InputError: one line with the file, the key and what would be right."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file", hint="scenarios/policy.toml is an example") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a text file in UTF-8") from error
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not valid TOML: {error}") from error
+    found = _convert(path, "", tables, _File)
+    if not 0 < found.alpha < 0.5:
+        raise InputError(f"{path}: alpha: {found.alpha} is not a level between 0 and 0.5, like 0.05")
+    rules = {}
+    for pattern, given in found.metrics.items():
+        where = "metrics." + json.dumps(pattern)
+        table = _convert(path, where, given, _RuleTable)
+        rules[pattern] = Rule(
+            None if table.delta is None else _size(path, f"{where}.delta", table.delta, zero=False),
+            table.gates,
+            None if table.tolerate is None else _size(path, f"{where}.tolerate", table.tolerate, zero=True),
+        )
+    tolerate = 0.0 if found.tolerate is None else _size(path, "tolerate", found.tolerate, zero=True)
+    return Policy(found.alpha, _size(path, "delta", found.delta, zero=False), tolerate, rules)
+
+
+def fraction(given: str | float) -> float:
+    """A share of a metric: a fraction below 1 like 0.05, or a text like "5 %" up to 99 %. Raises ValueError."""
+    if isinstance(given, str):
+        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*", given)
+        value = float(match[1]) / 100 if match else math.nan
+    else:
+        value = float(given)
+    if not 0 <= value < 1:
+        raise ValueError(f'{given!r} is not a share: write a text like "5 %" or a fraction like 0.05, below 1')
+    return value
+
+
+def _size(path: Path, key: str, given: str | float, *, zero: bool) -> float:
+    try:
+        value = fraction(given)
+    except ValueError as error:
+        raise InputError(f"{path}: {key}: {error}") from error
+    if value == 0 and not zero:
+        raise InputError(f"{path}: {key}: no two measurements are equal to within nothing: more than 0 is needed")
+    return value
+
+
+def _convert(path: Path, where: str, given: object, kind: type[T]) -> T:
+    """The table `given` as a `kind`; `where` it stands in the file, for errors."""
+    try:
+        return msgspec.convert(given, kind)
+    except msgspec.ValidationError as error:
+        what, _, place = str(error).partition(" - at `")
+    key = ".".join(part for part in (where, place.rstrip("`").removeprefix("$").strip(".")) if part)
+    if match := re.match(r"Object contains unknown field (`.*`)", what, re.DOTALL):
+        known = ", ".join(each.name for each in msgspec.structs.fields(kind))
+        what = f"unknown key {json.dumps(match[1].strip('`'))}: one of {known}"
+    for names, plain in _PLAIN.items():
+        what = what.replace(names, plain)
+    raise InputError(f"{path}: {': '.join(part for part in (key, what) if part)}")
