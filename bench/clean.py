@@ -109,7 +109,7 @@ def _dead(identity: str, uid: int) -> bool:
 
     Asked anew each time, after its trace was found: a run may start while another's leftovers are removed.
     """
-    return bool(_ID.match(identity)) and identity not in state.living(uid)
+    return bool(_ID.match(identity)) and identity not in state.living(uid) and not state.answers(identity, uid)
 
 
 def _left(path: Path, identity: str) -> bool:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
 import secrets
 import shutil
+import socket
 import stat
+import struct
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,6 +28,12 @@ _OWNER_LIMIT = 4096
 _NEW = re.compile(r"\.new-(\d+)-")
 #: which takes no longer than this many seconds.
 _NEW_LIMIT = 60.0
+#: A run answers here as long as it lives, also to who sees neither its folder nor its owner: a host's `clean` sees what
+#: a container's run started.
+_ADDRESS = "\0tare-run-"
+#: Who asks stays in the queue: nobody accepts. A full queue is an answer too.
+_ASKERS = 4096
+_CREDENTIALS = struct.Struct("3i")
 _HINT = "remove it, or, as an ordinary user, set XDG_RUNTIME_DIR to a folder of your own"
 
 
@@ -91,6 +100,17 @@ def living(uid: int) -> set[str]:
             if user == 0 or (uid != 0 and own in (0, user)):
                 found |= {run.id for run in _runs(folder) if run.uid == user and run.alive}
     return found
+
+
+def answers(identity: str, uid: int) -> bool:
+    """Whether a run of this id, which `uid` or root began, lives on this host beyond what this process can see."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        answer = probe.connect_ex(_ADDRESS + identity)
+        if answer != 0:
+            return answer == errno.EAGAIN
+        _, user, _ = _CREDENTIALS.unpack(probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        return user in (0, uid)
 
 
 def runs() -> list[Run]:
@@ -165,13 +185,16 @@ def enter(what: str) -> Iterator[Run]:
     folder = top() / identity
     started = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     run = Run(identity, folder, os.getpid(), birth(os.getpid()) or 0, what, started, os.geteuid())
-    _make(folder, json.dumps({"pid": run.pid, "born": run.born, "what": what, "started": started}))
-    try:
-        yield run
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            top().rmdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as answering:
+        answering.bind(_ADDRESS + identity)
+        answering.listen(_ASKERS)
+        _make(folder, json.dumps({"pid": run.pid, "born": run.born, "what": what, "started": started}))
+        try:
+            yield run
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                top().rmdir()
 
 
 def _make(folder: Path, owner: str) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import struct
+import shutil
 import subprocess
 import tempfile
 import time
@@ -100,8 +101,19 @@ def test_a_run_of_another_user_or_session_lives_too(top: Path, monkeypatch: pyte
             run = entered.__enter__()
         assert state.top() == top
         assert not clean._dead(run.id, os.geteuid())
+        entered.__exit__(None, None, None)
+        run.folder.mkdir()
         (run.folder / "owner.json").write_text('{"pid": 1, "born": -5}')
         assert clean._dead(run.id, os.geteuid())
+
+
+def test_a_run_that_cannot_be_seen_answers(top: Path) -> None:
+    """One in a container of this host: neither its folder nor its owner is there for us, but its processes are."""
+    with state.enter("in a container") as run:
+        shutil.rmtree(run.folder)
+        assert not clean._dead(run.id, os.geteuid())
+        assert not state.answers(run.id, os.geteuid() + 1) or os.geteuid() == 0  # whose leftovers it cannot keep
+    assert clean._dead(run.id, os.geteuid())
 
 
 def test_a_process_of_a_dead_run_is_found(marked: subprocess.Popen[bytes]) -> None:
