@@ -6,8 +6,8 @@ import fcntl
 import json
 import os
 import secrets
-import struct
 import shutil
+import struct
 import subprocess
 import tempfile
 import time
