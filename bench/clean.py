@@ -18,7 +18,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import cage, process, state
+from bench import cage, kernels, process, state
 from bench.backends import base
 from bench.backends.base import NAME_PREFIX
 from bench.errors import HostError, TareError
@@ -47,6 +47,7 @@ def clean() -> list[Removed]:
     removed += _shared_memory()
     removed += _runtimes_files()
     removed += _folders(kept)
+    removed += [Removed("folder", str(folder)) for folder in kernels.clean()]
     _remove_empty_tops()
     return removed
 

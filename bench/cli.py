@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from bench import __version__
 from bench.errors import InputError, TareError
 
 if TYPE_CHECKING:
-    from bench import progress
+    from bench import kernels, progress
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -90,13 +91,31 @@ def _parser() -> argparse.ArgumentParser:
     add("clean", _clean, "remove what dead runs left on this host")
     command = add("selfbench", _selfbench, "what the harness itself costs, as ratios from one run")
     command.add_argument("parts", nargs="*", metavar="PART", help="only these: boot, runner, density, help, report")
-    command = commands.add_parser("kernel", help="kernels for guests: list or fetch")
-    command.add_argument("action", choices=["list", "fetch"])
-    command.add_argument("package", nargs="?", help="a Debian package like linux-image-6.1.0-50-cloud-amd64")
-    command.set_defaults(command=_kernel, json=False)
+    _add_kernel(commands.add_parser("kernel", help="kernels for guests: list, fetch or build"))
     commands.add_parser("setup", help="check the set-up again and complete it", add_help=False)
     commands.add_parser("test", help="run the tests: test [lint|unit|integration|web …] [pytest …]", add_help=False)
     return parser
+
+
+def _add_kernel(command: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(required=True, metavar="ACTION")
+
+    def add(name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        action.set_defaults(command=function)
+        action.add_argument("--json", action="store_true", help="print what a program would read")
+        return action
+
+    action = add("list", _kernel_list, "what the cache holds, or what Debian has")
+    action.add_argument("--remote", action="store_true", help="what Debian has, as apt's lists know it")
+    action = add("fetch", _kernel_fetch, "fetch kernel packages and unpack them into the cache; installs nothing")
+    action.add_argument(
+        "names", nargs="*", metavar="NAME", help="a release or package, with or without =VERSION (Debian's newest)"
+    )
+    action = add("build", _kernel_build, "build User-Mode Linux from a linux-source package, into the cache")
+    action.add_argument("source", metavar="SOURCE", help="like linux-source-6.1, with or without =VERSION")
+    action.add_argument("--config", type=Path, metavar="FILE", help="options to set on top of Tare's, CONFIG_… a line")
+    action.add_argument("--name", metavar="NAME", help="to be the end of its release: 6.1.170-NAME")
 
 
 def _emit(value: object) -> None:
@@ -124,21 +143,32 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from bench import config, crew, plan
+    from bench import config, crew, kernels, plan
 
     campaign = config.load(arguments.file)
     missing: dict[tuple[str, str], str] = {}
+    first: dict[str, str] = {}
     for arm in campaign.arms.values():
-        if reason := crew.static_reason(arm.kind, arm.options):
+        reason = crew.static_reason(arm.kind, arm.options)
+        if arm.kernel and arm.kind.kernel and not reason:
+            try:
+                if text := kernels.foresee(arm.kernel, arm.kind.kernel):
+                    first[arm.name] = text
+            except TareError as error:
+                if arm.kernel.name:
+                    raise
+                reason = str(error)
+        if reason:
             missing |= {(arm.name, guest): reason for guest in ("linux", "firmware")}
     made = plan.make(campaign, missing)
     cost = plan.estimate(made)
     if arguments.json:
-        _emit({**made, "estimate": {"seconds": cost.seconds, "memory": cost.memory, "disk": cost.disk}})
+        estimate = {"seconds": cost.seconds, "memory": cost.memory, "disk": cost.disk}
+        _emit({**made, "estimate": estimate, "kernels": first})
         return 0
     from bench import show
 
-    show.plan(made, cost)
+    show.plan(made, cost, first)
     return 0
 
 
@@ -229,16 +259,61 @@ def _selfbench(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _kernel(arguments: argparse.Namespace) -> int:
-    from bench import kernels
+def _kernel_list(arguments: argparse.Namespace) -> int:
+    from bench import kernels, show
 
-    if arguments.action == "fetch":
-        kernel = kernels.fetch(arguments.package or kernels.DEFAULT_PACKAGE)
-        print(f"{kernel.release} {kernel.image}")
+    if arguments.remote:
+        packages = kernels.offered()
+        if arguments.json:
+            _emit([{"package": p.name, "version": p.version, "size": p.size, "sha256": p.sha256} for p in packages])
+        else:
+            show.packages(packages, kernels.available())
+    elif arguments.json:
+        _tell_kernels(kernels.available(), True)
     else:
-        for kernel in kernels.available():
-            print(f"{kernel.release} {kernel.image}")
+        show.kernels(kernels.available())
     return 0
+
+
+def _kernel_fetch(arguments: argparse.Namespace) -> int:
+    from bench import kernels, progress
+
+    wishes = [kernels.parse(name) for name in arguments.names]
+    for wish in wishes:
+        if wish.form not in ("release", "package"):
+            raise InputError(f"{wish} is no kernel package to fetch", hint="a release, or linux-image-…")
+    with progress.Screen() as screen:
+        found = [kernels.prepare(wish, "machine", screen.preparing) for wish in wishes]
+        found = found or [kernels.fetch(tell=screen.preparing)]
+    _tell_kernels(found, arguments.json)
+    return 0
+
+
+def _kernel_build(arguments: argparse.Namespace) -> int:
+    from bench import clean, config, kernels, lock, progress, state
+
+    wish = kernels.parse(arguments.source)
+    kernels.check_kind(wish, "uml")
+    if wish.form != "source":
+        raise InputError(f"{wish} is no source package", hint="like linux-source-6.1; ./tare kernel list --remote")
+    options = config.read_options(arguments.config) if arguments.config else {}
+    if arguments.name is not None:
+        options = kernels.named(options, arguments.name)
+    # A build would disturb a campaign, and what it starts must be found if it is killed.
+    with lock.hold(), state.enter("tare kernel build") as own, progress.Screen() as screen:
+        os.environ["TARE_RUN"] = own.id
+        clean.clean()
+        found = kernels.build(wish.name, wish.version, options, screen.preparing)
+    _tell_kernels([found], arguments.json)
+    return 0
+
+
+def _tell_kernels(found: list[kernels.Kernel], as_json: bool) -> None:
+    if as_json:
+        _emit([kernel.facts() | {"image": str(kernel.image), "size": kernel.size} for kernel in found])
+    else:
+        for kernel in found:
+            print(f"{kernel.release} {kernel.image}")
 
 
 if __name__ == "__main__":

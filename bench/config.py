@@ -9,12 +9,12 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from bench import image, measures, units, workloads
+from bench import image, kbuild, kernels, measures, units, workloads
 from bench.backends import base
 from bench.errors import InputError
 
 PROJECT_SCENARIOS = Path(__file__).resolve().parent.parent / "scenarios"
-_NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}\Z")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}\Z")
 _LONGEST_TIME = 24 * 3600
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -64,12 +64,12 @@ class CampaignFile(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Arm(msgspec.Struct):
-    """One thing under comparison. kernel: the release it boots, or None for the host's or the backend's own."""
+    """One thing under comparison. kernel: the one it boots; None where it runs on the host's."""
 
     name: str
     backend: str
     options: dict[str, Any]
-    kernel: str | None
+    kernel: kernels.Wish | None
 
     @property
     def kind(self) -> type[base.Backend]:
@@ -132,18 +132,45 @@ def _arm(path: Path, name: str, found: object) -> Arm:
     if backend not in base.names():
         raise _wrong(path, key, f"there is no backend {backend!r}: one of {', '.join(base.names())}")
     kind = base.load(backend)
-    kernel = table.pop("kernel", release or None) if kind.boots_kernel else None
-    if kernel is not None and not isinstance(kernel, str):
-        raise _wrong(
-            path, f"{key}.kernel", 'expected a release like "6.1.0-56-cloud-amd64" or a path to a kernel image'
-        )
-    if kernel is not None and "/" in kernel and not Path(kernel).is_file():
-        raise _wrong(path, f"{key}.kernel", f"there is no kernel image {kernel}")
+    kernel = _kernel(path, key, table, release, kind.kernel) if kind.kernel else None
     try:
         base.make_options(kind, table)
     except InputError as error:
         raise _wrong(path, f"{key}.{error.what}", error.hint) from error
     return Arm(name, backend, table, kernel)
+
+
+def _kernel(path: Path, key: str, table: dict[str, Any], release: str, kind: base.KernelKind) -> kernels.Wish:
+    """Takes `kernel` and `config` out of an arm's table. Files are looked for beside the campaign."""
+    text, lines = table.pop("kernel", release), table.pop("config", [])
+    if not isinstance(text, str):
+        raise _wrong(path, f"{key}.kernel", 'expected a release like "6.1.0-56-cloud-amd64", a package or a path')
+    if isinstance(lines, str):
+        options = read_options(path.parent / lines)
+    elif isinstance(lines, list) and all(isinstance(line, str) for line in lines):
+        options = _options(path, f"{key}.config", lines)
+    else:
+        raise _wrong(path, f"{key}.config", 'expected a list like ["CONFIG_PROVE_LOCKING=y"], or the name of a file')
+    try:
+        wish = kernels.parse(str(path.parent / text) if "/" in text else text, options) if text else kernels.Wish()
+        if options and not text:
+            raise InputError("config is of a source package", hint='kernel = "linux-source-6.1"')
+        kernels.check_kind(wish, kind)
+    except InputError as error:
+        raise _wrong(path, f"{key}.kernel", str(error)) from error
+    return wish
+
+
+def read_options(path: Path) -> dict[str, str]:
+    """Kernel options of a file: name without CONFIG_ → value. Raises InputError."""
+    return _options(path, "", _read(path).splitlines())
+
+
+def _options(path: Path, key: str, lines: list[str]) -> dict[str, str]:
+    try:
+        return kbuild.parse_options(lines)
+    except InputError as error:
+        raise _wrong(path, key, str(error)) if key else InputError(f"{path}: {error}") from error
 
 
 def _scenario(path: Path, name: str, found: object) -> Scenario:
@@ -273,7 +300,7 @@ def _check(path: Path, key: str, convert: Any) -> None:
 
 def _check_name(path: Path, key: str, name: str) -> None:
     if not _NAME.match(name):
-        raise _wrong(path, key, f"{name!r} is not a name: at most 64 small letters, digits and . _ @ -")
+        raise _wrong(path, key, f"{name!r} is not a name: at most 64 small letters, digits and . _ @ + -")
 
 
 def _wrong(path: Path, key: str, message: str) -> InputError:

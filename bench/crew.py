@@ -7,24 +7,31 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from bench import kernels, process, state
+from bench import process, state
 from bench.backends import base
 from bench.cage import Group, detect, divide_cpus
-from bench.errors import HostError, InstanceError, TareError
+from bench.errors import InstanceError, TareError
 from bench.host import WorkerProcess, setup
+from bench.kernels import Kernel
 
 
 class Crew:
     """Workers, started on first use and started again after a death."""
 
     def __init__(
-        self, run: state.Run, arms: Mapping[str, Mapping[str, Any]], envelope: Mapping[str, Any], rootfs: base.Rootfs
+        self,
+        run: state.Run,
+        arms: Mapping[str, Mapping[str, Any]],
+        envelope: Mapping[str, Any],
+        rootfs: base.Rootfs,
+        kernels: Mapping[str, Kernel | str],
     ) -> None:
-        """arms, envelope: as in plan.json."""
+        """arms, envelope: as in plan.json; kernels: what each arm boots that boots a kernel, or why there is none."""
         self._run = run
         self._arms = arms
         self._envelope = envelope
         self._rootfs = rootfs
+        self._kernels = kernels
         self._cpus = divide_cpus(envelope["cpus"])
         self._workers: dict[str, WorkerProcess] = {}
         self.uncaged: str | None = None
@@ -51,8 +58,9 @@ class Crew:
     def _worker(self, arm: str) -> WorkerProcess:
         if arm not in self._workers:
             spec = self._arms[arm]
-            kernel = kernels.find(spec.get("kernel")).image if base.load(spec["backend"]).boots_kernel else None
-            first = setup(self._run.id, self._run.folder, arm, spec, self._rootfs, self._envelope, self._cpus, kernel)
+            kernel = self._kernels.get(arm)
+            image = kernel.image if isinstance(kernel, Kernel) else None
+            first = setup(self._run.id, self._run.folder, arm, spec, self._rootfs, self._envelope, self._cpus, image)
             worker = WorkerProcess(first)
             self._workers[arm] = worker
             for name in ("uncaged", "cgroup", "cpus", "harness_cpus"):
@@ -69,6 +77,9 @@ class Crew:
             return f"has no {guest} guest"
         if reason := static_reason(kind, spec["options"]):
             return reason
+        kernel = self._kernels.get(arm)
+        if isinstance(kernel, str):
+            return kernel
         measure = "firmware" if guest == "firmware" else "boot"
         job = {"slot": f"probe-{guest}", "scenario": {"measures": [measure], "timeout": kind.probe_limit}}
         try:
@@ -99,11 +110,6 @@ def static_reason(kind: type[base.Backend], options: Mapping[str, Any]) -> str |
     for tool, package in kind.required(base.make_options(kind, options)).items():
         if process.which(tool) is None:
             return f"{tool} is not installed: apt-get install {package}"
-    if kind.boots_kernel:
-        try:
-            kernels.find(None)
-        except HostError as error:
-            return str(error)
     return None
 
 

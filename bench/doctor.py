@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench import clean, image, lock, state
+from bench import clean, image, kernels, lock, state
 from bench.backends import base
 from bench.crew import Crew
 
@@ -46,7 +46,8 @@ def examine() -> Iterator[Answer]:
         kinds = {name: base.load(name) for name in base.names()}
         plain = {name: kind for name, kind in kinds.items() if _without_options(kind)}
         arms = {name: {"backend": name, "options": {}} for name in plain}
-        crew = Crew(own, arms, {"cpus": 1, "memory": 128 << 20}, rootfs)
+        booted = {name: kernels.default(kind.kernel) for name, kind in plain.items() if kind.kernel}
+        crew = Crew(own, arms, {"cpus": 1, "memory": 128 << 20}, rootfs, booted)
         try:
             for name, kind in plain.items():
                 for guest in sorted(kind.guests, reverse=True):

@@ -1,93 +1,490 @@
-"""Linux kernels for guests: Debian packages, fetched and unpacked, never installed. One folder each in the cache."""
+"""Kernels that arms boot: found in the cache by what a campaign calls them, or else fetched, built or copied into it.
+
+One folder each in the cache, with the kernel and kernel.json beside it. Nothing is installed, and a kernel that was
+given by its path is copied, so that a campaign goes on with what it began with whatever becomes of the file.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import hashlib
+import json
+import mmap
 import re
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Final, Literal
 
-from bench import process
+from bench import debian, kbuild, process, units
+from bench.backends.base import KernelKind
 from bench.errors import HostError, InputError, TareError
 from bench.state import cache_folder
 
-#: The meta-package whose newest release is the kernel of arms that name none.
-DEFAULT_PACKAGE = "linux-image-cloud-amd64"
+#: The meta-package whose newest release is the kernel of machines that name none.
+DEFAULT_PACKAGE: Final = "linux-image-cloud-amd64"
+#: The same for User-Mode Linux: an installed program, and the package that has it.
+DEFAULT_UML: Final = ("linux", "user-mode-linux")
+#: What each kind is, in words.
+KINDS: Final[Mapping[KernelKind, str]] = {
+    "machine": "a kernel for machines (bzImage or vmlinux)",
+    "uml": "a User-Mode Linux program",
+}
+
+_FACTS = "kernel.json"
+_SCRATCH = ".work-"
+_OFFERED = re.compile(r"linux-(image-\d+\.\d+\.\S+(?<!-dbg)(?<!-unsigned)|source-\d+\.\d+)\Z")
+_LOCALVERSION = re.compile(r"[a-z0-9][a-z0-9.]{0,31}\Z")
+
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """release: as `uname -r` has it; image: a bzImage."""
+    """A kernel in the cache. release: as `uname -r` has it; sha256: of the image; origin: the Debian package and
+    version that it is from, and for a build its options and compiler; config: SHA-256 of its configuration."""
 
     release: str
+    kind: KernelKind
     image: Path
+    sha256: str
+    origin: Mapping[str, Any]
+    config: str | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """What the record says of it, and what find_again() needs. No path of this host."""
+        return {
+            "release": self.release,
+            "kind": self.kind,
+            "sha256": self.sha256,
+            "config": self.config,
+            **self.origin,
+        }
+
+    @property
+    def size(self) -> int:
+        """Bytes of its image."""
+        return self.image.stat().st_size
+
+    @property
+    def source(self) -> str:
+        """Where it is from, in a few words."""
+        if "package" not in self.origin:
+            return "a file"
+        options = f" with {len(self.origin['options'])} options" if self.origin.get("options") else ""
+        return f"{self.origin['package']}={self.origin['version']}{options}"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a campaign calls a kernel: see parse(). options: those of a source, by name without CONFIG_."""
+
+    form: Literal["default", "release", "package", "source", "path"] = "default"
+    name: str = ""
+    version: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        text = self.name + (f"={self.version}" if self.version else "")
+        return text + (" with " + ", ".join(kbuild.show_options(self.options)) if self.options else "")
+
+
+def parse(text: str, options: Mapping[str, str] | None = None) -> Wish:
+    """A kernel by any of its names: "6.1.0-50-cloud-amd64" (a release; its first parts are enough for one in the
+    cache), "linux-image-6.1.0-50-cloud-amd64" or "linux-source-6.1", both with or without "=VERSION", or a path, which
+    has a slash in it. Raises InputError."""
+    wish = _parse(text)
+    if not options:
+        return wish
+    if wish.form != "source":
+        raise InputError(f"only a source package is built with options, and {text!r} is none", hint="linux-source-6.1")
+    return Wish(wish.form, wish.name, wish.version, dict(options))
+
+
+def _parse(text: str) -> Wish:
+    if "/" in text:
+        return Wish("path", text)
+    name, equals, version = text.partition("=")
+    if equals and not debian.VERSION.match(version):
+        raise InputError(f"{text!r}: {version!r} is no version", hint="like linux-source-6.1=6.1.170-3")
+    if debian.NAME.match(name) and name.startswith("linux-image-"):
+        return Wish("package", name, version or None)
+    if debian.NAME.match(name) and name.startswith("linux-source-"):
+        return Wish("source", name, version or None)
+    if not equals and re.match(r"\d[A-Za-z0-9.+~_-]*\Z", name):
+        return Wish("release", name)
+    raise InputError(
+        f"{text!r} names no kernel",
+        hint="a release like 6.1.0-50-cloud-amd64, linux-image-… or linux-source-… (with =VERSION), or a path with a /",
+    )
+
+
+def check_kind(wish: Wish, kind: KernelKind) -> None:
+    """Raises InputError where a wish is for another kind of kernel than the one needed, or for a path that is none."""
+    given: KernelKind = kind
+    if wish.form in ("package", "source"):
+        given = "machine" if wish.form == "package" else "uml"
+    elif wish.form == "path":
+        given = inspect(Path(wish.name))[0]
+    if given != kind:
+        raise InputError(f"{wish} is {KINDS[given]}, and this arm boots {KINDS[kind]}")
+
+
+def inspect(path: Path) -> tuple[KernelKind, str]:
+    """Kind and release of a kernel image, as it says itself. Raises InputError where it is none."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            if data[0x202:0x206] == b"HdrS":
+                start = 0x200 + int.from_bytes(data[0x20E:0x210], "little")
+                words = data[start : start + 256].partition(b"\0")[0].split()
+                if words:
+                    return "machine", words[0].decode(errors="replace")
+            if data[:4] == b"\x7fELF" and (banner := re.search(rb"Linux version (\d[!-~]*) ", data)):
+                return ("uml" if data.find(b"umid=") >= 0 else "machine"), banner[1].decode()
+    except OSError as error:
+        raise InputError(f"there is no kernel image {path}: {error.strerror}") from error
+    except ValueError:  # an empty file cannot be mapped
+        pass
+    raise InputError(f"{path} is no kernel: neither a bzImage nor a Linux kernel in ELF")
 
 
 def folder() -> Path:
     return cache_folder() / "kernels"
 
 
-def available() -> list[Kernel]:
-    """What the cache holds, oldest release first."""
-    images = folder().glob("*/vmlinuz-*")
-    return sorted(
-        (Kernel(image.name.removeprefix("vmlinuz-"), image) for image in images), key=lambda k: _order(k.release)
+def available(kind: KernelKind | None = None) -> list[Kernel]:
+    """What the cache holds, oldest release and version first."""
+    found = []
+    for file in folder().glob(f"*/{_FACTS}"):
+        with contextlib.suppress(OSError):
+            found.append(_read(file))
+    return sorted((k for k in found if kind in (None, k.kind)), key=_order)
+
+
+def _read(file: Path) -> Kernel:
+    known = json.loads(file.read_text())
+    return Kernel(
+        known["release"],
+        known["kind"],
+        file.with_name(known["image"]),
+        known["sha256"],
+        known["origin"],
+        known["config"],
     )
 
 
-def _order(release: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", release)]
+def _order(kernel: Kernel) -> tuple[list[int], list[int], str]:
+    return _numbers(kernel.release), _numbers(kernel.origin.get("version", "")), kernel.sha256
 
 
-def find(wanted: str | None) -> Kernel:
-    """The kernel at this path, or the newest of this release (its first parts are enough: 6.1 is not 6.12).
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", text)]
 
-    Without a wish the newest of all. Raises InputError, HostError.
+
+def find(wish: Wish, kind: KernelKind) -> Kernel | None:
+    """The kernel that is meant, where the cache has it: the newest of those that fit, and without a wish the one that
+    Debian's newest cloud kernel was at the last `tare kernel fetch`, or the installed User-Mode Linux.
+
+    Raises InputError where a release may mean several kernels.
     """
-    if wanted and "/" in wanted:
-        image = Path(wanted)
-        if not image.is_file():
-            raise InputError(f"there is no kernel image {wanted}")
-        return Kernel(image.name.removeprefix("vmlinuz-"), image)
-    there = available()
-    fitting = [kernel for kernel in there if not wanted or re.match(rf"{re.escape(wanted)}(?![0-9])", kernel.release)]
+    there = available(kind)
+    if wish.form == "default":
+        return _default(kind)
+    if wish.form == "path":
+        digest = debian.digest(Path(wish.name))
+        return next((kernel for kernel in there if kernel.sha256 == digest), None)
+    if wish.form == "release":
+        return _of_release(wish.name, there, kind)
+    if wish.form == "source":
+        there = [k for k in there if k.origin.get("key") == _key(wish.name, k.origin.get("version", ""), wish.options)]
+    fitting = [
+        kernel
+        for kernel in there
+        if kernel.origin.get("package") == wish.name and wish.version in (None, kernel.origin["version"])
+    ]
+    return fitting[-1] if fitting else None
+
+
+def _default(kind: KernelKind) -> Kernel | None:
+    if kind == "machine":
+        with contextlib.suppress(OSError):
+            return _read(folder() / (folder() / "default").read_text().strip() / _FACTS)
+        return None
+    program = process.which(DEFAULT_UML[0])
+    return _copy(Path(program)) if program else None
+
+
+def _of_release(wanted: str, there: list[Kernel], kind: KernelKind) -> Kernel | None:
+    fits = re.compile(rf"{re.escape(wanted)}(?![0-9])")
+    if kind == "uml" and (installed := _default(kind)) and installed not in there:
+        there = sorted([*there, installed], key=_order)
+    fitting = [kernel for kernel in there if fits.match(kernel.release)]
     if not fitting:
-        names = ", ".join(kernel.release for kernel in there) or "none"
-        raise HostError(f"no kernel {wanted or 'for guests'} in the cache (there: {names})", hint="./tare kernel fetch")
-    return fitting[-1]
+        return None
+    newest = [kernel for kernel in fitting if kernel.release == fitting[-1].release]
+    plain = [kernel for kernel in newest if not kernel.origin.get("options")]
+    if kind == "uml" and len(plain or newest) > 1:
+        names = "; ".join(f"{kernel.source}" for kernel in plain or newest)
+        raise InputError(f"{wanted} may be several kernels in the cache ({names})", hint="name its source package")
+    return (plain or newest)[-1]
 
 
-def fetch(package: str = DEFAULT_PACKAGE) -> Kernel:
-    """Download and unpack a kernel package. Raises HostError or CommandError (no network, no such package)."""
-    apt_cache = process.require("apt-cache", "apt")
-    if not re.search(r"-\d+\.\d", package):
-        depends = process.run([apt_cache, "depends", package]).stdout.decode()
-        match = re.search(r"Depends: (linux-image-\d\S*)", depends)
-        if match is None:
-            raise HostError(f"{package} names no kernel package", hint="apt-get update")
-        package = match[1]
-    release = package.removeprefix("linux-image-")
-    final = folder() / release
-    if not (final / f"vmlinuz-{release}").is_file():
+def default(kind: KernelKind) -> Kernel | str:
+    """The kernel of arms that name none, or why there is none; fetches nothing."""
+    try:
+        return find(Wish(), kind) or _missing(kind)
+    except TareError as error:
+        return str(error)
+
+
+def _missing(kind: KernelKind) -> str:
+    if kind == "uml":
+        return f"{DEFAULT_UML[0]} is not installed: apt-get install {DEFAULT_UML[1]}"
+    return "no kernel for guests in the cache: ./tare kernel fetch"
+
+
+def foresee(wish: Wish, kind: KernelKind) -> str | None:
+    """What will be done for a kernel that the cache lacks, in a few words; None where it is there.
+
+    Raises InputError where there is no such kernel, HostError where this host cannot have it.
+    """
+    check_kind(wish, kind)
+    if find(wish, kind):
+        return None
+    if wish.form == "path":
+        return f"{wish} will be copied into the cache"
+    package = _package(wish, kind)
+    if wish.form != "source":
+        return f"{package} will be fetched ({units.show_size(package.size)})"
+    kbuild.require_tools()
+    archive = "" if _archive(package).is_file() else f"fetched ({units.show_size(package.size)}) and "
+    return f"{package} will be {archive}built: some minutes, {units.show_size(kbuild.ROOM)} of disk meanwhile"
+
+
+def _package(wish: Wish, kind: KernelKind) -> debian.Package:
+    """The Debian package that has a kernel which is not in the cache."""
+    if wish.form == "default" and kind == "uml":
+        raise HostError(_missing(kind))
+    if wish.form == "release" and kind == "uml":
+        raise InputError(
+            f"there is no User-Mode Linux {wish} in the cache (there: {_releases(kind)})",
+            hint="./tare kernel build linux-source-… makes one",
+        )
+    if wish.form == "release":
+        with contextlib.suppress(InputError):
+            return debian.find(f"linux-image-{wish.name}")
+        raise InputError(
+            f"there is no kernel {wish}, neither in the cache (there: {_releases(kind)}) nor in Debian",
+            hint="./tare kernel list --remote shows which there are",
+        )
+    package = debian.find(wish.name or DEFAULT_PACKAGE, wish.version)
+    if match := re.search(r"(linux-image-\d[^\s,]*)(?: \(= ([^)]+)\))?", package.depends):  # it was a meta-package
+        package = debian.find(match[1], match[2])
+    return package
+
+
+def _releases(kind: KernelKind) -> str:
+    return ", ".join(kernel.release for kernel in available(kind)) or "none"
+
+
+def prepare(wish: Wish, kind: KernelKind, tell: Tell) -> Kernel:
+    """The kernel that is meant, fetched, built or copied where the cache lacks it. tell: hears what is being done.
+
+    Raises InputError where there is no such kernel, HostError where this host cannot have it or where what is in the
+    cache is damaged.
+    """
+    check_kind(wish, kind)
+    found = find(wish, kind)
+    if found is None:
+        if wish.form == "path":
+            return _copy(Path(wish.name))
+        package = _package(wish, kind)
+        if wish.form == "source":
+            return build(wish.name, package.version, wish.options, tell)
+        return fetch(package.name, package.version, tell) if wish.name else fetch(tell=tell)
+    if debian.digest(found.image) != found.sha256:
+        raise HostError(
+            f"the kernel {found.release} in the cache is damaged", hint=f"remove {found.image.parent}, and try again"
+        )
+    return found
+
+
+def find_again(facts: Mapping[str, Any], tell: Tell) -> Kernel:
+    """The very kernel that a plan was made with, by its facts(). Raises as prepare(), InputError for another one."""
+    for kernel in available(facts["kind"]):
+        if kernel.sha256 == facts["sha256"]:
+            return kernel
+    if "package" in facts:
+        text = f"{facts['package']}={facts['version']}"
+        # What was installed is had again by what is installed now, or not at all.
+        debians = re.match("linux-(image|source)-", facts["package"])
+        wish = parse(text, kbuild.parse_options(facts.get("options") or [])) if debians else Wish()
+        if (kernel := prepare(wish, facts["kind"], tell)).sha256 == facts["sha256"]:
+            return kernel
+    raise InputError(
+        f"the kernel {facts['release']} that this was begun with is not to be had any more",
+        hint="start the campaign anew",
+    )
+
+
+def fetch(package: str = DEFAULT_PACKAGE, version: str | None = None, tell: Tell = lambda text: None) -> Kernel:
+    """Download and unpack a kernel package. Raises InputError (no such package or version), HostError (no network)."""
+    found = _package(Wish("package", package, version), "machine")
+    final = folder() / f"{found.name.removeprefix('linux-image-')}_{found.version}"
+    with _making(tell) as scratch:
+        if not (final / _FACTS).is_file():
+            tell(f"fetching {found} ({units.show_size(found.size)})")
+            archive = debian.download(found, scratch)
+            process.run([process.require("dpkg-deb", "dpkg"), "-x", archive, scratch / "tree"], timeout=300)
+            images = list((scratch / "tree/boot").glob("vmlinuz-*"))
+            if len(images) != 1:
+                raise InputError(f"{found} holds no kernel image")
+            origin = {"package": found.name, "version": found.version, "archive": found.sha256}
+            release = images[0].name.removeprefix("vmlinuz-")
+            _keep(final, release, "machine", images[0], images[0].with_name(f"config-{release}"), origin)
+        if package == DEFAULT_PACKAGE:
+            (scratch / "default").write_text(final.name + "\n")
+            (scratch / "default").replace(folder() / "default")
+    return _read(final / _FACTS)
+
+
+def build(package: str, version: str | None, options: Mapping[str, str], tell: Tell) -> Kernel:
+    """Build User-Mode Linux from a linux-source package, unless the cache has it with these options.
+
+    Raises InputError (no such package, an option that does not take, a kernel that does not build), HostError.
+    """
+    version = version or debian.find(package).version
+    key = _key(package, version, options)
+    final = folder() / f"uml-{version}-{key}"
+    with _making(tell) as scratch:
+        if not (final / _FACTS).is_file():
+            kbuild.require_tools()
+            kbuild.require_room(scratch)
+            archive, digest = _fetch_source(package, version, scratch, tell)
+            built = kbuild.build(archive, options, scratch, tell)
+            origin = {
+                "package": package,
+                "version": version,
+                "archive": digest,
+                "key": key,
+                "options": kbuild.show_options(options),
+                "compiler": built.compiler,
+            }
+            _keep(final, built.release, "uml", built.program, built.config, origin)
+    return _read(final / _FACTS)
+
+
+def named(options: Mapping[str, str], name: str) -> dict[str, str]:
+    """Options of a build whose release ends with a name: 6.1.170-NAME. Raises InputError."""
+    if not _LOCALVERSION.match(name):
+        raise InputError(f"{name!r} is no name for a kernel: small letters, digits and dots")
+    return {**options, "LOCALVERSION": f'"-{name}"'}
+
+
+def _key(package: str, version: str, options: Mapping[str, str]) -> str:
+    whole = [package, version, kbuild.show_options({**kbuild.base_options(), **options})]
+    return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:12]
+
+
+def _archive(package: debian.Package) -> Path:
+    return folder() / "sources" / f"{package.name}_{package.version}.deb"
+
+
+def _fetch_source(package: str, version: str, scratch: Path, tell: Tell) -> tuple[Path, str]:
+    """The source package's archive, kept in the cache for other builds, and its SHA-256."""
+    archive = folder() / "sources" / f"{package}_{version}.deb"
+    beside = archive.with_suffix(".sha256")
+    if archive.is_file() and beside.is_file() and debian.digest(archive) == beside.read_text().strip():
+        return archive, beside.read_text().strip()
+    found = debian.find(package, version)
+    tell(f"fetching {found} ({units.show_size(found.size)})")
+    archive.parent.mkdir(exist_ok=True)
+    debian.download(found, scratch).replace(archive)
+    beside.write_text(found.sha256 + "\n")
+    return archive, found.sha256
+
+
+def _copy(path: Path) -> Kernel:
+    """A kernel of this host, in the cache."""
+    digest = debian.digest(path)
+    final = folder() / f"copy-{digest[:12]}"
+    if not (final / _FACTS).is_file():
+        kind, release = inspect(path)
+        with _making():
+            _keep(final, release, kind, path, None, debian.owner(path))
+    return _read(final / _FACTS)
+
+
+@contextlib.contextmanager
+def _making(tell: Tell = lambda text: None) -> Iterator[Path]:
+    """A scratch folder in the cache, for one at a time. Raises HostError where the cache cannot be written."""
+    try:
         folder().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder()) as scratch:
-            process.run([process.require("apt-get", "apt"), "download", package], cwd=Path(scratch), timeout=600)
-            (archive,) = Path(scratch).glob("*.deb")
-            process.run([process.require("dpkg-deb", "dpkg"), "-x", archive, Path(scratch) / "tree"], timeout=300)
-            made = Path(scratch) / "made"
-            made.mkdir()
-            for name in ("vmlinuz", "config"):
-                shutil.copyfile(Path(scratch) / f"tree/boot/{name}-{release}", made / f"{name}-{release}")
-            (made / "package").write_text(archive.name + "\n")
-            shutil.rmtree(final, ignore_errors=True)
-            made.rename(final)
-    return Kernel(release, final / f"vmlinuz-{release}")
+        with (folder() / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                tell("waiting for another tare that fetches or builds a kernel")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            _sweep()
+            with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=folder()) as scratch:
+                yield Path(scratch)
+    except OSError as error:
+        raise HostError(f"the cache {folder()} cannot be written: {error.strerror}", hint=kbuild.ROOM_HINT) from error
+
+
+def _sweep() -> list[Path]:
+    found = list(folder().glob(f"{_SCRATCH}*"))
+    for unfinished in found:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return found
+
+
+def clean() -> list[Path]:
+    """Remove what killed builds left in the cache, unless one is under way; what was removed."""
+    with contextlib.suppress(OSError), (folder() / ".lock").open("r") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return _sweep()
+    return []
+
+
+def _keep(
+    final: Path, release: str, kind: KernelKind, image: Path, config: Path | None, origin: Mapping[str, Any]
+) -> None:
+    """Put a kernel into the cache, whole or not at all."""
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=folder()) as scratch:
+        made = Path(scratch) / "made"
+        made.mkdir()
+        name = f"{'vmlinuz' if kind == 'machine' else 'linux'}-{release}"
+        shutil.copyfile(image, made / name)
+        (made / name).chmod(0o755 if kind == "uml" else 0o644)
+        if config:
+            shutil.copyfile(config, made / f"config-{release}")
+        known = {
+            "release": release,
+            "kind": kind,
+            "image": name,
+            "sha256": debian.digest(made / name),
+            "config": debian.digest(config) if config else None,
+            "origin": dict(origin),
+        }
+        (made / _FACTS).write_text(json.dumps(known, indent=1) + "\n")
+        shutil.rmtree(final, ignore_errors=True)
+        made.rename(final)
+
+
+def offered() -> list[debian.Package]:
+    """Every kernel image and source that Debian has, in each version that apt's lists know; oldest release first."""
+    names = [name for prefix in ("linux-image-", "linux-source-") for name in debian.known(prefix)]
+    return debian.offered(sorted((name for name in names if _OFFERED.match(name)), key=lambda n: (n[:12], _numbers(n))))
 
 
 if __name__ == "__main__":
     try:
-        print(f"kernel for guests: {fetch(*sys.argv[2:3]).release}")
+        print(f"kernel for guests: {fetch().release}")
     except TareError as error:
         sys.exit(f"tare: {error}")

@@ -82,8 +82,8 @@ def _arm(arm: Arm) -> dict[str, Any]:
         "options": arm.options,
         "label": arm.name,
     }
-    if arm.kernel:
-        found["kernel"] = arm.kernel
+    if arm.kernel and arm.kernel.name:
+        found["kernel"] = str(arm.kernel)
     return found
 
 

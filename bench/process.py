@@ -5,12 +5,16 @@ Measured processes do not go through here; bench.launch starts those.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bench.errors import CommandError, HostError
@@ -72,3 +76,49 @@ def run(
         last = tail.splitlines()[-1] if tail else "no output"
         raise CommandError(f"{shown} ended with status {child.returncode}: {last}", detail=tail)
     return subprocess.CompletedProcess(child.args, child.returncode, out, err)
+
+
+def follow(
+    argv: Sequence[str | Path],
+    heard: Callable[[str], None],
+    *,
+    timeout: float,
+    env: Mapping[str, str],
+    cwd: Path,
+    kept: int = 30,
+) -> None:
+    """Run a long command, telling `heard` each line of its output as it comes. Whatever ends this call ends the group.
+
+    Raises CommandError with the last `kept` lines as its detail where the command fails or takes too long.
+    """
+    shown = shlex.join(str(word) for word in argv)
+    tail: deque[str] = deque(maxlen=kept)
+    deadline = time.monotonic() + timeout
+    with subprocess.Popen(
+        [str(word) for word in argv],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=dict(env),
+        cwd=cwd,
+        start_new_session=True,
+    ) as child:
+        assert child.stdout is not None
+        try:
+            rest = b""
+            while select.select([child.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                data = os.read(child.stdout.fileno(), 1 << 16)
+                if not data:
+                    break
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    tail.append(line.decode(errors="replace"))
+                    heard(tail[-1])
+            child.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired as error:
+            raise CommandError(f"{shown} did not end within {timeout:g} s", detail="\n".join(tail)) from error
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+    if child.returncode != 0:
+        raise CommandError(f"{shown} ended with status {child.returncode}", detail="\n".join(tail))

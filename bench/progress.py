@@ -34,7 +34,7 @@ class Screen:
         self._task = self._bar.add_task("starting", total=None, left="")
         self._begin = self._said = time.monotonic()
         self._total = self._done = 0
-        self._left = ""
+        self._left = self._step = ""
         self.folder: Path | None = None
 
     def __enter__(self) -> Screen:
@@ -53,6 +53,14 @@ class Screen:
 
     def warned(self, text: str) -> None:
         self.say(f"warning {text}", "red")
+
+    def preparing(self, text: str) -> None:
+        """What is done before the first slot; how far it is stands behind a colon."""
+        step = text.partition(":")[0]
+        self._bar.update(self._task, description=escape(text))
+        if step != self._step or (self._bar.disable and time.monotonic() - self._said >= _PLAIN_EVERY):
+            self._step, self._said = step, time.monotonic()
+            self.say(f"kernel  {text}")
 
     def probed(self, arm: str, guest: str, reason: str | None) -> None:
         what = arm if guest == "linux" else f"{arm} ({guest})"

@@ -19,7 +19,7 @@ from bench import clean, equivalence, facts, image, kernels, lock, plan, state
 from bench.backends import base
 from bench.config import Campaign
 from bench.crew import Crew
-from bench.errors import HostError, InputError, RecordError
+from bench.errors import HostError, InputError, RecordError, TareError
 from bench.measures import load as load_measure
 from bench.results import FACTS, JOURNAL, PLAN, SCHEMA, Journal, last_of_each_slot, read_facts, read_journal, read_plan
 
@@ -29,6 +29,7 @@ class Watcher(Protocol):
 
     def cleaned(self, removed: list[clean.Removed]) -> None: ...
     def warned(self, text: str) -> None: ...
+    def preparing(self, text: str) -> None: ...
     def probed(self, arm: str, guest: str, reason: str | None) -> None: ...
     def started(self, folder: Path, total: int, done: int) -> None: ...
     def slot_begins(self, slot: Mapping[str, Any], left: float) -> None: ...
@@ -44,13 +45,14 @@ def run(campaign: Campaign, top: Path, watcher: Watcher) -> Path:
     with _host(f"campaign {campaign.name}", watcher) as own:
         rootfs = image.build(campaign.envelope.rootfs)
         draft = plan.make(campaign)
-        crew = Crew(own, draft["arms"], draft["envelope"], rootfs)
+        booted = _kernels(campaign, watcher)
+        crew = Crew(own, draft["arms"], draft["envelope"], rootfs, booted)
         with _released(crew):
             missing = _probe(campaign, crew, watcher)
             final = plan.make(campaign, missing)
             if not final["slots"]:
                 raise HostError("this host can run no arm of this campaign", hint="./tare doctor says why")
-            _pin_kernels(final)
+            _pin_kernels(final, booted)
             folder = _new_folder(top, campaign, final, _facts(final, rootfs, crew))
             execute(folder, final, crew, rootfs.digest, watcher, [])
     return folder
@@ -70,7 +72,12 @@ def resume(folder: Path, watcher: Watcher) -> Path:
             raise InputError(
                 f"{folder}: was begun with another {final['envelope']['rootfs']} rootfs", hint="start the campaign anew"
             )
-        crew = Crew(own, final["arms"], final["envelope"], rootfs)
+        booted = {
+            name: kernels.find_again(arm["boots"], watcher.preparing)
+            for name, arm in final["arms"].items()
+            if "boots" in arm
+        }
+        crew = Crew(own, final["arms"], final["envelope"], rootfs, booted)
         with _released(crew):
             journal = folder / JOURNAL
             execute(folder, final, crew, rootfs.digest, watcher, read_journal(journal) if journal.exists() else [])
@@ -116,13 +123,29 @@ def _probe(campaign: Campaign, crew: Crew, watcher: Watcher) -> dict[tuple[str, 
     return missing
 
 
-def _pin_kernels(final: dict[str, Any]) -> None:
-    """Names the release each guest arm boots, so that a resumed run boots the same."""
-    running = {slot["arm"] for slot in final["slots"]}
-    for name, arm in final["arms"].items():
-        if name in running and base.load(arm["backend"]).boots_kernel:
-            wanted = arm.get("kernel")
-            arm["kernel"] = wanted if wanted and "/" in wanted else kernels.find(wanted).release
+def _kernels(campaign: Campaign, watcher: Watcher) -> dict[str, kernels.Kernel | str]:
+    """What each arm boots that boots a kernel, fetched or built where it must be.
+
+    Of arms that name none, why there is none. Raises as kernels.prepare() for those that do.
+    """
+    found: dict[str, kernels.Kernel | str] = {}
+    for arm in campaign.arms.values():
+        if arm.kernel is None or arm.kind.kernel is None:
+            continue
+        try:
+            found[arm.name] = kernels.prepare(arm.kernel, arm.kind.kernel, watcher.preparing)
+        except TareError as error:
+            if arm.kernel.name:
+                raise
+            found[arm.name] = str(error)
+    return found
+
+
+def _pin_kernels(final: dict[str, Any], booted: Mapping[str, kernels.Kernel | str]) -> None:
+    """Says what each arm boots, so that a resumed run boots the same."""
+    for name, kernel in booted.items():
+        if isinstance(kernel, kernels.Kernel):
+            final["arms"][name] |= {"kernel": kernel.release, "boots": kernel.facts()}
 
 
 def _facts(final: Mapping[str, Any], rootfs: base.Rootfs, crew: Crew) -> dict[str, Any]:
@@ -136,13 +159,14 @@ def _facts(final: Mapping[str, Any], rootfs: base.Rootfs, crew: Crew) -> dict[st
         options = base.make_options(kind, arm["options"])
         tools += kind.required(options)
         notes += [f"{name}: {note}" for note in kind.notes(options)]
+    host = os.uname().release
     return facts.gather(
         final,
         tools,
         cgroup=crew.cgroup or f"none: {crew.uncaged}",
         cage={"cpus": crew.cpus, "harness_cpus": crew.harness_cpus},
         rootfs={"name": final["envelope"]["rootfs"], "digest": rootfs.digest},
-        kernels={name: arm["kernel"] for name, arm in final["arms"].items() if arm.get("kernel")},
+        kernels={name: arm.get("boots", {"kind": "host", "release": host}) for name, arm in final["arms"].items()},
         notes=notes,
     )
 
@@ -216,6 +240,7 @@ def _slot(
         **found,
     }
     caged, limit = bool(line.pop("caged", False)), line.pop("memory_limit", None)
+    boots = arm.get("boots", {"kind": "host"})
     release = slot["arm"].partition("@")[2]
     if seen and not str(seen.get("kernel")).startswith(release):
         line["status"] = "failed"
@@ -226,6 +251,10 @@ def _slot(
         if seen
         else {"badge": "unknown", "caged": caged, "differs": {}}
     )
+    line["equivalence"]["kernel"] = {
+        "release": line["kernel"],
+        **{key: boots[key] for key in ("kind", "package", "version", "config") if key in boots},
+    }
     return line
 
 

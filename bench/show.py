@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from bench import units
+from bench.debian import Package
+from bench.kernels import Kernel
 from bench.plan import Estimate
 
 _BLOCKS_SHOWN = 3
 
 
-def plan(made: Mapping[str, Any], cost: Estimate) -> None:
-    """The matrix of arms and scenarios, the order of the first blocks, what is left out and why, and the estimate."""
+def plan(made: Mapping[str, Any], cost: Estimate, kernels: Mapping[str, str]) -> None:
+    """The matrix of arms and scenarios, the order of the first blocks, what is left out and why, and the estimate.
+
+    kernels: by arm, what a run does first for a kernel that is not there.
+    """
     console = Console(highlight=False, emoji=False)
     envelope = made["envelope"]
     console.print(
@@ -42,4 +48,31 @@ def plan(made: Mapping[str, Any], cost: Estimate) -> None:
             soft_wrap=True,
             markup=False,
         )
+    for text, arms in groupby(sorted(kernels, key=lambda name: kernels[name]), key=lambda name: kernels[name]):
+        console.print(f"first: {text} (for {', '.join(arms)})", soft_wrap=True, markup=False)
     console.print(f"{len(made['slots'])} slots: {cost}")
+
+
+def kernels(there: Sequence[Kernel]) -> None:
+    """What the cache holds."""
+    table = Table("release", "kind", "from", "config", "size", box=None, pad_edge=False)
+    for kernel in there:
+        config = (kernel.config or "unknown")[:12]
+        table.add_row(kernel.release, kernel.kind, kernel.source, config, units.show_size(kernel.size))
+    _console().print(table if there else "the cache holds no kernel: ./tare kernel fetch")
+
+
+def packages(offered: Sequence[Package], there: Sequence[Kernel]) -> None:
+    """What Debian has, and which of it is in the cache."""
+    cached = {(kernel.origin.get("package"), kernel.origin.get("version")) for kernel in there}
+    table = Table("package", "version", "size", "", box=None, pad_edge=False)
+    for package in offered:
+        mark = "in the cache" if (package.name, package.version) in cached else ""
+        table.add_row(package.name, package.version, units.show_size(package.size), mark)
+    _console().print(table if offered else "apt knows no kernel packages: apt-get update renews its lists")
+
+
+def _console() -> Console:
+    """As wide as it takes where nobody looks: lines are not cut in pipes."""
+    wide = Console(highlight=False, emoji=False, markup=False)
+    return wide if wide.is_terminal else Console(highlight=False, emoji=False, markup=False, width=200)

@@ -310,12 +310,14 @@ class LibvirtBackend(Backend):
     guests = frozenset({"linux", "firmware"})
     needs_root = False
     memory_by_cage = False
-    boots_kernel = True
+    kernel = "machine"
     tools = {EMULATOR: "qemu-system-x86"}
     #: libvirt's word for what runs the guest's instructions.
     accelerator: ClassVar[Literal["qemu", "kvm"]]
     #: Seconds for which a guest's kernel, once it has begun, may say nothing on its way to the init.
     silence_limit: ClassVar[float] = 30.0
+    #: What its instances are.
+    kind: ClassVar[type[LibvirtInstance]] = LibvirtInstance
 
     @dataclass(frozen=True)
     class Options:
@@ -368,7 +370,7 @@ class LibvirtBackend(Backend):
 
     def provision(self, order: Order, cage: Cage | None) -> Instance:
         _keep_threads_with_us()
-        return LibvirtInstance(self, order, cage)
+        return self.kind(self, order, cage)
 
     def prove_accelerator(self, domain: Any) -> None:
         """Raises InstanceError where QEMU itself says that it runs the guest by another means."""

@@ -1,4 +1,4 @@
-"""What a backend is. One file each in this folder, found by its name; `class Backend` in it is the backend.
+"""What a backend is. One file each in this folder, found by its name, with `_` for `-`; its `class Backend` is it.
 
 A backend whose instances are commands on this host (container runtimes, UML) derives from CommandBackend in
 _command.py and mostly says which argument vector to run. Everything here runs in the slot worker: standard library
@@ -23,6 +23,8 @@ from bench.errors import InputError
 
 Family = Literal["process", "container", "hypervisor", "uml"]
 Guest = Literal["linux", "firmware"]
+#: Kernels: what a machine's firmware or VMM loads (bzImage, vmlinux), or a User-Mode Linux program.
+KernelKind = Literal["machine", "uml"]
 NAME_PREFIX = "tare-"
 
 
@@ -47,6 +49,22 @@ class Order:
     memory: int
     kernel: Path | None = None
     guest: Guest = "linux"
+    #: Commands that the init runs right after READY, before it listens (only where the backend counts).
+    requests: Sequence[Sequence[str]] = ()
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Instructions executed since the machine was switched on.
+
+    At the guest kernel's first byte, at the last byte of the init's INIT and READY, and at the last of each request's
+    answer.
+    """
+
+    kernel: int
+    init: int
+    ready: int
+    answers: Sequence[int]
 
 
 class Instance(ABC):
@@ -65,6 +83,9 @@ class Instance(ABC):
         self.marks: dict[str, int] = {}
         #: CPU seconds of the cage when READY was heard.
         self.cpu_at_ready: float | None = None
+        #: After start(), where the backend counts: what was counted, and the answers to the order's requests.
+        self.counts: Counts | None = None
+        self.replies: list[Reply] = []
 
     @abstractmethod
     def start(self, deadline: float) -> None:
@@ -113,8 +134,10 @@ class Backend(ABC):
     needs_root: ClassVar[bool] = True
     #: Whether the cage limits memory to the envelope (a guest's memory is limited by its own RAM size).
     memory_by_cage: ClassVar[bool] = True
-    #: Whether it boots a Linux kernel image that Tare provides.
-    boots_kernel: ClassVar[bool] = False
+    #: Whether it counts its guests' instructions. Their clock is then that count, and their seconds say nothing.
+    counts: ClassVar[bool] = False
+    #: What kind of kernel its guests boot: Order.kernel, which a campaign may choose. None: they run on the host's.
+    kernel: ClassVar[KernelKind | None] = None
     #: Seconds in which a probe guest must be up, for `tare doctor` to believe that it can run at all.
     probe_limit: ClassVar[float] = 20.0
     #: Tools it runs: name → the Debian package that has it. Their versions go into the facts.
@@ -153,18 +176,18 @@ class Backend(ABC):
 
 
 def names() -> list[str]:
-    """All backends, by file name."""
+    """All backends: their files' names, with `-` for `_`."""
     import bench.backends
 
     found = (module.name for module in pkgutil.iter_modules(bench.backends.__path__))
-    return sorted(name for name in found if name != "base" and not name.startswith("_"))
+    return sorted(name.replace("_", "-") for name in found if name != "base" and not name.startswith("_"))
 
 
 def load(name: str) -> type[Backend]:
-    """The backend in bench/backends/<name>.py. Raises InputError with the names there are."""
+    """The backend of this name. Raises InputError with the names there are."""
     if name not in names():
         raise InputError(f"there is no backend {name!r}", hint=f"one of: {', '.join(names())}")
-    backend: type[Backend] = importlib.import_module(f"bench.backends.{name}").Backend
+    backend: type[Backend] = importlib.import_module(f"bench.backends.{name.replace('-', '_')}").Backend
     return backend
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from bench.backends import _uml_xstate
 from bench.backends._command import Command, CommandBackend, CommandInstance
 from bench.backends.base import Order
+from bench.errors import HostError
 from bench.process import require
 
 
@@ -16,13 +17,13 @@ class Backend(CommandBackend):
     family = "uml"
     needs_root = False
     memory_by_cage = False
-    tools = {"linux": "user-mode-linux"}
+    kernel = "uml"
+    tools = {"setarch": "util-linux"}
 
     @dataclass(frozen=True)
     class Options:
-        """binary: another UML kernel than Debian's; root: what it mounts as /."""
+        """root: what it mounts as /."""
 
-        binary: str = "linux"
         root: Literal["initramfs", "ext4"] = "initramfs"
 
     @classmethod
@@ -39,11 +40,9 @@ class Backend(CommandBackend):
         # Under address-space randomisation this kernel adds the gap to its heap, a random amount of up to a gigabyte,
         # to its physical memory, and pays for it in page structures. Later UML kernels switch randomisation off
         # themselves.
-        argv = [
-            require("setarch", "util-linux"),
-            "--addr-no-randomize",
-            require(self.options.binary, "user-mode-linux"),
-        ]
+        if order.kernel is None:
+            raise HostError("no User-Mode Linux kernel", hint="apt-get install user-mode-linux")
+        argv = [require("setarch", "util-linux"), "--addr-no-randomize", str(order.kernel)]
         argv += [f"mem={order.memory >> 20}M", f"umid={order.name}", f"uml_dir={order.folder}/"]
         argv += ["con=null", "con0=fd:0,fd:1", "ssl=null", "TARE_GUEST=-", "panic=-1"]
         if self.options.root == "ext4":

@@ -89,7 +89,8 @@ def drive(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     def run(arm: str, *steps: list[Any]) -> dict[str, Any]:
         backend, options = ARMS[arm]
         rootfs = image.build("tiny")
-        kernel = str(kernels.find(None).image) if base.load(backend).boots_kernel else None
+        booted = base.load(backend).kernel
+        kernel = str(kernels.prepare(kernels.Wish(), booted, print).image) if booted else None
         with lock.hold(), state.enter("a test") as own:
             setup = {
                 "run": own.id,

@@ -1,0 +1,111 @@
+"""Debian packages by apt: which versions there are, and their archives, checked by digest. Nothing is installed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import process
+from bench.errors import CommandError, HostError, InputError
+
+#: dpkg's names of packages and versions.
+NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
+VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~:-]*\Z")
+_DOWNLOAD_LIMIT = 1800.0
+
+
+@dataclass(frozen=True)
+class Package:
+    """One version of a package as apt's lists have it. size in bytes and sha256 are those of its archive."""
+
+    name: str
+    version: str
+    sha256: str
+    size: int
+    depends: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.version}"
+
+
+def offered(names: Iterable[str]) -> list[Package]:
+    """Every version of these packages that apt's lists know, the newest of each first. Raises HostError (no apt)."""
+    names = list(names)
+    if not names:
+        return []
+    # Unknown names are only what is missing from the answer.
+    shown = process.run([process.require("apt-cache", "apt"), "show", *names], check=False)
+    found: dict[Package, None] = {}
+    for stanza in shown.stdout.decode(errors="replace").split("\n\n"):
+        fields = dict(re.findall(r"^([A-Za-z0-9-]+): (.*)$", stanza, re.MULTILINE))
+        if fields.get("Package") in names and "SHA256" in fields:
+            found[
+                Package(
+                    fields["Package"],
+                    fields["Version"],
+                    fields["SHA256"],
+                    int(fields["Size"]),
+                    fields.get("Depends", ""),
+                )
+            ] = None
+    return sorted(found, key=lambda package: names.index(package.name))  # stable: apt shows the newest first
+
+
+def known(prefix: str) -> list[str]:
+    """The names of all packages in apt's lists that begin like this. Raises HostError, CommandError."""
+    listed = process.run([process.require("apt-cache", "apt"), "pkgnames", prefix])
+    return sorted(listed.stdout.decode().split())
+
+
+def find(name: str, version: str | None = None) -> Package:
+    """The package of this name and version, or its newest version.
+
+    Root's lists are renewed once where they do not know it. Raises InputError where there is no such package or
+    version.
+    """
+    for renewed in (False, True):
+        there = offered([name])
+        for package in there:
+            if version in (None, package.version):
+                return package
+        if renewed or os.geteuid() != 0:
+            break
+        process.run([process.require("apt-get", "apt"), "update"], timeout=300, check=False)
+    if there:
+        versions = ", ".join(package.version for package in there)
+        raise InputError(f"Debian has no {name}={version}", hint=f"versions: {versions}")
+    raise InputError(f"Debian has no package {name}", hint="./tare kernel list --remote shows which there are")
+
+
+def download(package: Package, folder: Path) -> Path:
+    """The package's archive, in `folder`. Raises HostError where it cannot be had or is not what the lists say."""
+    try:
+        process.run([process.require("apt-get", "apt"), "download", str(package)], cwd=folder, timeout=_DOWNLOAD_LIMIT)
+    except CommandError as error:
+        reasons = re.findall(r"^E: (.*)$", error.detail, re.MULTILINE) or [error.what]
+        raise HostError(f"{package} cannot be fetched: {reasons[0]}", hint="apt-get update renews the lists") from error
+    (archive,) = folder.glob(f"{package.name}_*.deb")
+    if digest(archive) != package.sha256:
+        raise HostError(f"{package}: the archive that came is not the one in apt's lists", hint="fetch it again")
+    return archive
+
+
+def digest(file: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with file.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
+
+
+def owner(file: Path) -> dict[str, str]:
+    """package and version of the installed package that a file is from; nothing where it is of none."""
+    query = process.which("dpkg-query")
+    if query is None:
+        return {}
+    name = process.run([query, "-S", file.resolve()], check=False).stdout.decode().partition(":")[0]
+    if not NAME.match(name):
+        return {}
+    return {"package": name, "version": process.run([query, "-W", "-f", "${Version}", name]).stdout.decode()}

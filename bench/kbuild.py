@@ -1,0 +1,196 @@
+"""User-Mode Linux kernels from Debian's source packages: options over a lean base, built the same way every time."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import process, units
+from bench.errors import CommandError, HostError, InputError
+
+#: What a build needs, beside gcc: program → Debian package.
+TOOLS = {
+    "gcc": "gcc libc6-dev",
+    "make": "make",
+    "flex": "flex",
+    "bison": "bison",
+    "bc": "bc",
+    "xz": "xz-utils",
+    "tar": "tar",
+    "dpkg-deb": "dpkg",
+}
+#: Bytes of disk that an unpacked and built source takes while it is there.
+ROOM = 2 << 30
+ROOM_HINT = "make room, or set XDG_CACHE_HOME to a folder on another disk"
+_UNPACK_LIMIT = 900.0
+_BUILD_LIMIT = 3600.0
+_OPTION = re.compile(r"CONFIG_([A-Za-z0-9_]+)=(y|n|-?[0-9]+|0x[0-9A-Fa-f]+|\"[^\"\\]*\")\Z")
+_UNSET = re.compile(r"# CONFIG_([A-Za-z0-9_]+) is not set\Z")
+_BASE = Path(__file__).with_name("uml.config")
+#: Whatever would otherwise tell one build of the same source from another.
+_FIXED = {
+    "KBUILD_BUILD_TIMESTAMP": "2026-01-01",
+    "KBUILD_BUILD_USER": "tare",
+    "KBUILD_BUILD_HOST": "tare",
+    "KBUILD_BUILD_VERSION": "1",
+    "LC_ALL": "C",
+}
+
+Options = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Built:
+    """program: the UML kernel; config: its whole configuration; compiler: as the configuration names it."""
+
+    release: str
+    program: Path
+    config: Path
+    compiler: str
+
+
+def parse_options(lines: Iterable[str]) -> dict[str, str]:
+    """A fragment's options by name without CONFIG_, "n" for those not set. Raises InputError naming the line."""
+    found: dict[str, str] = {}
+    for number, raw in enumerate(lines, start=1):
+        line = raw.strip()
+        match = _OPTION.match(line)
+        unset = _UNSET.match(line)
+        if match is None and unset is None:
+            if not line or line.startswith("#"):
+                continue
+            right = 'CONFIG_NAME=y, =n, a number or a "text" (guests load no modules: no =m)'
+            raise InputError(f"line {number} of the options, {line[:80]!r}, is none", hint=f"write {right}")
+        name, value = (match[1], match[2]) if match else (unset[1] if unset else "", "n")
+        if found.setdefault(name, value) != value:
+            raise InputError(
+                f"line {number} of the options: CONFIG_{name} is there twice, as {found[name]} and {value}"
+            )
+    return found
+
+
+def base_options() -> dict[str, str]:
+    """What every kernel that Tare builds begins with."""
+    return parse_options(_BASE.read_text().splitlines())
+
+
+def show_options(options: Options) -> list[str]:
+    """Options as lines of a configuration."""
+    return [f"# CONFIG_{k} is not set" if v == "n" else f"CONFIG_{k}={v}" for k, v in sorted(options.items())]
+
+
+def require_tools() -> None:
+    """Raises HostError that names what is missing to build a kernel."""
+    for tool, package in TOOLS.items():
+        process.require(tool, package)
+
+
+def require_room(folder: Path) -> None:
+    """Raises HostError where a source cannot be unpacked and built."""
+    free = shutil.disk_usage(folder).free
+    if free < ROOM:
+        raise HostError(
+            f"building a kernel needs {units.show_size(ROOM)} of disk for a while, and {folder} has "
+            f"{units.show_size(free)}",
+            hint=ROOM_HINT,
+        )
+
+
+def build(archive: Path, options: Options, scratch: Path, tell: Callable[[str], None]) -> Built:
+    """Unpack a linux-source package into `scratch` and build User-Mode Linux there.
+
+    options: merged over base_options(). tell: hears what is being done. Raises InputError where an option does not take
+    or the kernel does not build with it, HostError where this host cannot build.
+    """
+    require_tools()
+    require_room(scratch)
+    try:
+        tree = _unpack(archive, scratch, tell)
+        config = _configure(tree, options, scratch)
+        return _compile(tree, config, tell)
+    except CommandError as error:
+        if shutil.disk_usage(scratch).free < ROOM // 32:
+            raise HostError(f"the disk of {scratch.parent} is full", hint=ROOM_HINT) from error
+        raise InputError(f"the kernel does not build: {error.what}", detail=error.detail) from error
+
+
+def _unpack(archive: Path, scratch: Path, tell: Callable[[str], None]) -> Path:
+    tell(f"unpacking {archive.name}")
+    outer, tree = scratch / "package", scratch / "source"
+    tree.mkdir()
+    process.run([process.require("dpkg-deb", "dpkg"), "-x", archive, outer], timeout=_UNPACK_LIMIT)
+    (packed,) = outer.glob("usr/src/linux-source-*.tar.xz")
+    process.run(
+        [process.require("tar", "tar"), "-xJf", packed, "--strip-components=1", "-C", tree], timeout=_UNPACK_LIMIT
+    )
+    shutil.rmtree(outer)
+    return tree
+
+
+def _configure(tree: Path, options: Options, scratch: Path) -> Path:
+    wanted = scratch / "wanted.config"
+    wanted.write_text("\n".join(show_options({**base_options(), **options})) + "\n")
+    _make(tree, lambda line: None, f"KCONFIG_ALLCONFIG={wanted}", "allnoconfig")
+    config = tree / ".config"
+    check_options(options, config.read_text(), lambda name: _knows(tree, name))
+    return config
+
+
+def check_options(options: Options, config: str, knows: Callable[[str], bool]) -> None:
+    """Every option asked for must be in the configuration that came of it. Raises InputError naming the first that is
+    not.
+
+    knows: whether the source has an option of this name at all.
+    """
+    got = dict(re.findall(r"^CONFIG_(\w+)=(.*)$", config, re.MULTILINE))
+    got |= dict.fromkeys(re.findall(r"^# CONFIG_(\w+) is not set$", config, re.MULTILINE), "n")
+    for name, value in options.items():
+        if name not in got and not knows(name):
+            raise InputError(f"this kernel has no option CONFIG_{name}", hint="leave it out, or build another source")
+        if got.get(name, "n") != value:
+            why = (
+                "another option selects it" if value == "n" else "it depends on one that is not set, or cannot be that"
+            )
+            raise InputError(f"CONFIG_{name}={value} did not take, it is {got.get(name, 'n')}: {why}")
+
+
+def _knows(tree: Path, name: str) -> bool:
+    entry = re.compile(rf"^\s*(?:menu)?config {name}\s*$", re.MULTILINE)
+    return any(
+        entry.search((Path(folder) / file).read_text(errors="replace"))
+        for folder, _, files in os.walk(tree)
+        for file in files
+        if file.startswith("Kconfig")
+    )
+
+
+def _compile(tree: Path, config: Path, tell: Callable[[str], None]) -> Built:
+    compiled = 0
+
+    def heard(line: str) -> None:
+        nonlocal compiled
+        if line.startswith(("  CC ", "  AS ")):
+            compiled += 1
+            if compiled % 10 == 0:
+                tell(f"building User-Mode Linux: {compiled} files compiled")
+
+    _make(tree, heard, f"-j{len(os.sched_getaffinity(0))}", "linux")
+    release = (tree / "include/config/kernel.release").read_text().strip()
+    match = re.search(r'^CONFIG_CC_VERSION_TEXT="(.*)"$', config.read_text(), re.MULTILINE)
+    return Built(release, tree / "linux", config, match[1] if match else "unknown")
+
+
+def _make(tree: Path, heard: Callable[[str], None], *words: str) -> None:
+    """Nothing of the caller's own kernel work (ARCH, CC, KCFLAGS …) gets in."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TARE_RUN") if name in os.environ}
+    process.follow(
+        [process.require("make", "make"), "ARCH=um", *words],
+        heard,
+        timeout=_BUILD_LIMIT,
+        env={**kept, **_FIXED},
+        cwd=tree,
+    )
