@@ -16,7 +16,7 @@ import secrets
 import select
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.errors import InstanceError, InstanceTimeout
 
@@ -84,6 +84,11 @@ class Channel:
             raise InstanceError(f"a command is one or more words without line ends, not {list(argv)!r}")
         return self._ask(lambda tag: "\n".join([f"run {tag} {len(argv)}", *argv, ""]), deadline, argv[0])
 
+    def reply(self, tag: str, deadline: float) -> Reply:
+        """The answer to a request that the init had from elsewhere; its seconds are those spent waiting here."""
+        reply = self._reply(tag, time.monotonic_ns(), deadline, "a request")
+        return replace(reply, output=reply.output.removeprefix(b"\n"))
+
     def ping(self, deadline: float) -> float:
         """Seconds for a request that does nothing."""
         return self._ask(lambda tag: f"ping {tag}\n", deadline, "ping").seconds
@@ -95,11 +100,14 @@ class Channel:
     def _ask(self, request: Callable[[str], str], deadline: float, name: str) -> Reply:
         tag = secrets.token_hex(4)
         message = request(tag).encode()
-        mark = f"\n{tag} ".encode()
         self._take_quietly()
         self._heard.clear()
         start = time.monotonic_ns()
         self._send(message, deadline)
+        return self._reply(tag, start, deadline, name)
+
+    def _reply(self, tag: str, start: int, deadline: float, name: str) -> Reply:
+        mark = f"\n{tag} ".encode()
         searched = 0
         while True:
             at = self._heard.find(mark, searched)

@@ -12,9 +12,10 @@ import os
 import shutil
 import stat
 import tempfile
+from functools import partial
 from pathlib import Path
 
-from bench import process, state
+from bench import cpio, process, state
 from bench.backends.base import Rootfs
 from bench.errors import HostError, InputError
 
@@ -98,26 +99,16 @@ def _settle(tree: Path) -> None:
 
 
 def initramfs(tree: Path) -> bytes:
-    """The tree as a "newc" cpio archive, all of it root's, uncompressed so that no guest pays for unpacking.
-
-    Written here because GNU cpio copies each folder's link count, which differs between file systems.
-    """
-    out = bytearray()
-    for number, path in enumerate([tree, *sorted(tree.rglob("*"))], start=1):
-        mode = path.lstat().st_mode
-        name = "." if path == tree else str(path.relative_to(tree))
-        data = os.fsencode(path.readlink()) if stat.S_ISLNK(mode) else b"" if stat.S_ISDIR(mode) else path.read_bytes()
-        _entry(out, name, number, mode, 2 if stat.S_ISDIR(mode) else 1, data)
-    _entry(out, "TRAILER!!!", 0, 0, 1, b"")
-    return bytes(out)
+    """The tree as a cpio archive, all of it root's, uncompressed so that no guest pays for unpacking."""
+    return cpio.archive(map(partial(_member, tree), [tree, *sorted(tree.rglob("*"))]), EPOCH)
 
 
-def _entry(out: bytearray, name: str, number: int, mode: int, links: int, data: bytes) -> None:
-    encoded = os.fsencode(name) + b"\0"
-    fields = (number, mode, 0, 0, links, EPOCH, len(data), 0, 0, 0, 0, len(encoded), 0)
-    out += b"070701" + b"".join(b"%08X" % field for field in fields) + encoded
-    out += b"\0" * (-len(out) % 4) + data
-    out += b"\0" * (-len(out) % 4)
+def _member(tree: Path, path: Path) -> cpio.Member:
+    mode = path.lstat().st_mode
+    name = "." if path == tree else str(path.relative_to(tree))
+    if stat.S_ISDIR(mode):
+        return cpio.Member(name, mode, links=2)
+    return cpio.Member(name, mode, os.fsencode(path.readlink()) if stat.S_ISLNK(mode) else path.read_bytes())
 
 
 def ext4(tree: Path, image: Path) -> None:

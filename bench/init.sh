@@ -16,22 +16,28 @@ if [ -n "$TARE_GUEST" ]; then
 fi
 printf '\nREADY\n'
 
-while read -r verb tag count; do
-	case $verb in
-	run)
-		set --
-		while [ "$count" -gt 0 ]; do
-			IFS= read -r word
-			set -- "$@" "$word"
-			count=$((count - 1))
-		done
-		"$@" </dev/null 2>&1
-		printf '\n%s %s\n' "$tag" $?
-		;;
-	ping) printf '\n%s 0\n' "$tag" ;;
-	halt)
-		[ -n "$TARE_GUEST" ] && poweroff -f
-		exit 0
-		;;
-	esac
-done
+serve() {
+	while read -r verb tag count; do
+		case $verb in
+		run)
+			set --
+			while [ "$count" -gt 0 ]; do
+				IFS= read -r word
+				set -- "$@" "$word"
+				count=$((count - 1))
+			done
+			"$@" </dev/null 2>&1
+			printf '\n%s %s\n' "$tag" $?
+			;;
+		ping) printf '\n%s 0\n' "$tag" ;;
+		halt)
+			[ -n "$TARE_GUEST" ] && poweroff -f
+			exit 0
+			;;
+		esac
+	done
+}
+
+# Where instructions are counted, requests are there from the start: when one comes from outside is chance.
+[ -f /requests ] && serve </requests
+serve

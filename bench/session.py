@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,7 @@ from bench.backends.base import NAME_PREFIX, Backend, Guest, Instance, Order, Ro
 from bench.cage import Cage, CageMemory, Cpus, Group, Hierarchy
 from bench.errors import InstanceError
 
-Unit = Literal["second", "byte", "integer"]
+Unit = Literal["second", "byte", "integer", "instruction"]
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ class Session:
         """The end of one step (a boot, a command, a teardown) that starts now."""
         return time.monotonic() + self.scenario.timeout
 
-    def provision(self, guest: Guest = "linux") -> Instance:
-        """A new instance in a cage of its own, not yet started."""
+    def provision(self, guest: Guest = "linux", requests: Sequence[Sequence[str]] = ()) -> Instance:
+        """A new instance in a cage of its own, not yet started. requests: see Order."""
         self._made += 1
         name = f"{NAME_PREFIX}{self.place.run}-{self.place.slot}-{self._made}"
         folder = self.place.folder / name
@@ -97,17 +97,18 @@ class Session:
         if self.place.hierarchy:
             path = f"{self.place.run}/{self.place.slot}/{self._made}"
             cage = Cage(self.place.hierarchy, path, self.place.cpus, limit)
-        order = Order(name, folder, self.rootfs, len(self.place.cpus.caged), self.memory_size, self.kernel, guest)
+        cpus = len(self.place.cpus.caged)
+        order = Order(name, folder, self.rootfs, cpus, self.memory_size, self.kernel, guest, requests)
         instance = self.backend.provision(order, cage)
         self._alive.append(instance)
         return instance
 
-    def boot(self, guest: Guest = "linux") -> Instance:
+    def boot(self, guest: Guest = "linux", requests: Sequence[Sequence[str]] = ()) -> Instance:
         """The slot's own instance, started on first use; notes its marks, its boot's CPU cost and what it sees."""
         if self._main is not None and self._main.order.guest != guest:
             raise InstanceError(f"this slot's instance is a {self._main.order.guest} guest, not a {guest} one")
         if self._main is None:
-            instance = self.provision(guest)
+            instance = self.provision(guest, requests)
             before = self.cpu(instance)
             self.marks = instance.marks
             instance.start(self.deadline())

@@ -49,12 +49,18 @@ class Machine:
     cpu: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     as_root: bool = False
+    #: QEMU's own arguments, behind those that libvirt makes of the rest.
+    arguments: Sequence[str] = ()
 
 
 def describe(machine: Machine) -> str:
     """The domain's XML. The guest's end, however it comes about, ends QEMU: all on_… are destroy."""
     environment = "".join(
         f"<qemu:env name={quoteattr(name)} value={quoteattr(value)}/>" for name, value in machine.environment.items()
+    )
+    arguments = "".join(
+        f"<qemu:arg value={quoteattr(argument)}/>"
+        for argument in ("-global", "apic-common.vapic=off", *machine.arguments)
     )
     return f"""\
 <domain type={quoteattr(machine.accelerator)} xmlns:qemu="{QEMU_NAMESPACE}">
@@ -81,7 +87,7 @@ def describe(machine: Machine) -> str:
   </devices>
   {_label(machine.as_root)}
   <qemu:commandline>
-    <qemu:arg value="-global"/><qemu:arg value="apic-common.vapic=off"/>
+    {arguments}
     {environment}
   </qemu:commandline>
 </domain>

@@ -130,6 +130,16 @@ class Connection:
             raise InstanceError(f"QEMU does not say whether it uses KVM: {error}") from error
         return bool(json.loads(answer)["return"]["enabled"])
 
+    def monitor(self, name: str, line: str) -> str:
+        """What QEMU's own monitor answers to a line for people. Raises InstanceError."""
+        import libvirt_qemu
+
+        try:
+            domain = self.handle.lookupByName(name)
+            return str(libvirt_qemu.qemuMonitorCommand(domain, line, libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP))
+        except self._libvirt.libvirtError as error:
+            raise InstanceError(f"QEMU does not take {line!r}: {error}") from error
+
     def log(self, name: str) -> Path:
         """Where QEMU's own messages are, with the embedded driver."""
         return self.root / "log/qemu" / f"{name}.log"

@@ -1,7 +1,8 @@
 """Measures: one file each in this folder, found by its name.
 
 `measure(session)` takes the samples. A module may also say `needs_door = True` (only arms whose runtime has a door of
-its own can) or `guest = "firmware"` (only machines with firmware can, and there is no init in them to ask).
+its own can), `guest = "firmware"` (only machines with firmware can, and there is no init in them to ask) or
+`counts = True` (only arms that count instructions can, and they can nothing else: their seconds say nothing).
 """
 
 from __future__ import annotations
@@ -23,9 +24,14 @@ class Measure:
     run: Callable[[Session], None]
     needs_door: bool
     guest: Guest
+    counts: bool
 
     def impossible(self, backend: type[Backend]) -> str | None:
         """Why arms of this backend cannot take this measure, or None."""
+        if self.counts and not backend.counts:
+            return "no instructions are counted here (that is what qemu-icount is for)"
+        if backend.counts and not self.counts:
+            return "it counts instructions, and its seconds say nothing"
         if self.guest not in backend.guests:
             kind = "a machine with firmware" if self.guest == "firmware" else "a Linux guest that Tare can talk to"
             return f"{self.name} needs {kind}"
@@ -45,5 +51,10 @@ def load(name: str) -> Measure:
     module = importlib.import_module(f"bench.measures.{name}")
     summary = (module.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
     return Measure(
-        name, summary, module.measure, getattr(module, "needs_door", False), getattr(module, "guest", "linux")
+        name,
+        summary,
+        module.measure,
+        getattr(module, "needs_door", False),
+        getattr(module, "guest", "linux"),
+        getattr(module, "counts", False),
     )

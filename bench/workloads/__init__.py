@@ -49,9 +49,25 @@ def load(name: str) -> Workload:
     return Workload(name, module.argv, getattr(module, "parse", lambda output: []))
 
 
-def repeat(session: Session, metric: str, workload: Workload, run: Callable[[Sequence[str], float], Reply]) -> None:
+def metric(door: str, workload: Workload) -> str:
+    """What running it by a door is called: `spawn`, or `spawn.sha256`."""
+    return door if workload.name == "true" else f"{door}.{workload.name}"
+
+
+def check(workload: Workload, reply: Reply) -> list[Reading]:
+    """What a run printed about itself. Raises InstanceError where it did not do what it should."""
+    text = reply.output.decode(errors="replace")
+    if reply.status != 0:
+        raise InstanceError(f"{workload.name} ended with status {reply.status}: {text.strip()[-500:] or 'no output'}")
+    try:
+        return workload.parse(text)
+    except ValueError as error:
+        raise InstanceError(f"{workload.name} printed something unexpected: {error}") from error
+
+
+def repeat(session: Session, door: str, workload: Workload, run: Callable[[Sequence[str], float], Reply]) -> None:
     """Warm-ups, then values: the seconds each run took, its CPU cost, and what it printed about itself."""
-    name = metric if workload.name == "true" else f"{metric}.{workload.name}"
+    name = metric(door, workload)
     warmups = [_once(session, workload, run)[0] for _ in range(session.scenario.warmups)]
     values: list[float] = []
     readings: dict[str, list[Reading]] = {}
@@ -70,10 +86,4 @@ def _once(
     session: Session, workload: Workload, run: Callable[[Sequence[str], float], Reply]
 ) -> tuple[float, list[Reading]]:
     reply = run(workload.argv, session.deadline())
-    text = reply.output.decode(errors="replace")
-    if reply.status != 0:
-        raise InstanceError(f"{workload.name} ended with status {reply.status}: {text.strip()[-500:] or 'no output'}")
-    try:
-        return reply.seconds, workload.parse(text)
-    except ValueError as error:
-        raise InstanceError(f"{workload.name} printed something unexpected: {error}") from error
+    return reply.seconds, check(workload, reply)

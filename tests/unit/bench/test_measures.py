@@ -25,6 +25,7 @@ POSSIBLE = {
     "uml": IN_LINUX,
     "qemu": IN_LINUX | {"firmware"},
     "kvm": IN_LINUX | {"firmware"},
+    "qemu-icount": {"instructions"},
 }
 
 
@@ -50,6 +51,8 @@ def test_what_a_backend_can_take(backend: str) -> None:
 
 def test_why_not() -> None:
     assert "door" in (measures.load("exec").impossible(base.load("uml")) or "")
+    assert "instructions" in (measures.load("instructions").impossible(base.load("uml")) or "")
+    assert "seconds" in (measures.load("boot").impossible(base.load("qemu-icount")) or "")
     assert "firmware" in (measures.load("firmware").impossible(base.load("crun")) or "")
 
 
