@@ -6,20 +6,17 @@ The unit of inference is the slot (one fresh instance), never the value: its val
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from analysis import ranks
 from analysis.load import Loaded
-
-Floats = npt.NDArray[np.float64]
+from analysis.ranks import Floats
 
 CONFIDENCE: Final = 0.95
-_EXACT_UP_TO = 60  # blocks; above, the signed-rank distribution is normal to well under a rank
 _ALL_PAIRS_UP_TO = 400  # blocks; above, Walsh averages are counted instead of listed
 _SLOPE_POINTS = 400  # Theil–Sen looks at every pair of points
 
@@ -69,27 +66,12 @@ def hodges_lehmann(values: Floats, confidence: float = CONFIDENCE) -> Interval:
         raise ValueError("no values")
     averages = n * (n + 1) // 2
     middle = [(averages - 1) // 2, averages // 2]
-    rank = _critical_rank(n, (1 - confidence) / 2)
+    rank = ranks.signed_rank_critical(n, (1 - confidence) / 2)
     ends = [] if rank is None else [rank, averages - 1 - rank]
     found = _walsh(values, middle + ends)
     point = float(found[:2].mean())
     low, high = (float(found[2]), float(found[3])) if ends else (float("nan"), float("nan"))
     return Interval(point, low, high, n)
-
-
-@lru_cache(maxsize=256)
-def _critical_rank(n: int, tail: float) -> int | None:
-    """The largest c with P(signed-rank sum ≤ c) ≤ tail under no effect; None where even c = 0 has more."""
-    if n > _EXACT_UP_TO:
-        mean, variance = n * (n + 1) / 4, n * (n + 1) * (2 * n + 1) / 24
-        return int(np.floor(stats.norm.ppf(tail) * np.sqrt(variance) + mean - 0.5))
-    chances = np.zeros(n * (n + 1) // 2 + 1)
-    chances[0] = 1.0
-    for rank in range(1, n + 1):
-        chances[rank:] += chances[:-rank].copy()
-        chances /= 2
-    below = int(np.searchsorted(np.cumsum(chances), tail, side="right"))
-    return below - 1 if below else None
 
 
 def _walsh(values: Floats, ranks: list[int]) -> Floats:

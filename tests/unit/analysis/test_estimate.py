@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import estimate
+from analysis import estimate, ranks
 from analysis.estimate import Interval, drifts, estimates, hodges_lehmann, ratio_of, slopes, slot_medians
 from analysis.load import load
 from tests.synthetic import ARMS, campaign
@@ -46,7 +46,7 @@ def test_interval_covers_the_true_ratio_as_often_as_it_says() -> None:
 def test_coverage_of_twelve_blocks_is_that_of_the_exact_distribution() -> None:
     signs = np.array(list(itertools.product((0, 1), repeat=12)))
     sums = signs @ np.arange(1, 13)
-    rank = estimate._critical_rank(12, 0.025)
+    rank = ranks.signed_rank_critical(12, 0.025)
     assert rank is not None
     assert np.mean(sums <= rank) <= 0.025 < np.mean(sums <= rank + 1)
 
@@ -85,9 +85,9 @@ def test_many_equal_values_do_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_normal_ranks_join_the_exact_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    exact = estimate._critical_rank(60, 0.025)
-    monkeypatch.setattr(estimate, "_EXACT_UP_TO", 10)
-    normal = estimate._critical_rank.__wrapped__(60, 0.025)
+    exact = ranks.signed_rank_critical(60, 0.025)
+    monkeypatch.setattr(ranks, "_EXACT_UP_TO", 10)
+    normal = ranks.signed_rank_critical.__wrapped__(60, 0.025)
     assert exact is not None
     assert normal is not None
     assert abs(exact - normal) <= 1
