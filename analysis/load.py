@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 
 from bench.errors import InputError
@@ -102,6 +105,18 @@ def load(folders: list[Path]) -> Loaded:
         left_out += [entry for entry in campaign.plan.get("left_out") or [] if entry not in left_out]
     slots, samples, ramps, records = _frames(campaigns)
     return Loaded(campaigns, arms, baseline, scenarios, left_out, slots, samples, ramps, records)
+
+
+@contextmanager
+def no_collector() -> Iterator[None]:
+    """Without the cycle collector: it walks a large journal's objects again and again and finds nothing."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
 
 
 def clean(text: object) -> str:
@@ -203,45 +218,46 @@ def _number(value: Any, key: str) -> float | None:
 
 
 class _SampleColumns:
-    """The samples frame, gathered by columns: a row object for each of 200,000 values would cost seconds."""
+    """The samples frame, gathered by columns: a row object for each of a million values would cost many seconds."""
 
     def __init__(self) -> None:
         self._slots: list[tuple[Any, ...]] = []
-        self._heads: list[tuple[str, str, str]] = []
+        self._heads: dict[tuple[str, str, str], int] = {}
+        # One entry a list of values: its slot, its head, how many, whether they are warm-ups.
+        self._slot_of: list[int] = []
+        self._head_of: list[int] = []
         self._counts: list[int] = []
         self._warm: list[bool] = []
         self._values: list[float] = []
-        self._indices: list[int] = []
 
     def add(self, row: Record, samples: list[Record]) -> None:
-        slot = (row["run"], row["slot"], row["block"], row["scenario"], row["arm"], row["status"])
+        slot = len(self._slots)
+        self._slots.append((row["run"], row["slot"], row["block"], row["scenario"], row["arm"], row["status"]))
         for sample in samples:
-            head = _head(sample["metric"], sample.get("unit"), sample.get("better", "lower"))
+            key: Any = (sample["metric"], sample.get("unit"), sample.get("better", "lower"))
+            head = self._heads.setdefault(key, len(self._heads))
             for values, warm in ((sample.get("warmups"), True), (sample.get("values"), False)):
                 if values:
-                    self._slots.append(slot)
-                    self._heads.append(head)
+                    self._slot_of.append(slot)
+                    self._head_of.append(head)
                     self._counts.append(len(values))
                     self._warm.append(warm)
-                    self._values += _numbers(values, head[0])
-                    self._indices += range(len(values))
+                    self._values += _numbers(values, key[0])
 
     def frame(self) -> pd.DataFrame:
-        groups = pd.DataFrame(self._slots, columns=["run", "slot", "block", "scenario", "arm", "status"])
-        heads = pd.DataFrame(self._heads, columns=["metric", "unit", "better"])
-        groups = pd.concat([groups, heads], axis="columns")
-        for column in ("slot", "scenario", "arm", "status", "metric", "unit", "better"):
-            groups[column] = groups[column].astype("category")
-        groups["warmup"] = pd.Series(self._warm, dtype=bool)
-        rows = groups.loc[groups.index.repeat(self._counts)].reset_index(drop=True)
-        rows["index"] = pd.Series(self._indices, dtype="int64")
-        rows["value"] = pd.Series(self._values, dtype="float64")
-        return rows
-
-
-@lru_cache(maxsize=4096)
-def _head(metric: str, unit: str, better: str) -> tuple[str, str, str]:
-    return clean(metric), clean(unit), clean(better)
+        counts = np.array(self._counts, dtype="int64")
+        slots = pd.DataFrame(self._slots, columns=["run", "slot", "block", "scenario", "arm", "status"])
+        heads = pd.DataFrame([map(clean, head) for head in self._heads], columns=["metric", "unit", "better"])
+        columns: dict[str, Any] = {}
+        for table, owners in ((slots, self._slot_of), (heads, self._head_of)):
+            places = np.repeat(np.array(owners, dtype="int64"), counts)
+            for name in table.columns:
+                column = table[name] if name in ("run", "block") else table[name].astype("category")
+                columns[name] = column.array.take(places)
+        columns["warmup"] = np.repeat(np.array(self._warm, dtype=bool), counts)
+        columns["index"] = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        columns["value"] = np.array(self._values, dtype="float64")
+        return pd.DataFrame(columns)
 
 
 def _numbers(values: list[Any], metric: str) -> list[float]:

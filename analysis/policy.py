@@ -72,7 +72,6 @@ BUILT_IN: Final[dict[str, Rule]] = {
     "teardown.*": _INFORMS,
     "teardown.cpu": _GATES,
     "density.*": _INFORMS,
-    "density.n": _GATES,
     "density.cage": _GATES,
     "channel": _INFORMS,
 }

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from analysis import export, findings, words
+from analysis import export, findings, instructions, words
 from analysis.charts import Section, chart_sections
 from analysis.density import density_rows
 from analysis.equal import equivalences
 from analysis.estimate import drifts, estimates, slopes, slot_medians
 from analysis.files import replacing
-from analysis.load import VIEWS, Loaded, clean, load
+from analysis.load import VIEWS, Loaded, clean, load, no_collector
 from analysis.matrix import Chosen, matrix
 from analysis.style import looks, variables
 from bench.errors import InputError
@@ -37,20 +35,8 @@ def write_report(folders: list[Path], out: Path | None = None) -> list[Path]:
         if len(folders) > 1:
             raise InputError("several folders give one report", hint="say where to write it with --out DIR")
         out = folders[0] if folders else Path()
-    with _no_collector():
+    with no_collector():
         return _write(load(folders), out)
-
-
-@contextmanager
-def _no_collector() -> Iterator[None]:
-    """Without the cycle collector: it walks a large journal's objects again and again and finds nothing."""
-    running = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if running:
-            gc.enable()
 
 
 def _write(loaded: Loaded, out: Path) -> list[Path]:
@@ -69,7 +55,8 @@ def _page(loaded: Loaded) -> tuple[dict[str, Any], dict[str, Section]]:
     """Everything the templates show, and the charts."""
     medians = slot_medians(loaded.samples)
     found = estimates(medians, loaded.baseline)
-    chosen = Chosen(found)
+    chosen = Chosen([estimate for estimate in found if estimate.unit != instructions.UNIT])
+    counted = instructions.tables(loaded, medians)
     equal = equivalences(loaded)
     failed = findings.failures(loaded)
     inclines = slopes(loaded, (*VIEWS, *_CAGE_PARTS))
@@ -83,8 +70,10 @@ def _page(loaded: Loaded) -> tuple[dict[str, Any], dict[str, Section]]:
         "title": words.listed(dict.fromkeys(campaign.name for campaign in loaded.campaigns)),
         "css": css,
         "variable": {name: f"--arm-{place}" for name, place in order.items()},
-        "headline": findings.headline(loaded, chosen),
-        "cautions": findings.cautions(loaded, chosen, failed, equal, drifts(medians), inclines),
+        "headline": findings.headline(loaded, chosen, counted),
+        "cautions": findings.cautions(loaded, chosen, failed, equal, drifts(medians), inclines, counted),
+        "counted": counted,
+        "caveat": instructions.CAVEAT,
         "matrix": matrix(loaded, chosen),
         "equal": equal,
         "failures": failed,

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from bench.errors import InputError
@@ -125,21 +126,22 @@ def _frame(
     kinds = list(dict.fromkeys(units))
     unit_of = np.array([kinds.index(unit) for unit in units])
 
-    def constant(text: str) -> pd.Categorical:
-        return pd.Categorical.from_codes(np.zeros(size, dtype="int8"), [text])
+    def coded(codes: npt.NDArray[np.int64], texts: list[str]) -> pd.Series:
+        return pd.Series(pd.Categorical.from_codes(codes, pd.Index(texts)))
 
+    same = np.zeros(size, dtype=np.int64)
     starts = np.repeat(np.cumsum(repeats) - repeats, repeats)
     return pd.DataFrame(
         {
-            "run": np.zeros(size, dtype="int64"),
-            "slot": pd.Categorical.from_codes(np.repeat(slots, repeats) - 1, numbers),
-            "block": np.zeros(size, dtype="int64"),
-            "scenario": constant(""),
-            "arm": constant(arm),
-            "status": constant("ok"),
-            "metric": pd.Categorical.from_codes(owner, names),
-            "unit": pd.Categorical.from_codes(unit_of[owner], kinds),
-            "better": constant("lower"),
+            "run": same,
+            "slot": coded(np.repeat(slots, repeats) - 1, numbers),
+            "block": same,
+            "scenario": coded(same, [""]),
+            "arm": coded(same, [arm]),
+            "status": coded(same, ["ok"]),
+            "metric": coded(owner, names),
+            "unit": coded(unit_of[owner], kinds),
+            "better": coded(same, ["lower"]),
             "warmup": np.zeros(size, dtype=bool),
             "index": np.arange(size) - starts,
             "value": np.array(values, dtype="float64"),

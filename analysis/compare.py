@@ -1,0 +1,146 @@
+"""Verdicts: what changed from BASE to NEW, metric by metric, on plain frames.
+
+`verdicts` is the whole of it for two arms of one campaign:
+
+    from analysis.compare import verdicts
+    from analysis.load import load
+    verdicts(load([Path("results/X")]).samples, "crun", "runc")
+
+`judged` does the same for what `analysis.matching` matched otherwise. The statistics are those of `analysis.judge`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+import pandas as pd
+
+from analysis.judge import Test, Verdict, judge
+from analysis.matching import EXACT, Found, Matched, match_blocks, named
+from analysis.policy import Limits, Policy
+from bench.errors import InputError
+
+COLUMNS: Final = (
+    *("arm", "scenario", "metric", "unit", "better", "base", "new", "ratio", "low", "high", "kind", "verdict"),
+    *("p", "alpha", "delta", "mde", "count", "needed", "dropped", "paired", "gates", "tolerated", "exact", "per"),
+    *("reason", "where"),
+)
+
+
+def verdicts(samples: pd.DataFrame, base: str, new: str, *, policy: Policy | None = None) -> pd.DataFrame:
+    """Every metric that two arms of one campaign share, judged block by block; columns as `judged` says.
+
+    samples is in the layout of `Loaded.samples`. Raises InputError as `match_blocks` and `judged` do.
+    """
+    return judged({"": match_blocks(samples, base, new)}, policy or Policy())
+
+
+def judged(
+    found: Mapping[str, Sequence[Found]], policy: Policy, *, informs: Collection[str] = (), power: float = 0.8
+) -> pd.DataFrame:
+    """A row a metric that can be compared: counts that must be equal first, then what gates, then what informs.
+
+    found: what was matched, by arm ("" where there is but one pair); arms in `informs` gate nothing. All gating rows
+    are one family: `policy.alpha` holds for them together (Holm). Columns:
+
+    arm, scenario, metric, unit, better
+    base, new          medians of both, in `unit`
+    ratio, low, high   NEW ÷ BASE and its 95 % interval; NaN where the data give none
+    kind, verdict      regressed, improved, equivalent or inconclusive; the same with its δ or MDE
+    p, alpha           two-sided p before Holm, and the level that it had to reach
+    delta, mde         fractions: the margin of equivalence, and the shift found 80 % of the time (NaN: none can be)
+    count, needed      blocks (or slots, or runs, of the smaller side), and how many it takes to reject anything
+    dropped            blocks or slots without a good value on both sides
+    paired             matched block by block
+    gates, tolerated   whether it counts for a gate; a proven regression that the policy tolerates
+    exact              judged by identity: every count of a side is the same
+    per                the arm of the same block that values were divided by, or ""
+    reason, where      why it is inconclusive or what else to know; the phases that hold an exact difference
+
+    Raises InputError where a gating metric holds a time of 0 s.
+    """
+    chosen: list[tuple[str, Matched, Limits]] = []
+    for arm, metrics in found.items():
+        for each in metrics:
+            limits = policy.limits(each.scenario, each.metric)
+            if arm in informs:
+                limits = Limits(limits.delta, False, limits.tolerate)
+            if isinstance(each, Matched):
+                chosen.append((arm, each, limits))
+            elif each.zero and limits.gates:
+                raise InputError(f"{named(each.scenario, each.metric)}: {each.why}", hint="let it only inform")
+    results = judge([_test(each, limits) for _, each, limits in chosen], alpha=policy.alpha, power=power)
+    rows = [_row(arm, each, limits, got) for (arm, each, limits), got in zip(chosen, results, strict=True)]
+    rows.sort(key=lambda row: (not row["exact"], not row["gates"]))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table["where"] = _holders(table)
+    return table
+
+
+def _test(each: Matched, limits: Limits) -> Test:
+    return Test(each.base, each.new, each.paired, each.better, limits.delta, limits.gates, exact=each.unit == EXACT)
+
+
+def _row(arm: str, each: Matched, limits: Limits, got: Verdict) -> dict[str, object]:
+    return {
+        "arm": arm,
+        "scenario": each.scenario,
+        "metric": each.metric,
+        "unit": each.unit,
+        "better": each.better,
+        "base": each.levels[0],
+        "new": each.levels[1],
+        "ratio": got.ratio.point,
+        "low": got.ratio.low,
+        "high": got.ratio.high,
+        "kind": got.kind,
+        "verdict": str(got),
+        "p": got.p,
+        "alpha": got.alpha,
+        "delta": got.delta,
+        "mde": math.nan if got.mde is None else got.mde,
+        "count": got.count,
+        "needed": got.needed,
+        "dropped": each.dropped,
+        "paired": each.paired,
+        "gates": limits.gates,
+        "tolerated": got.kind == "regressed" and _stays_below(got, each.better, limits.tolerate),
+        "exact": got.exact,
+        "per": each.per,
+        "reason": got.reason,
+        "where": "",
+    }
+
+
+def _stays_below(got: Verdict, better: str, tolerate: float) -> bool:
+    """Whether the whole interval of a regression is a smaller change than `tolerate`."""
+    worst = got.ratio.high if better == "lower" else 1 / got.ratio.low
+    return worst < 1 + tolerate
+
+
+def _holders(table: pd.DataFrame) -> list[str]:
+    """For each exact total that differs, the phase that holds most of it (a total is the sum of its phases)."""
+    exact = table[table["exact"]]
+    names = zip(exact["arm"], exact["scenario"], exact["metric"], strict=True)
+    differences = dict(zip(names, exact["new"] - exact["base"], strict=True))
+    found = []
+    for arm, scenario, metric in zip(table["arm"], table["scenario"], table["metric"], strict=True):
+        total = differences.get((arm, scenario, metric), 0.0)
+        stem, _, kind = metric.rpartition(".")
+        parts = {
+            name: difference
+            for (*where, name), difference in differences.items()
+            if where == [arm, scenario] and name.startswith(f"{stem}.") and name.endswith(f".{kind}") and name != metric
+        }
+        found.append(_held(total, parts) if total and stem and parts else "")
+    return found
+
+
+def _held(total: float, parts: dict[str, float]) -> str:
+    """Which of the phases holds most of a total difference, both in counts."""
+    most = max(parts, key=lambda name: abs(parts[name]))
+    rest = total - sum(parts.values())
+    told = f"{most} holds {parts[most] / total:.1%} of it ({parts[most]:+,.0f} of {total:+,.0f})"
+    return told if abs(rest) < 1 else f"{told}; {rest:+,.0f} are in no phase that was counted"

@@ -1,0 +1,218 @@
+"""Two arms' samples, matched metric by metric: block by block where they ran interleaved, else run beside run.
+
+Works on plain frames in the layout of `Loaded.samples` (a row a value: run, slot, block, scenario, arm, status, metric,
+unit, better, warmup, index, value); `analysis.load` and `analysis.suites` make them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.estimate import slot_medians
+from analysis.words import plural
+from bench.errors import InputError
+
+Floats = npt.NDArray[np.float64]
+Key = tuple[str, str]
+#: A slot that did not end well: its scenario, run and block.
+Failed = tuple[str, int, int]
+
+EXACT = "instruction"  # the unit of counts that must repeat to the last digit
+_KEYS = ["scenario", "metric"]
+
+
+@dataclass(frozen=True)
+class Matched:
+    """One metric of two arms.
+
+    base, new     one number per unit of replication (a slot's median; a pyperf run's), above zero, in `unit`, or
+                  divided by that of the arm `per` in the same block
+    paired        base[i] and new[i] are of one block
+    levels        the medians of both, in `unit`
+    dropped       blocks (paired) or slots without a good value: a slot failed, or has no such value
+    """
+
+    scenario: str
+    metric: str
+    unit: str
+    better: str
+    base: Floats
+    new: Floats
+    paired: bool
+    levels: tuple[float, float]
+    dropped: int = 0
+    per: str = ""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A metric that cannot be compared, and why. lost: BASE has it and NEW does not; zero: it is a time of 0 s."""
+
+    scenario: str
+    metric: str
+    why: str
+    lost: bool = False
+    zero: bool = False
+
+
+Found = Matched | Gap
+
+
+@dataclass(frozen=True)
+class _Head:
+    scenario: str
+    metric: str
+    unit: str
+    better: str
+
+
+def match_blocks(samples: pd.DataFrame, base: str, new: str, failed: Sequence[Failed] = ()) -> list[Found]:
+    """The metrics of two arms of one frame, paired by block, in the order in which they appear.
+
+    failed: slots of either arm that did not end well; their blocks count as dropped. Raises InputError where a
+    metric's unit or direction differs or changes, or where a value is no time or no number.
+    """
+    good = _good(samples, [base, new])
+    heads = _heads(good[good["arm"] == base], good[good["arm"] == new])
+    zeros = _zeros(good)
+    table = _by_block(good, base, new)
+    groups = dict(list(table.groupby(_KEYS, observed=True, sort=False)))
+    found: list[Found] = []
+    for key, head in heads.items():
+        if isinstance(head, Gap) or key in zeros:
+            found.append(head if isinstance(head, Gap) else zeros[key])
+            continue
+        values = groups[key]
+        places = {place[2:] for place in values.index}
+        bad = {(run, block) for scenario, run, block in failed if scenario == head.scenario}
+        both = values[[place[2:] not in bad for place in values.index]].dropna()
+        left, right = both[base].to_numpy(), both[new].to_numpy()
+        found.append(_matched(head, (left, right), (left, right), True, len(places | bad) - len(both)))
+    return found
+
+
+def match_runs(
+    base_samples: pd.DataFrame,
+    new_samples: pd.DataFrame,
+    base: str,
+    new: str,
+    *,
+    per: str | None = None,
+    failed: Sequence[Failed] = (),
+) -> list[Found]:
+    """The metrics of an arm of one frame and of an arm of another one that was measured apart: unpaired.
+
+    per: an arm of both frames; a value is divided by that arm's in the same block, for metrics of which both frames
+    have that. Counts of instructions are not, as the host's speed does not touch them. failed and errors: as
+    `match_blocks`.
+    """
+    sides = (_good(base_samples, [base]), _good(new_samples, [new]))
+    zeros = _zeros(sides[0]) | _zeros(sides[1])
+    plain = [{key: values.to_numpy() for key, values in _values(side)} for side in sides]
+    scaled: list[dict[Key, Floats]] = [{}, {}]
+    if per is not None:
+        frames = ((base_samples, base), (new_samples, new))
+        scaled = [_scaled(_by_block(_good(frame, [arm, per]), arm, per)) for frame, arm in frames]
+    found: list[Found] = []
+    for key, head in _heads(*sides).items():
+        if isinstance(head, Gap) or key in zeros:
+            found.append(head if isinstance(head, Gap) else zeros[key])
+            continue
+        levels = (plain[0][key], plain[1][key])
+        divide = head.unit != EXACT and key in scaled[0] and key in scaled[1]
+        values = (scaled[0][key], scaled[1][key]) if divide else levels
+        dropped = sum(scenario == head.scenario for scenario, *_ in failed)
+        dropped += sum(len(all_of) - len(used) for all_of, used in zip(levels, values, strict=True))
+        found.append(_matched(head, values, levels, False, dropped, (per or "") if divide else ""))
+    return found
+
+
+def _good(samples: pd.DataFrame, arms: list[str]) -> pd.DataFrame:
+    return samples[samples["arm"].isin(arms) & (samples["status"] == "ok") & ~samples["warmup"]]
+
+
+def _values(good: pd.DataFrame) -> list[tuple[Key, pd.Series]]:
+    groups = slot_medians(good).groupby(_KEYS, observed=True, sort=False)["value"]
+    return [((str(scenario), str(metric)), values) for (scenario, metric), values in groups]
+
+
+def _by_block(good: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
+    """Columns `first` and `second`; a row a scenario, metric, run and block; NaN where an arm has no good value."""
+    medians = slot_medians(good)
+    keys = [*_KEYS, "run", "block", "arm"]
+    blocks = medians.groupby(keys, observed=True, sort=False)["value"].median()
+    return blocks.unstack("arm").reindex(columns=[first, second])
+
+
+def _scaled(table: pd.DataFrame) -> dict[Key, Floats]:
+    """The first column divided by the second, where that is above zero, by metric."""
+    ratios = (table.iloc[:, 0] / table.iloc[:, 1].where(table.iloc[:, 1] > 0)).dropna()
+    groups = ratios.groupby(_KEYS, observed=True, sort=False)
+    return {(str(scenario), str(metric)): values.to_numpy() for (scenario, metric), values in groups}
+
+
+def _heads(left: pd.DataFrame, right: pd.DataFrame) -> dict[Key, _Head | Gap]:
+    """What both sides say of each metric; a Gap where only one side has it."""
+    base, new = _units(left, "BASE"), _units(right, "NEW")
+    found: dict[Key, _Head | Gap] = {}
+    for key in dict.fromkeys([*base, *new]):
+        if key not in new:
+            found[key] = Gap(*key, "only BASE has it", lost=True)
+        elif key not in base:
+            found[key] = Gap(*key, "only NEW has it")
+        elif base[key] != new[key]:
+            place = 0 if base[key][0] != new[key][0] else 1
+            what = ("unit", "better")[place]
+            raise InputError(
+                f"{named(*key)} differs in its {what}: {base[key][place]!r} in BASE, {new[key][place]!r} in NEW"
+            )
+        else:
+            found[key] = _Head(*key, *base[key])
+    return found
+
+
+def _units(good: pd.DataFrame, side: str) -> dict[Key, Key]:
+    """By metric its unit and direction."""
+    found: dict[Key, Key] = {}
+    heads = good[[*_KEYS, "unit", "better"]].drop_duplicates().astype(str)
+    for scenario, metric, unit, better in heads.itertuples(index=False, name=None):
+        if found.setdefault((scenario, metric), (unit, better)) != (unit, better):
+            raise InputError(f"{named(scenario, metric)} changes its unit or direction between slots of {side}")
+    return found
+
+
+def _zeros(good: pd.DataFrame) -> dict[Key, Gap]:
+    """Metrics with a time of 0 s. Raises InputError for a time below zero and for what is no number."""
+    bad = good[~np.isfinite(good["value"]) | ((good["value"] <= 0) & (good["unit"] == "second"))]
+    found: dict[Key, Gap] = {}
+    for key, rows in bad.groupby(_KEYS, observed=True, sort=False):
+        scenario, metric = map(str, key)
+        worst = rows.loc[rows["value"].idxmin() if rows["value"].notna().all() else rows.index[0]]
+        if worst["value"] != 0:
+            where = f"arm {worst['arm']}, slot {worst['slot']}"
+            raise InputError(f"{named(scenario, metric)} of {where} is {worst['value']:g} s: that is no time")
+        many = plural(rows[["run", "slot"]].drop_duplicates().shape[0], "slot")
+        found[scenario, metric] = Gap(scenario, metric, f"0 s in {many}, and there is no ratio of that", zero=True)
+    return found
+
+
+def _matched(
+    head: _Head, values: tuple[Floats, Floats], levels: tuple[Floats, Floats], paired: bool, dropped: int, per: str = ""
+) -> Found:
+    if not len(values[0]) or not len(values[1]):
+        return Gap(head.scenario, head.metric, "no block in which both ended well")
+    low = min(float(level.min()) for level in levels)
+    if low <= 0:
+        return Gap(head.scenario, head.metric, f"it goes down to {low:g}, and there is no ratio of 0 or less")
+    middle = float(np.median(levels[0])), float(np.median(levels[1]))
+    return Matched(head.scenario, head.metric, head.unit, head.better, *values, paired, middle, dropped, per)
+
+
+def named(scenario: str, metric: str) -> str:
+    """`scenario:metric`, or the metric where there is no scenario, as in a pyperf file."""
+    return f"{scenario}:{metric}" if scenario else metric

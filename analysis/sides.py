@@ -1,0 +1,272 @@
+"""What BASE and NEW are: two arms of a campaign, two campaigns, or two pyperf files; loaded and checked to be alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+import pandas as pd
+
+from analysis.badges import between
+from analysis.load import Campaign, Loaded, load
+from analysis.matching import Failed, Found, match_blocks, match_runs
+from analysis.suites import read_suite
+from analysis.words import listed, plural
+from bench.errors import InputError
+from bench.results import FACTS, JOURNAL, PLAN
+
+Design = Literal["blocks", "campaigns", "suites"]
+
+NOT_INTERLEAVED: Final = "not interleaved: drift between the two runs counts as a difference"
+_HOW = "write DIR:ARM DIR:ARM, or ARM ARM --in DIR, or two results folders, or two pyperf .json files"
+#: What may differ between two campaigns' scenarios of one name: it does not change what a value is.
+_MAY_DIFFER = frozenset({"description", "blocks", "timeout"})
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One of the two as it was named: a pyperf file, or a results folder and perhaps an arm of it."""
+
+    path: Path
+    arm: str | None = None
+    suite: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.arm}" if self.arm else str(self.path)
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Both sides, matched.
+
+    design   blocks (two arms, interleaved), campaigns or suites
+    found    what was matched, by arm; "" where one arm was named for each side
+    informs  arms of `found` that gate nothing: the one that the others are divided by
+    badges   by arm what differs between the sides beside the metrics
+    notes    what a reader must know, a sentence each
+    """
+
+    base: str
+    new: str
+    design: Design
+    found: dict[str, list[Found]]
+    informs: frozenset[str] = frozenset()
+    badges: dict[str, list[str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def sides(base: str, new: str, *, inside: Path | None = None, arms: Sequence[str] = ()) -> Sides:
+    """Reads what BASE and NEW name. Raises InputError: how to write it, which arms there are, what is not alike.
+
+    inside: the results folder of which both are arms; arms: of two results folders only these.
+    """
+    first, second = _reference(base, inside), _reference(new, inside)
+    if first.suite != second.suite:
+        raise InputError(
+            f"{first} and {second} are not of one kind", hint="a campaign's arm as a pyperf file is DIR/pyperf/ARM.json"
+        )
+    if arms and (first.suite or first.arm or second.arm):
+        raise InputError("--arm is for two results folders without arms in their names")
+    if first.suite:
+        return _suites(first, second)
+    if first.path.resolve() == second.path.resolve():
+        return _blocks(first, second)
+    return _campaigns(first, second, arms)
+
+
+def _reference(text: str, inside: Path | None) -> Reference:
+    if inside is not None:
+        return Reference(inside, _arm_name(text))
+    path = Path(text)
+    front, colon, arm = text.rpartition(":")
+    split = bool(colon) and Path(front).is_dir()
+    if path.exists():
+        if split:
+            raise InputError(f"{text} may be a file or an arm of {front}", hint=f"write ./{text} or --in DIR")
+        if path.is_dir():
+            return Reference(path)
+        if path.name in (JOURNAL, PLAN, FACTS):
+            raise InputError(f"{text} is a part of a results folder", hint=f"name the folder: {path.parent}")
+        return Reference(path, suite=True)
+    if split:
+        return Reference(Path(front), _arm_name(arm))
+    if colon and front:
+        raise InputError(f"no results folder at {front}", hint=_HOW)
+    raise InputError(f"no file or folder {text!r}", hint=_HOW)
+
+
+def _arm_name(text: str) -> str:
+    if not text or "/" in text or ":" in text:
+        raise InputError(f"{text!r} is not the name of an arm", hint=_HOW)
+    return text
+
+
+def _suites(base: Reference, new: Reference) -> Sides:
+    if base.path.resolve() == new.path.resolve():
+        raise InputError(f"{base} is both sides")
+    matched = match_runs(read_suite(base.path, "base"), read_suite(new.path, "new"), "base", "new")
+    notes = [NOT_INTERLEAVED, "the unit is the pyperf run: the values of one process share its fate"]
+    return Sides(str(base), str(new), "suites", {"": matched}, notes=notes)
+
+
+def _blocks(base: Reference, new: Reference) -> Sides:
+    loaded = load([base.path])
+    names = (_known(loaded, base), _known(loaded, new))
+    if names[0] == names[1]:
+        raise InputError(f"arm {names[0]} of {base.path} is both sides", hint=f"its arms: {_arms(loaded)}")
+    failed = _failed(loaded, set(names))
+    matched = match_blocks(_samples(loaded, names), *names, failed)
+    badges = between(loaded, loaded, *names)
+    notes = [*_torn(loaded), *_failures((loaded, names[0]), (loaded, names[1])), *_boots((loaded, names))]
+    return Sides(str(base), str(new), "blocks", {"": matched}, badges={"": badges}, notes=notes)
+
+
+def _campaigns(base: Reference, new: Reference, arms: Sequence[str]) -> Sides:
+    old, late = load([base.path]), load([new.path])
+    _same_scenarios(old.campaigns[0], late.campaigns[0])
+    notes = [NOT_INTERLEAVED, *_torn(old), *_torn(late)]
+    if base.arm or new.arm:
+        pairs = {"": (_known(old, base), _known(late, new))}
+    else:
+        pairs = {name: (name, name) for name in _shared(old, late, base, new, arms)}
+    per = _normaliser(old, late)
+    found: dict[str, list[Found]] = {}
+    badges: dict[str, list[str]] = {}
+    for label, (left, right) in pairs.items():
+        scale = None if per in (left, right) else per
+        failed = [*_failed(old, {left}), *_failed(late, {right})]
+        left_frame, right_frame = _samples(old, (left, scale)), _samples(late, (right, scale))
+        found[label] = match_runs(left_frame, right_frame, left, right, per=scale, failed=failed)
+        badges[label] = between(old, late, left, right)
+        notes += _failures((old, left), (late, right))
+    divided = {label for label, metrics in found.items() if any(getattr(each, "per", "") for each in metrics)}
+    informs: frozenset[str] = frozenset()
+    if divided:
+        notes.append(f"host-normalised: values are divided by those of {per} in the same block")
+        if per in pairs and not arms:
+            informs = frozenset({str(per)})
+            notes.append(f"{per} itself, not divided by anything, shows how the host changed, and only informs")
+    else:
+        notes.append("raw slot medians: there is no baseline beside the compared arm in both campaigns")
+    notes += _boots((old, [left for left, _ in pairs.values()]), (late, [right for _, right in pairs.values()]))
+    notes += _hosts(old.campaigns[0], late.campaigns[0])
+    return Sides(str(base), str(new), "campaigns", found, informs, badges, notes)
+
+
+def _known(loaded: Loaded, given: Reference) -> str:
+    """The arm that a reference names, where it has a slot that ended well."""
+    if given.arm is None:
+        raise InputError(f"{given.path}: which arm? It has {_arms(loaded)}", hint="write DIR:ARM DIR:ARM")
+    if given.arm not in loaded.arms:
+        raise InputError(f"{given.path} has no arm {given.arm!r}: it has {_arms(loaded)}")
+    _ended_well(loaded, given.arm, given.path)
+    return given.arm
+
+
+def _ended_well(loaded: Loaded, arm: str, path: Path) -> None:
+    status = loaded.slots.loc[loaded.slots["arm"] == arm, "status"]
+    if not (status == "ok").any():
+        why = f"all {plural(len(status), 'slot')} failed" if len(status) else "it did not run"
+        raise InputError(f"no slot of arm {arm!r} in {path} ended well: {why}", hint="its report says more")
+
+
+def _arms(loaded: Loaded) -> str:
+    return ", ".join(loaded.arms)
+
+
+def _shared(old: Loaded, late: Loaded, base: Reference, new: Reference, arms: Sequence[str]) -> list[str]:
+    """The arms to compare: those that were asked for, or all that ran well in both."""
+    for name in arms:
+        for loaded, given in ((old, base), (late, new)):
+            _known(loaded, Reference(given.path, _arm_name(name)))
+    if arms:
+        return list(dict.fromkeys(arms))
+    good = [set(loaded.slots.loc[loaded.slots["status"] == "ok", "arm"]) for loaded in (old, late)]
+    shared = [name for name in old.arms if name in good[0] & good[1]]
+    if not shared:
+        raise InputError(
+            f"no arm ran in both: {base} has {_arms(old)}; {new} has {_arms(late)}", hint="write DIR:ARM DIR:ARM"
+        )
+    return shared
+
+
+def _samples(loaded: Loaded, arms: Sequence[str | None]) -> pd.DataFrame:
+    return loaded.samples[loaded.samples["arm"].isin([arm for arm in arms if arm])]
+
+
+def _normaliser(old: Loaded, late: Loaded) -> str | None:
+    """The baseline arm that both plans name, if it ran in both."""
+    names = [loaded.campaigns[0].plan.get("baseline") for loaded in (old, late)]
+    ran = all((loaded.slots["arm"] == names[0]).any() for loaded in (old, late))
+    return str(names[0]) if names[0] and names[0] == names[1] and ran else None
+
+
+def _same_scenarios(old: Campaign, late: Campaign) -> None:
+    """Raises InputError where one name means two scenarios."""
+    ours, theirs = (campaign.plan.get("scenarios") or {} for campaign in (old, late))
+    for name in [name for name in ours if name in theirs]:
+        keys = [key for key in ours[name] if key in theirs[name] and key not in _MAY_DIFFER]
+        odd = [
+            f"{key} {ours[name][key]!r} and {theirs[name][key]!r}"
+            for key in keys
+            if ours[name][key] != theirs[name][key]
+        ]
+        if odd:
+            raise InputError(f"scenario {name!r} is not the same in {old.folder} and {late.folder}: {listed(odd)}")
+
+
+def _failed(loaded: Loaded, arms: set[str]) -> list[Failed]:
+    bad = loaded.slots[loaded.slots["arm"].isin(arms) & (loaded.slots["status"] != "ok")]
+    return [
+        (str(scenario), int(run), int(block))
+        for scenario, run, block in zip(bad["scenario"], bad["run"], bad["block"], strict=True)
+    ]
+
+
+def _failures(*given: tuple[Loaded, str]) -> list[str]:
+    """How many slots of each side did not end well, if any."""
+    told, any_bad = [], False
+    for side, (loaded, arm) in zip(("BASE", "NEW"), given, strict=True):
+        status = loaded.slots.loc[loaded.slots["arm"] == arm, "status"]
+        bad = int((status != "ok").sum())
+        any_bad = any_bad or bad > 0
+        told.append(f"{bad} of {plural(len(status), 'slot')} of {side} ({arm})")
+    return [f"did not end well, and are left out: {listed(told)}"] if any_bad else []
+
+
+def _torn(loaded: Loaded) -> list[str]:
+    return [
+        f"{campaign.folder / JOURNAL} is cut in its last line: {plural(len(campaign.records), 'whole line')} count, "
+        f"{plural(campaign.torn, 'byte')} do not"
+        for campaign in loaded.campaigns
+        if campaign.torn
+    ]
+
+
+def _boots(*given: tuple[Loaded, Sequence[str]]) -> list[str]:
+    """How often the host itself was started anew: slots of one host boot share its luck."""
+    counts = []
+    for loaded, arms in given:
+        boots = loaded.slots.loc[loaded.slots["arm"].isin(arms), "boot_id"].dropna().nunique()
+        counts.append(int(boots))
+    if len(given) > 1:
+        told = " and ".join(plural(count, "host boot") for count in counts)
+        return [f"the unit is the slot, in {told}: what changes from one host boot to the next is not replicated"]
+    return [f"the blocks are of {counts[0]} host boots"] if counts[0] > 1 else []
+
+
+def _hosts(old: Campaign, late: Campaign) -> list[str]:
+    """What differs between the hosts and envelopes of two campaigns."""
+    odd = []
+    hosts = [campaign.facts.get("host") or {} for campaign in (old, late)]
+    envelopes = [campaign.plan.get("envelope") or {} for campaign in (old, late)]
+    for what, (ours, theirs), keys in (
+        ("host", hosts, ("cpu", "cores", "memory", "kernel", "microcode", "governor")),
+        ("envelope", envelopes, ("cpus", "memory", "rootfs")),
+    ):
+        for key in keys:
+            if key in ours and key in theirs and ours[key] != theirs[key]:
+                odd.append(f"{what} {key} {ours[key]} → {theirs[key]}")
+    return [f"not the same: {'; '.join(odd)}"] if odd else []
