@@ -145,12 +145,12 @@ def _kernel(path: Path, key: str, table: dict[str, Any], release: str, kind: bas
     text, lines = table.pop("kernel", release), table.pop("config", [])
     if not isinstance(text, str):
         raise _wrong(path, f"{key}.kernel", 'expected a release like "6.1.0-56-cloud-amd64", a package or a path')
-    if isinstance(lines, str):
-        options = read_options(path.parent / lines)
-    elif isinstance(lines, list) and all(isinstance(line, str) for line in lines):
-        options = _options(path, f"{key}.config", lines)
-    else:
+    if not isinstance(lines, str) and not (isinstance(lines, list) and all(isinstance(line, str) for line in lines)):
         raise _wrong(path, f"{key}.config", 'expected a list like ["CONFIG_PROVE_LOCKING=y"], or the name of a file')
+    try:
+        options = read_options(path.parent / lines) if isinstance(lines, str) else kbuild.parse_options(lines)
+    except InputError as error:
+        raise _wrong(path, f"{key}.config", str(error)) from error
     try:
         wish = kernels.parse(str(path.parent / text) if "/" in text else text, options) if text else kernels.Wish()
         if options and not text:
@@ -163,14 +163,11 @@ def _kernel(path: Path, key: str, table: dict[str, Any], release: str, kind: bas
 
 def read_options(path: Path) -> dict[str, str]:
     """Kernel options of a file: name without CONFIG_ → value. Raises InputError."""
-    return _options(path, "", _read(path).splitlines())
-
-
-def _options(path: Path, key: str, lines: list[str]) -> dict[str, str]:
+    lines = _read(path).splitlines()
     try:
         return kbuild.parse_options(lines)
     except InputError as error:
-        raise _wrong(path, key, str(error)) if key else InputError(f"{path}: {error}") from error
+        raise InputError(f"{path}: {error}") from error
 
 
 def _scenario(path: Path, name: str, found: object) -> Scenario:

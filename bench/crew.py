@@ -60,7 +60,9 @@ class Crew:
             spec = self._arms[arm]
             kernel = self._kernels.get(arm)
             image = kernel.image if isinstance(kernel, Kernel) else None
-            first = setup(self._run.id, self._run.folder, arm, spec, self._rootfs, self._envelope, self._cpus, image)
+            # Not the arm's name, which may be long: QEMU's sockets lie in there, whose paths may not.
+            folder = self._run.folder / str(list(self._arms).index(arm))
+            first = setup(self._run.id, folder, arm, spec, self._rootfs, self._envelope, self._cpus, image)
             worker = WorkerProcess(first)
             self._workers[arm] = worker
             for name in ("uncaged", "cgroup", "cpus", "harness_cpus"):

@@ -33,10 +33,10 @@ def setup(
     cpus: Cpus,
     kernel: Path | None,
 ) -> dict[str, Any]:
-    """The first line for an arm's worker. spec, envelope: as in plan.json; folder: the run's own."""
+    """The first line for an arm's worker. spec, envelope: as in plan.json; folder: the worker's own."""
     return {
         "run": run,
-        "folder": str(folder / arm),
+        "folder": str(folder),
         "arm": arm,
         "backend": spec["backend"],
         "options": spec["options"],

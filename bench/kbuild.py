@@ -159,7 +159,7 @@ def check_options(options: Options, config: str, knows: Callable[[str], bool]) -
 
 
 def _knows(tree: Path, name: str) -> bool:
-    entry = re.compile(rf"^\s*(?:menu)?config {name}\s*$", re.MULTILINE)
+    entry = re.compile(rf"^\s*(?:menu)?config\s+{name}\s*$", re.MULTILINE)
     return any(
         entry.search((Path(folder) / file).read_text(errors="replace"))
         for folder, _, files in os.walk(tree)

@@ -111,10 +111,8 @@ def _parse(text: str) -> Wish:
     name, equals, version = text.partition("=")
     if equals and not debian.VERSION.match(version):
         raise InputError(f"{text!r}: {version!r} is no version", hint="like linux-source-6.1=6.1.170-3")
-    if debian.NAME.match(name) and name.startswith("linux-image-"):
-        return Wish("package", name, version or None)
-    if debian.NAME.match(name) and name.startswith("linux-source-"):
-        return Wish("source", name, version or None)
+    if match := re.match(r"linux-(image|source)-[a-z0-9]", name if debian.NAME.match(name) else ""):
+        return Wish("package" if match[1] == "image" else "source", name, version or None)
     if not equals and re.match(r"\d[A-Za-z0-9.+~_-]*\Z", name):
         return Wish("release", name)
     raise InputError(

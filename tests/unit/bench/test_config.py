@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import cli, config, runner
+from bench.kernels import Wish
 
 TOP = Path(__file__).resolve().parents[3]
 SHIPPED = sorted((TOP / "scenarios").glob("*.toml"))
@@ -34,11 +35,15 @@ BAD: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "unknown key": ("seed = 1", "sead = 1", ("sead: unknown key", "seed", "blocks")),
     "unknown key in envelope": ("cpus = 1", "cpu = 1", ("envelope.cpu: unknown key", "cpus, memory, rootfs")),
     "unknown key in scenario": ('timeout = "10 s"', 'time = "10 s"', ("scenarios.boot.time: unknown key", "timeout")),
-    "unknown option": ('root = "ext4"', 'rot = "ext4"', ("arms.uml.rot: unknown option", "binary, root")),
+    "unknown option": ('root = "ext4"', 'rot = "ext4"', ("arms.uml.rot: unknown option", "root")),
     "two-line key": ("seed = 1", '"se\\ned" = 1', ("unknown key",)),
     "option of an arm without any": ("crun = {}", "crun = { a = 1 }", ("arms.crun.a: unknown option", "none")),
     "option not among those": ('root = "ext4"', 'root = "xfs"', ("arms.uml.root", "'xfs'", "'initramfs', 'ext4'")),
-    "option of a wrong type": ('root = "ext4"', "binary = 5", ("arms.uml.binary", "5 is not a string")),
+    "option of a wrong type": (
+        "crun = {}",
+        "crun = {}\noci = { runtime = 5 }",
+        ("arms.oci.runtime", "5 is not a string"),
+    ),
     "option missing": ("crun = {}", "crun = {}\noci = {}", ("arms.oci.runtime: missing", "a string")),
     "no name": ('name = "good"', "", ("name: missing",)),
     "no blocks": ("blocks = 3", "", ("blocks: missing",)),
@@ -76,6 +81,57 @@ BAD: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "backend of a wrong type": ("crun = {}", "crun = { backend = [1] }", ("arms.crun", "backend", "crun")),
     "helper as a backend": ("crun = {}", "crun = {}\nbase = {}", ("arms.base: there is no backend", "crun, kvm")),
     "kernel of a wrong type": ("crun = {}", "crun = {}\nqemu = { kernel = 6.1 }", ("arms.qemu.kernel", "a release")),
+    "kernel that is none": (
+        "crun = {}",
+        'crun = {}\nqemu = { kernel = "vmlinux" }',
+        ("arms.qemu.kernel", "names no kernel"),
+    ),
+    "kernel that is not there": (
+        "crun = {}",
+        'crun = {}\nqemu = { kernel = "./none" }',
+        ("qemu.kernel: there is no ker",),
+    ),
+    "kernel that is a shell": (
+        "crun = {}",
+        'crun = {}\nqemu = { kernel = "/bin/sh" }',
+        ("qemu.kernel", "is no kernel"),
+    ),
+    "kernel for machines in uml": (
+        'root = "ext4"',
+        'kernel = "linux-image-6.1.0-50-amd64"',
+        ("arms.uml.kernel: linux-image-6.1.0-50-amd64 is a kernel for machines", "boots a User-Mode Linux"),
+    ),
+    "source for qemu": (
+        "crun = {}",
+        'crun = {}\nqemu = { kernel = "linux-source-6.1=6.1.170-3" }',
+        ("arms.qemu.kernel: linux-source-6.1=6.1.170-3 is a User-Mode Linux", "boots a kernel for machines"),
+    ),
+    "config without a source": (
+        'root = "ext4"',
+        'config = ["CONFIG_NET=y"]',
+        ("arms.uml.kernel: config is of a source package", "linux-source-6.1"),
+    ),
+    "config of a release": (
+        'root = "ext4"',
+        'kernel = "6.1.170", config = ["CONFIG_NET=y"]',
+        ("arms.uml.kernel: only a source package is built with options",),
+    ),
+    "config that is none": (
+        'root = "ext4"',
+        'kernel = "linux-source-6.1", config = ["NET=y"]',
+        ("arms.uml.config: line 1 of the options, 'NET=y', is none", "CONFIG_NAME=y"),
+    ),
+    "config of a wrong type": (
+        'root = "ext4"',
+        'kernel = "linux-source-6.1", config = { NET = true }',
+        ("arms.uml.config: expected a list", "name of a file"),
+    ),
+    "config that is not there": (
+        'root = "ext4"',
+        'kernel = "linux-source-6.1", config = "none.config"',
+        ("none.config: no such file",),
+    ),
+    "config for a container": ("crun = {}", "crun = { config = [] }", ("arms.crun.config: unknown option",)),
     "kernel for a container": ("crun = {}", 'crun = { kernel = "6.1" }', ("arms.crun.kernel: unknown option",)),
     "scenario that is not there": ("boot =", "boots =", ("scenarios.boots: there is no scenario", "boot, density")),
     "a campaign as a scenario": ("boot =", "quick =", ("quick.toml", "unknown key")),
@@ -188,19 +244,38 @@ def test_what_may_be_left_out_is_left_out(folder: Path) -> None:
 
 
 def test_an_arm_says_its_backend_and_kernel_by_its_name() -> None:
-    arms = 'qemu = {}\n"qemu@6.1.0-9" = {}\nslow = { backend = "qemu", kernel = "/bin/sh" }\n"crun@a" = {}\n'
-    arms += 'youki = { backend = "oci", runtime = "/usr/bin/youki" }\n'
+    arms = (
+        'qemu = {}\n"qemu@6.1.0-9" = {}\n"qemu@6" = { kernel = "linux-image-6.1.0-9-amd64=6.1.9-1" }\n"crun@a" = {}\n'
+    )
+    arms += 'youki = { backend = "oci", runtime = "/usr/bin/youki" }\n"uml@6.12.9+deb12" = {}\n'
     found = config.parse(GOOD.replace("crun = {}\n", "crun = {}\n" + arms), Path("x.toml")).arms
-    assert {name: (arm.backend, arm.kernel) for name, arm in found.items() if name != "uml"} == {
+    assert {name: (arm.backend, arm.kernel) for name, arm in found.items()} == {
         "crun": ("crun", None),
-        "qemu": ("qemu", None),
-        "qemu@6.1.0-9": ("qemu", "6.1.0-9"),
-        "slow": ("qemu", "/bin/sh"),
+        "uml": ("uml", Wish()),
+        "uml@6.12.9+deb12": ("uml", Wish("release", "6.12.9+deb12")),
+        "qemu": ("qemu", Wish()),
+        "qemu@6.1.0-9": ("qemu", Wish("release", "6.1.0-9")),
+        "qemu@6": ("qemu", Wish("package", "linux-image-6.1.0-9-amd64", "6.1.9-1")),
         "crun@a": ("crun", None),
         "youki": ("oci", None),
     }
     assert found["youki"].options == {"runtime": "/usr/bin/youki"}
-    assert found["slow"].options == {}
+    assert found["qemu@6"].options == {}
+
+
+def test_a_source_with_options_from_the_file_or_from_one_beside_it(folder: Path) -> None:
+    (folder / "debug.config").write_text("# why\nCONFIG_DEBUG_KERNEL=y\nCONFIG_NET=n\n")
+    for given in ('"debug.config"', '["CONFIG_NET=n", "CONFIG_DEBUG_KERNEL=y"]'):
+        text = GOOD.replace('root = "ext4"', f'root = "ext4", kernel = "linux-source-6.1", config = {given}')
+        arm = config.parse(text, folder / "x.toml").arms["uml"]
+        assert arm.kernel == Wish("source", "linux-source-6.1", None, {"DEBUG_KERNEL": "y", "NET": "n"})
+        assert arm.options == {"root": "ext4"}
+
+
+def test_a_kernel_beside_the_campaign(folder: Path) -> None:
+    (folder / "linux").write_bytes(b"\x7fELF Linux version 6.1.170 (a@b) umid=")
+    arm = config.parse(GOOD.replace('root = "ext4"', 'kernel = "./linux"'), folder / "x.toml").arms["uml"]
+    assert arm.kernel == Wish("path", str(folder / "linux"))
 
 
 def test_a_scenario_beside_the_campaign_comes_before_the_projects(folder: Path) -> None:

@@ -1,73 +1,312 @@
-"""Which kernel a wish means."""
+"""Which kernel a wish means, what the cache holds, and what is no kernel."""
 
 from __future__ import annotations
 
+import json
+import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bench import kernels
+from bench import kbuild, kernels
 from bench.errors import HostError, InputError
+from bench.kernels import Kernel, Wish
 
 THERE = ("6.1.0-9-cloud-amd64", "6.1.0-56-cloud-amd64", "6.12.9-amd64", "5.10.0-30-amd64")
 
 
+def bzimage(path: Path, release: str) -> Path:
+    """The header of a bzImage: its magic, and where its release stands."""
+    head = bytearray(0x1000)
+    head[0x202:0x206] = b"HdrS"
+    head[0x20E:0x210] = struct.pack("<H", 0x800)
+    head[0xA00 : 0xA00 + len(release) + 9] = f"{release} (a@b) #1".encode()[: len(release) + 9]
+    path.write_bytes(head)
+    return path
+
+
+def elf(path: Path, release: str, *, uml: bool) -> Path:
+    path.write_bytes(b"\x7fELF\0\0Linux version %s (a@b) #1\0" % release.encode() + b"umid=<name>\0" * uml)
+    return path
+
+
+def put(
+    cache: Path, name: str, release: str, version: str, package: str | None = None, *, built: list[str] | None = None
+) -> Path:
+    """A kernel in the cache, as fetch() or build() leaves it; its folder."""
+    folder = cache / "tare/kernels" / name
+    folder.mkdir(parents=True)
+    origin: dict[str, Any] = {"package": package or f"linux-image-{release}", "version": version}
+    if built is not None:
+        assert package
+        origin |= {"options": built, "key": kernels._key(package, version, kbuild.parse_options(built))}
+    (folder / "image").write_text(name)
+    known = {
+        "release": release,
+        "kind": "machine" if built is None else "uml",
+        "image": "image",
+        "sha256": f"sha256 of {name}",
+        "config": "c0",
+        "origin": origin,
+    }
+    (folder / "kernel.json").write_text(json.dumps(known))
+    return folder
+
+
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Machine kernels, two versions of one of them, and what is none: a build under way."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for release in THERE:
-        folder = tmp_path / "tare/kernels" / release
-        folder.mkdir(parents=True)
-        (folder / f"vmlinuz-{release}").touch()
-        (folder / f"config-{release}").touch()
-    (tmp_path / "tare/kernels/.fetch-abc/tree/boot").mkdir(parents=True)
-    (tmp_path / "tare/kernels/.fetch-abc/tree/boot/vmlinuz-9.9").touch()
+    for number, release in enumerate(THERE):
+        put(tmp_path, f"{release}_{number}", release, f"6.1.{number}-1")
+    put(tmp_path, "newer", THERE[1], "6.1.9-10")
+    put(tmp_path, "older", THERE[1], "6.1.9-9")
+    (tmp_path / "tare/kernels/default").write_text("newer\n")
+    (tmp_path / "tare/kernels/.work-abc/tree/boot").mkdir(parents=True)
     return tmp_path
+
+
+@pytest.fixture
+def no_uml(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A host without an installed User-Mode Linux, and without apt."""
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    monkeypatch.setattr("bench.process.EXTRA_PATH", "")
 
 
 @pytest.mark.usefixtures("cache")
 def test_the_oldest_first_by_number_and_not_by_letter() -> None:
-    assert [kernel.release for kernel in kernels.available()] == [THERE[3], THERE[0], THERE[1], THERE[2]]
+    releases = [kernel.release for kernel in kernels.available()]
+    assert releases == [THERE[3], THERE[0], THERE[1], THERE[1], THERE[1], THERE[2]]
 
 
 @pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize(
     ("wanted", "release"),
     [
-        (None, "6.12.9-amd64"),
         ("6.1.0-9-cloud-amd64", "6.1.0-9-cloud-amd64"),
         ("6.1.0-9", "6.1.0-9-cloud-amd64"),
         ("6.1.0", "6.1.0-56-cloud-amd64"),
         ("6.1", "6.1.0-56-cloud-amd64"),
         ("6", "6.12.9-amd64"),
-        ("5.10", "5.10.0-30-amd64"),
+        ("linux-image-5.10.0-30-amd64", "5.10.0-30-amd64"),
     ],
 )
-def test_find(wanted: str | None, release: str) -> None:
-    found = kernels.find(wanted)
+def test_find(wanted: str, release: str) -> None:
+    found = kernels.find(kernels.parse(wanted), "machine")
+    assert found is not None
     assert found.release == release
-    assert found.image.name == f"vmlinuz-{release}"
-    assert found.image.is_file()
 
 
 @pytest.mark.usefixtures("cache")
-@pytest.mark.parametrize("wanted", ["6.1.0-5", "6.13", "cloud", "5.1"])
-def test_what_is_not_there_is_told_what_is(wanted: str) -> None:
-    with pytest.raises(HostError, match=f"no kernel {wanted}.*6.1.0-56-cloud-amd64.*kernel fetch"):
-        kernels.find(wanted)
+def test_of_one_release_the_newest_version_or_the_one_that_is_named() -> None:
+    package = f"linux-image-{THERE[1]}"
+    for wanted, version in [(THERE[1], "6.1.9-10"), (package, "6.1.9-10"), (f"{package}=6.1.9-9", "6.1.9-9")]:
+        found = kernels.find(kernels.parse(wanted), "machine")
+        assert found is not None
+        assert found.origin["version"] == version
+    assert kernels.find(kernels.parse(f"{package}=6.1.9-8"), "machine") is None
 
 
-def test_a_path_is_taken_as_it_is(tmp_path: Path) -> None:
-    (tmp_path / "vmlinuz-9.9-mine").touch()
-    assert kernels.find(str(tmp_path / "vmlinuz-9.9-mine")) == kernels.Kernel("9.9-mine", tmp_path / "vmlinuz-9.9-mine")
-    with pytest.raises(InputError, match="no kernel image"):
-        kernels.find(str(tmp_path / "bzImage"))
-    with pytest.raises(InputError, match="no kernel image"):
-        kernels.find(str(tmp_path))
+@pytest.mark.usefixtures("cache")
+def test_no_wish_is_what_was_last_fetched_without_one_and_not_the_newest() -> None:
+    found = kernels.find(Wish(), "machine")
+    assert found is not None
+    assert found.sha256 == "sha256 of newer"
+    assert found == kernels.default("machine")
 
 
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("wanted", ["6.1.0-5", "6.13", "5.1"])
+def test_what_is_not_there(wanted: str) -> None:
+    assert kernels.find(kernels.parse(wanted), "machine") is None
+
+
+@pytest.mark.usefixtures("cache", "no_uml")
+@pytest.mark.parametrize("kind", ["machine", "uml"])
+def test_a_kernel_of_another_kind_is_not_found(kind: Any) -> None:
+    assert (kernels.find(kernels.parse("6.1.0-9"), kind) is None) == (kind == "uml")
+
+
+@pytest.mark.usefixtures("no_uml")
 def test_an_empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "none"))
     assert kernels.available() == []
-    with pytest.raises(HostError, match=r"no kernel for guests in the cache \(there: none\)"):
-        kernels.find(None)
+    assert kernels.default("machine") == "no kernel for guests in the cache: ./tare kernel fetch"
+    assert kernels.default("uml") == "linux is not installed: apt-get install user-mode-linux"
+    with pytest.raises(HostError, match=r"linux is not installed"):
+        kernels.prepare(Wish(), "uml", print)
+    with pytest.raises(InputError, match=r"no User-Mode Linux 6.1.170 in the cache \(there: none\).*kernel build"):
+        kernels.prepare(kernels.parse("6.1.170"), "uml", print)
+
+
+SOURCE, DEBUG = "linux-source-6.1", ["CONFIG_DEBUG_KERNEL=y"]
+
+
+@pytest.fixture
+def builds(cache: Path) -> Path:
+    put(cache, "plain", "6.1.170", "6.1.170-3", SOURCE, built=[])
+    put(cache, "debug", "6.1.170", "6.1.170-3", SOURCE, built=DEBUG)
+    put(cache, "late", "6.1.192", "6.1.192-2", SOURCE, built=DEBUG)
+    return cache
+
+
+@pytest.mark.usefixtures("builds", "no_uml")
+@pytest.mark.parametrize(
+    ("wanted", "options", "name"),
+    [
+        (SOURCE, [], "plain"),
+        (SOURCE, DEBUG, "late"),
+        (f"{SOURCE}=6.1.170-3", DEBUG, "debug"),
+        (f"{SOURCE}=6.1.170-3", ["# CONFIG_NET is not set"], None),
+        (f"{SOURCE}=6.1.192-2", [], None),
+        ("linux-source-6.12", [], None),
+        ("6.1.170", [], "plain"),
+        ("6.1.192", [], "late"),
+        ("6.1", [], "late"),
+    ],
+)
+def test_a_build_is_found_by_its_version_and_options(wanted: str, options: list[str], name: str | None) -> None:
+    found = kernels.find(kernels.parse(wanted, kbuild.parse_options(options)), "uml")
+    assert (found and found.sha256) == (name and f"sha256 of {name}")
+
+
+@pytest.mark.usefixtures("builds", "no_uml")
+def test_a_release_that_may_be_several_builds(builds: Path) -> None:
+    put(builds, "other", "6.1.192", "6.1.192-2", SOURCE, built=["# CONFIG_NET is not set"])
+    with pytest.raises(InputError, match=r"6.1.192 may be several kernels.*name its source package"):
+        kernels.find(kernels.parse("6.1.192"), "uml")
+
+
+def test_an_option_of_the_base_is_no_other_kernel() -> None:
+    same = kernels._key(SOURCE, "1", {"EXT4_FS": "y"})
+    assert same == kernels._key(SOURCE, "1", {}) != kernels._key(SOURCE, "2", {})
+    assert kernels._key(SOURCE, "1", {"EXT4_FS": "n"}) != same
+
+
+@pytest.mark.parametrize(
+    ("text", "wish"),
+    [
+        ("6.1.0-50-cloud-amd64", Wish("release", "6.1.0-50-cloud-amd64")),
+        ("6.12.107+deb12-cloud-amd64", Wish("release", "6.12.107+deb12-cloud-amd64")),
+        ("linux-image-6.1.0-50-amd64", Wish("package", "linux-image-6.1.0-50-amd64")),
+        ("linux-image-6.1.0-50-amd64=6.1.176-1", Wish("package", "linux-image-6.1.0-50-amd64", "6.1.176-1")),
+        ("linux-source-6.12=6.12.107-1~deb12u1", Wish("source", "linux-source-6.12", "6.12.107-1~deb12u1")),
+        ("./bzImage", Wish("path", "./bzImage")),
+        ("/boot/linux-image-x=y", Wish("path", "/boot/linux-image-x=y")),
+    ],
+)
+def test_names(text: str, wish: Wish) -> None:
+    assert kernels.parse(text) == wish
+    assert str(wish) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["bzImage", "linux", "linux-image-", "linux-headers-6.1", "linux-image-6.1=", "linux-image-6.1=a b", "6.1=2", "-6",
+     "linux-image-6.1;reboot", "linux-source-6.1=--help", "", " 6.1", "v6.1"],
+)  # fmt: skip
+def test_what_names_no_kernel(text: str) -> None:
+    with pytest.raises(InputError, match=r"names no kernel|is no version"):
+        kernels.parse(text)
+
+
+@pytest.mark.parametrize("text", ["6.1.170", "linux-image-6.1.0-50-amd64", "/boot/vmlinuz"])
+def test_only_a_source_takes_options(text: str) -> None:
+    with pytest.raises(InputError, match="only a source package is built with options"):
+        kernels.parse(text, {"NET": "n"})
+
+
+def test_what_images_say_of_themselves(tmp_path: Path) -> None:
+    assert kernels.inspect(bzimage(tmp_path / "b", "6.1.0-9")) == ("machine", "6.1.0-9")
+    assert kernels.inspect(elf(tmp_path / "v", "6.1.9+", uml=False)) == ("machine", "6.1.9+")
+    assert kernels.inspect(elf(tmp_path / "u", "6.1.170-x", uml=True)) == ("uml", "6.1.170-x")
+
+
+def test_what_is_no_image(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    (tmp_path / "text").write_text("Linux version 6.1 (a@b)\numid=\n")
+    for path in (tmp_path / "empty", tmp_path / "text", Path("/bin/sh")):
+        with pytest.raises(InputError, match="is no kernel: neither a bzImage nor"):
+            kernels.inspect(path)
+    for path in (tmp_path / "none", tmp_path):
+        with pytest.raises(InputError, match="there is no kernel image"):
+            kernels.inspect(path)
+
+
+def test_the_wrong_kind(tmp_path: Path) -> None:
+    image, program = bzimage(tmp_path / "b", "6.1"), elf(tmp_path / "u", "6.1", uml=True)
+    for text, right, wrong in [
+        (str(image), "machine", "uml"),
+        (str(program), "uml", "machine"),
+        ("linux-image-6.1.0-50-amd64", "machine", "uml"),
+        ("linux-source-6.1", "uml", "machine"),
+    ]:
+        wish = kernels.parse(text)
+        kernels.check_kind(wish, right)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match=r"is a .*, and this arm boots a"):
+            kernels.check_kind(wish, wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("no_uml")
+def test_a_path_is_copied_so_that_it_may_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    wish = Wish("path", str(bzimage(tmp_path / "b", "6.1.0-9")))
+    assert kernels.find(wish, "machine") is None
+    first = kernels.prepare(wish, "machine", print)
+    assert (first.release, first.kind, first.origin) == ("6.1.0-9", "machine", {})
+    assert str(tmp_path) not in json.dumps(first.facts())
+    assert kernels.prepare(wish, "machine", print) == first
+    bzimage(tmp_path / "b", "6.1.0-10")
+    assert kernels.prepare(wish, "machine", print).release == "6.1.0-10"
+    assert kernels.inspect(first.image) == ("machine", "6.1.0-9")
+    (tmp_path / "b").unlink()
+    assert kernels.find_again(first.facts(), print) == first
+
+
+@pytest.mark.usefixtures("no_uml")
+def test_what_a_plan_was_made_with_and_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    gone = Kernel("6.1.0-9", "machine", tmp_path / "x", "aa", {})
+    with pytest.raises(InputError, match=r"6.1.0-9 that this was begun with.*start the campaign anew"):
+        kernels.find_again(gone.facts(), print)
+
+
+def test_a_damaged_kernel_is_not_booted(cache: Path) -> None:
+    with pytest.raises(HostError, match=r"6.1.0-9-cloud-amd64 in the cache is damaged; remove .*_0, and try again"):
+        kernels.prepare(kernels.parse("6.1.0-9"), "machine", print)
+    assert cache.is_dir()
+
+
+def test_what_a_killed_build_left_is_removed(cache: Path) -> None:
+    assert kernels.clean() == []  # nobody ever built here: there is no lock
+    (cache / "tare/kernels/.lock").touch()
+    assert kernels.clean() == [cache / "tare/kernels/.work-abc"]
+    assert kernels.clean() == []
+    assert len(kernels.available()) == 6
+
+
+def test_what_a_build_under_way_has_is_not(cache: Path) -> None:
+    with kernels._making() as scratch:
+        assert kernels.clean() == []
+        assert scratch.is_dir()
+    assert not scratch.exists()
+    assert cache.is_dir()
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tare").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(HostError, match="cannot be written: .*make room"), kernels._making():
+        pass
+
+
+@pytest.mark.parametrize("name", ["debug", "a.1"])
+def test_the_name_of_a_build(name: str) -> None:
+    assert kernels.named({"NET": "n"}, name) == {"NET": "n", "LOCALVERSION": f'"-{name}"'}
+
+
+@pytest.mark.parametrize("name", ["", "-a", "A", "a b", 'a"', "a" * 40])
+def test_what_is_no_name(name: str) -> None:
+    with pytest.raises(InputError, match="is no name for a kernel"):
+        kernels.named({}, name)

@@ -1,0 +1,134 @@
+"""What apt says, in its own words, from a stand-in for it on PATH."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bench import debian, kernels
+from bench.errors import HostError, InputError
+from bench.kernels import Wish
+
+ARCHIVE = b"an archive"
+
+#: As apt-cache shows them: each version a stanza, the newest first.
+SHOWN = """\
+Package: linux-image-6.1.0-9-amd64
+Source: linux-signed-amd64 (6.1.9+1)
+Version: 6.1.9-2
+Depends: kmod, linux-base (>= 4.3~), initramfs-tools (>= 0.120+deb8u2) | linux-initramfs-tool
+Size: 2097152
+SHA256: {sha}
+Description-en: Linux 6.1 for 64-bit PCs (signed)
+ The Linux kernel 6.1 and modules for use on PCs.
+
+Package: linux-image-6.1.0-9-amd64
+Version: 6.1.9-1
+Depends: kmod
+Size: 1048576
+SHA256: {sha}
+
+Package: linux-image-cloud-amd64
+Version: 6.1.9-2
+Depends: linux-image-6.1.0-9-amd64 (= 6.1.9-1)
+Size: 1500
+SHA256: bb
+
+"""
+
+
+@pytest.fixture
+def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of stand-ins; what they were asked is in `asked` there. An ordinary user, who cannot renew lists."""
+    (tmp_path / "archive").write_bytes(ARCHIVE)
+    (tmp_path / "shown").write_text(SHOWN.format(sha=debian.digest(tmp_path / "archive")))
+    tool(
+        tmp_path / "apt-cache",
+        f'echo "$@" >>{tmp_path}/asked\n'
+        f'case $1 in pkgnames) sed -n "s/^Package: \\($2.*\\)/\\1/p" {tmp_path}/shown;; *) cat {tmp_path}/shown;; esac',
+    )
+    tool(tmp_path / "apt-get", f'echo "$@" >>{tmp_path}/asked\ncp {tmp_path}/archive "${{2%%=*}}_x_amd64.deb"')
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    return tmp_path
+
+
+def tool(path: Path, script: str) -> None:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.usefixtures("apt")
+def test_versions_the_newest_first() -> None:
+    found = debian.offered(["linux-image-6.1.0-9-amd64", "linux-image-6.1.0-10-amd64"])
+    assert [(package.version, package.size) for package in found] == [("6.1.9-2", 2 << 20), ("6.1.9-1", 1 << 20)]
+    assert debian.offered([]) == []
+
+
+@pytest.mark.usefixtures("apt")
+def test_find_a_version() -> None:
+    name = "linux-image-6.1.0-9-amd64"
+    assert debian.find(name).version == "6.1.9-2"
+    assert debian.find(name, "6.1.9-1").version == "6.1.9-1"
+    with pytest.raises(InputError, match=r"Debian has no .*=6\.1\.9-3; versions: 6\.1\.9-2, 6\.1\.9-1"):
+        debian.find(name, "6.1.9-3")
+    with pytest.raises(InputError, match=r"Debian has no package linux-image-9; \./tare kernel list --remote"):
+        debian.find("linux-image-9")
+
+
+def test_root_renews_the_lists_once(apt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    tool(
+        apt / "apt-get", f'echo "$@" >>{apt}/asked; sed s/0-9-/0-10-/ {apt}/shown >{apt}/new; mv {apt}/new {apt}/shown'
+    )
+    assert debian.find("linux-image-6.1.0-10-amd64").version == "6.1.9-2"
+    assert (apt / "asked").read_text().split("\n")[1] == "update"
+
+
+def test_an_archive_that_is_not_the_listed_one(apt: Path, tmp_path: Path) -> None:
+    package = debian.find("linux-image-6.1.0-9-amd64")
+    (tmp_path / "into").mkdir()
+    assert debian.download(package, tmp_path / "into").read_bytes() == ARCHIVE
+    (apt / "archive").write_bytes(b"another archive")
+    with pytest.raises(HostError, match=r"linux-image-6.1.0-9-amd64=6.1.9-2: the archive that came is not the one"):
+        debian.download(package, tmp_path / "into")
+
+
+def test_no_network(apt: Path, tmp_path: Path) -> None:
+    tool(apt / "apt-get", "echo 'E: Failed to fetch it  Could not connect' >&2; exit 100")
+    with pytest.raises(HostError, match=r"amd64=6.1.9-2 cannot be fetched: Failed to fetch it .*; apt-get update"):
+        debian.download(debian.find("linux-image-6.1.0-9-amd64"), tmp_path)
+
+
+@pytest.mark.usefixtures("apt")
+def test_what_will_be_done_first() -> None:
+    for wish in (Wish(), kernels.parse("linux-image-cloud-amd64")):  # a meta-package is what it depends on
+        said = kernels.foresee(wish, "machine")
+        assert said == "linux-image-6.1.0-9-amd64=6.1.9-1 will be fetched (1 MiB)"
+    assert kernels.foresee(kernels.parse("6.1.0-9-amd64"), "machine") == (
+        "linux-image-6.1.0-9-amd64=6.1.9-2 will be fetched (2 MiB)"
+    )
+    with pytest.raises(InputError, match=r"no kernel 6\.1\.0-8, neither in the cache \(there: none\) nor in Debian; "):
+        kernels.foresee(kernels.parse("6.1.0-8"), "machine")
+    with pytest.raises(InputError, match="Debian has no package linux-source-6.3"):
+        kernels.foresee(kernels.parse("linux-source-6.3"), "uml")
+
+
+def test_what_is_offered(apt: Path) -> None:
+    shown = apt / "shown"
+    more = [f"linux-image-{name}" for name in ("6.1.0-9-amd64-dbg", "6.1.0-9-amd64-unsigned", "6.12-amd64", "amd64")]
+    more += ["linux-source-6.1", "linux-source", "linux-image-6.1.0-10-amd64"]
+    for name in more:
+        shown.write_text(shown.read_text() + f"Package: {name}\nVersion: 1\nSize: 1\nSHA256: cc\n\n")
+    names = [package.name for package in kernels.offered()]
+    assert names == [*["linux-image-6.1.0-9-amd64"] * 2, "linux-image-6.1.0-10-amd64", "linux-source-6.1"]
+
+
+def test_whose_a_file_is(tmp_path: Path) -> None:
+    assert debian.owner(Path("/usr/bin/dpkg-query"))["package"] == "dpkg"
+    assert debian.owner(Path("/usr/bin/dpkg-query"))["version"]
+    (tmp_path / "own").touch()
+    assert debian.owner(tmp_path / "own") == {}
