@@ -75,7 +75,7 @@ class Kernel:
         """Where it is from, in a few words."""
         if "package" not in self.origin:
             return "a file"
-        options = f" with {len(self.origin['options'])} options" if self.origin.get("options") else ""
+        options = f" (options: {len(self.origin['options'])})" if self.origin.get("options") else ""
         return f"{self.origin['package']}={self.origin['version']}{options}"
 
 

@@ -113,7 +113,7 @@ def test_what_will_be_done_first() -> None:
     )
     with pytest.raises(InputError, match=r"no kernel 6\.1\.0-8, neither in the cache \(there: none\) nor in Debian; "):
         kernels.foresee(kernels.parse("6.1.0-8"), "machine")
-    with pytest.raises(InputError, match="Debian has no package linux-source-6.3"):
+    with pytest.raises(InputError, match=r"Debian has no package linux-source-6\.3"):
         kernels.foresee(kernels.parse("linux-source-6.3"), "uml")
 
 

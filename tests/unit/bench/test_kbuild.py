@@ -29,11 +29,11 @@ def test_a_fragment() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["NET=y", "CONFIG_NET", "CONFIG_NET=", "CONFIG_NET=m", "CONFIG_NET=yes", "CONFIG_NET = y", "CONFIG_A=-", "include x",
-     'CONFIG_A="a\\"b"', 'CONFIG_A="a', "CONFIG_=y", "CONFIG_A=y # why"],
+    ["NET=y", "CONFIG_NET", "CONFIG_NET=", "CONFIG_NET=m", "CONFIG_NET=yes", "CONFIG_NET = y", "CONFIG_A=-",
+     "include x", 'CONFIG_A="a\\"b"', 'CONFIG_A="a', "CONFIG_=y", "CONFIG_A=y # why"],
 )  # fmt: skip
 def test_what_is_no_option(line: str) -> None:
-    with pytest.raises(InputError, match="line 2 of the options, .*is none; write CONFIG_NAME=y"):
+    with pytest.raises(InputError, match=r"line 2 of the options, .*is none; write CONFIG_NAME=y"):
         kbuild.parse_options(["CONFIG_B=y", line])
 
 

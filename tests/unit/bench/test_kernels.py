@@ -297,7 +297,7 @@ def test_what_a_build_under_way_has_is_not(cache: Path) -> None:
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tare").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(HostError, match="cannot be written: .*make room"), kernels._making():
+    with pytest.raises(HostError, match=r"cannot be written: .*make room"), kernels._making():
         pass
 
 
