@@ -61,7 +61,7 @@ class Connection:
     def _prepare_root(self) -> None:
         longest = self.root / "lib/qemu" / ("domain-99999-" + "x" * 20) / "monitor.sock"
         if len(os.fsencode(longest)) > _SOCKET_PATH_LIMIT:
-            raise HostError(f"{self.root} is too long for QEMU's sockets", hint="give the arm a shorter name")
+            raise HostError(f"{self.root} is too long for QEMU's sockets", hint="set XDG_RUNTIME_DIR to a shorter path")
         (self.root / "etc").mkdir(parents=True, exist_ok=True)
         settings = _SETTINGS | (_ROOT_SETTINGS if os.geteuid() == 0 else {})
         lines = [f"{key} = {value}\n" for key, value in settings.items()]

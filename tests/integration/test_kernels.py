@@ -1,0 +1,213 @@
+"""Kernels from Debian: fetched, built, booted, told apart; and what becomes of wrong ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench import kernels, lock
+from bench.results import JOURNAL, read_facts, read_plan
+
+from .conftest import PROJECT
+from .test_campaigns import assert_complete, journal, results, wait_for
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+Tare = Callable[..., subprocess.CompletedProcess[str]]
+SOURCE = "linux-source-6.1"
+
+#: What the tests' builds leave out of Tare's base, so that they are quick.
+SMALL = """\
+CONFIG_EXPERT=y
+# CONFIG_BLOCK is not set
+# CONFIG_NET is not set
+# CONFIG_INOTIFY_USER is not set
+# CONFIG_POSIX_MQUEUE is not set
+# CONFIG_SECCOMP is not set
+# CONFIG_SYSVIPC is not set
+# CONFIG_HIGH_RES_TIMERS is not set
+CONFIG_FUTEX=y
+CONFIG_EPOLL=y
+CONFIG_SHMEM=y
+CONFIG_POSIX_TIMERS=y
+"""
+#: What is planted: each lock that is taken is checked against all orders in which locks were ever taken.
+COSTLY = """\
+CONFIG_DEBUG_KERNEL=y
+CONFIG_PROVE_LOCKING=y
+"""
+
+
+def write(folder: Path, arms: str, *, blocks: int, scenarios: str = 'boot = { timeout = "60 s" }') -> Path:
+    file = folder / "campaign.toml"
+    first = arms.partition("=")[0].strip()
+    file.write_text(f"name = 'test'\nblocks = {blocks}\nbaseline = {first}\n[arms]\n{arms}[scenarios]\n{scenarios}\n")
+    return file
+
+
+def oldest() -> str:
+    """The oldest release of Debian's cloud kernel that apt's lists know."""
+    names = [package.name for package in kernels.offered()]
+    return next(name for name in names if name.endswith("-cloud-amd64")).removeprefix("linux-image-")
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, as on a fresh machine."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache/tare/kernels"
+
+
+def test_a_second_release_is_fetched_and_booted(
+    tmp_path: Path, own_cache: Path, tare: Tare, require_guest: Callable[[str, str], None]
+) -> None:
+    """Named by its release alone, said before it is fetched, pinned, and found again when the campaign is resumed."""
+    require_guest("qemu", "linux")
+    release = oldest()
+    file = write(tmp_path, f'"qemu@{release}" = {{}}\n', blocks=2)
+    assert f"first: linux-image-{release}=" in tare("plan", file).stdout
+    done = tare("run", file, "--results", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"fetching linux-image-{release}" in done.stderr
+    folder = results(tmp_path)
+    assert {line["kernel"] for line in journal(folder)} == {release}
+    facts, plan = read_facts(folder), read_plan(folder)
+    assert facts is not None
+    assert plan is not None
+    known = facts["kernels"][f"qemu@{release}"]
+    assert (known["release"], known["kind"], known["package"]) == (release, "machine", f"linux-image-{release}")
+    assert plan["arms"][f"qemu@{release}"]["boots"] == known
+    assert str(tmp_path) not in json.dumps(facts)
+    seen = journal(folder)[0]["equivalence"]["kernel"]
+    assert (seen["release"], seen["version"]) == (release, known["version"])
+
+    assert "first:" not in tare("plan", file).stdout
+    (kernel,) = kernels.available()
+    lines = (folder / JOURNAL).read_text().splitlines(keepends=True)
+    (folder / JOURNAL).write_text("".join(lines[:-1]))
+    assert tare("resume", folder).returncode == 0
+    assert_complete(folder)
+    kernel.image.write_bytes(b"something else")
+    assert "damaged" in (again := tare("run", file, "--results", tmp_path)).stderr
+    assert again.returncode == 4
+    assert list(own_cache.glob(".work-*")) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["fetch", "linux-image-6.1.0-1-amd64"],
+            "Debian has no package linux-image-6.1.0-1-amd64; ./tare kernel list --r",
+        ),
+        (["fetch", "6.1.0-1-amd64"], "no kernel 6.1.0-1-amd64, neither in the cache"),
+        (["fetch", "linux-source-6.1"], "is no kernel package to fetch"),
+        (["build", "linux-source-6.1=6.1.1-1"], "Debian has no linux-source-6.1=6.1.1-1; versions: 6.1"),
+        (["build", "linux-source-4.9"], "Debian has no package linux-source-4.9"),
+        (["build", "linux-image-6.1.0-1-amd64"], "is a kernel for machines"),
+        (["build", SOURCE, "--config", "none.config"], "none.config: no such file"),
+        (["build", SOURCE, "--name", "A B"], "'A B' is no name for a kernel"),
+    ],
+)
+@pytest.mark.usefixtures("own_cache")
+def test_what_there_is_not(words: list[str], message: str, tare: Tare) -> None:
+    done = tare("kernel", *words)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert message in line
+
+
+def test_a_kernel_of_the_wrong_kind(tmp_path: Path, tare: Tare) -> None:
+    """Real images, told apart by what is in them."""
+    image = kernels.prepare(kernels.Wish(), "machine", print).image
+    program = kernels.prepare(kernels.Wish(), "uml", print).image
+    for arm, kernel, words in [
+        ("uml", image, "is a kernel for machines"),
+        ("qemu", program, "is a User-Mode Linux"),
+        ("qemu", Path(sys.executable), "is no kernel"),
+        ("uml", Path(sys.executable), "is no kernel"),
+    ]:
+        done = tare("run", write(tmp_path, f"{arm} = {{ kernel = '{kernel}' }}\n", blocks=1), "--results", tmp_path)
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        assert f"arms.{arm}.kernel: " in line
+        assert words in line
+
+
+def test_an_option_that_the_kernel_does_not_have(tmp_path: Path, tare: Tare) -> None:
+    (tmp_path / "x.config").write_text("CONFIG_NOSUCH=y\n")
+    done = tare("kernel", "build", SOURCE, "--config", tmp_path / "x.config")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("tare: this kernel has no option CONFIG_NOSUCH")
+
+
+def test_a_configuration_that_does_not_build(tmp_path: Path, tare: Tare) -> None:
+    """The build's own last lines say why."""
+    (tmp_path / "x.config").write_text('CONFIG_INITRAMFS_SOURCE="/nonexistent"\n')
+    done = tare("kernel", "build", SOURCE, "--config", tmp_path / "x.config")
+    assert done.returncode == 2
+    assert "tare: the kernel does not build: " in done.stderr
+    assert "/nonexistent" in done.stderr
+
+
+def test_a_build_that_is_interrupted_leaves_nothing() -> None:
+    argv = [sys.executable, "-m", "bench.cli", "kernel", "build", SOURCE, "--name", f"gone{os.getpid()}"]
+    for number, status in [(signal.SIGINT, 130), (signal.SIGKILL, -9)]:
+        build = subprocess.Popen(argv, cwd=PROJECT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        try:
+            wait_for(lambda: list(kernels.folder().glob(".work-*/source/Makefile")))
+            build.send_signal(number)
+            assert build.wait(60) == status
+        finally:
+            build.kill()
+            build.communicate()
+    # Of a build that was killed, the next command removes what is left; until then nobody holds the host.
+    assert not lock.is_held()
+    done = subprocess.run([*argv[:3], "clean"], cwd=PROJECT, capture_output=True, text=True)
+    assert "folder" in done.stdout
+    assert list(kernels.folder().glob(".work-*")) == []
+
+
+@pytest.fixture(scope="module")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The same source built three times, name → release: twice alike, and once with a costly debug option."""
+    folder = tmp_path_factory.mktemp("configs")
+    found = {}
+    for name, config in (("base", SMALL), ("again", SMALL), ("costly", SMALL + COSTLY)):
+        (folder / name).write_text(config)
+        argv = [sys.executable, "-m", "bench.cli", "kernel", "build", SOURCE, "--json"]
+        argv += ["--config", str(folder / name), "--name", name]
+        done = subprocess.run(argv, cwd=PROJECT, capture_output=True, text=True, timeout=1800)
+        assert done.returncode == 0, done.stderr
+        (known,) = json.loads(done.stdout)
+        assert known["release"].endswith(f"-{name}")
+        found[name] = known["release"]
+    return found
+
+
+def test_a_planted_regression(tmp_path: Path, tare: Tare, builds: dict[str, str]) -> None:
+    """A debug option is called regressed; another build of the same thing is not."""
+    arms = "".join(f'"uml@{release}" = {{}}\n' for release in builds.values())
+    file = write(
+        tmp_path, arms, blocks=24, scenarios='release = { measures = ["boot", "spawn"], warmups = 2, values = 10 }'
+    )
+    done = tare("run", file, "--results", tmp_path, timeout=600)
+    assert done.returncode == 0, done.stderr
+    folder = results(tmp_path)
+    assert {line["kernel"] for line in journal(folder)} == set(builds.values())
+    # At 0.1 % a false alarm is not what makes this test fail.
+    (tmp_path / "policy.toml").write_text("alpha = 0.001\n")
+    verdicts = {}
+    for name in ("again", "costly"):
+        sides = [f"{folder}:uml@{builds[side]}" for side in ("base", name)]
+        done = tare("check", *sides, "--policy", tmp_path / "policy.toml", "--json")
+        verdicts[name] = done.returncode
+    assert verdicts == {"again": verdicts["again"], "costly": 1}
+    assert verdicts["again"] in (0, 3)
