@@ -22,6 +22,7 @@ from scipy import stats
 
 from analysis import ranks
 from analysis.estimate import CONFIDENCE, Interval, hodges_lehmann
+from analysis.looks import first_able, level
 from analysis.ranks import Floats
 
 Kind = Literal["regressed", "improved", "equivalent", "inconclusive"]
@@ -36,8 +37,9 @@ class Test:
 
     base, new: one number above zero per unit of inference, in the metric's own unit; paired: base[i] and new[i] are of
     one block. delta: the margin of equivalence as a fraction (0.05 is a ratio from 1/1.05 to 1.05). gates: whether it
-    is one of the family that Holm's correction is for. exact: counts that repeat to the last digit, if they do.
-    Raises ValueError for anything else.
+    is one of the family that Holm's correction is for. exact: counts that repeat to the last digit, if they do. looks:
+    the block counts at which a campaign that may stop early is looked at (analysis.sequential), all of them, also those
+    not yet reached. Raises ValueError for anything else.
     """
 
     __test__ = False  # no test of pytest's
@@ -46,9 +48,10 @@ class Test:
     new: Floats
     paired: bool
     better: str = "lower"
-    delta: float = 0.05
+    delta: float = 0.03
     gates: bool = True
     exact: bool = False
+    looks: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name, values in (("base", self.base), ("new", self.new)):
@@ -60,6 +63,8 @@ class Test:
             raise ValueError(f"{len(self.base)} blocks of base and {len(self.new)} of new are no pairs")
         if self.better not in ("lower", "higher"):
             raise ValueError(f"better is 'lower' or 'higher', not {self.better!r}")
+        if self.looks and not self.paired:
+            raise ValueError("only paired blocks can be looked at while they run")
         if not 0 < self.delta < 10:
             raise ValueError(f"delta is a fraction above 0, like 0.05, not {self.delta!r}")
 
@@ -104,29 +109,35 @@ def percent(fraction: float) -> str:
 
 
 def judge(tests: Sequence[Test], *, alpha: float = 0.05, power: float = 0.8) -> list[Verdict]:
-    """A verdict for each test, those that gate being one family of error rate alpha. Tests that only inform are judged
-    at alpha each.
-    """
-    statistical = [not (test.exact and _repeats(test)) for test in tests]
-    family = [i for i, test in enumerate(tests) if test.gates and statistical[i]]
-    values = {i: p_value(test) for i, test in enumerate(tests) if statistical[i]}
-    levels = dict.fromkeys(values, alpha)
-    rejected = {i for i in values if values[i] <= alpha and i not in family}
-    ordered = sorted(family, key=lambda i: values[i])
-    stopped = False
-    for place, i in enumerate(ordered):
-        levels[i] = alpha / (len(family) - place)
-        stopped = stopped or values[i] > levels[i]
-        if not stopped:
-            rejected.add(i)
-    verdicts = []
-    for i, test in enumerate(tests):
-        if not statistical[i]:
-            verdicts.append(_exact(test))
-            continue
-        lone = alpha / len(family) if test.gates else alpha
-        verdicts.append(_verdict(test, values[i], levels[i], lone, i in rejected, alpha, power))
-    return verdicts
+    """A verdict for each test. Those that gate are one family of error rate alpha; others are judged at alpha each."""
+    statistical = {i: test for i, test in enumerate(tests) if not (test.exact and _repeats(test))}
+    values = {i: p_value(test) for i, test in statistical.items()}
+    rejected = {i for i, test in statistical.items() if not test.gates and values[i] <= nominal(test, alpha)}
+    levels = {i: alpha for i, test in statistical.items() if not test.gates}
+    # Holm's steps, each metric being held to what its own looks leave of the step's level.
+    family = {i for i, test in statistical.items() if test.gates}
+    lone = alpha / max(len(family), 1)
+    left = set(family)
+    while left:
+        step = alpha / len(left)
+        found = {i for i in left if values[i] <= nominal(tests[i], step)}
+        levels |= dict.fromkeys(left, step)
+        if not found:
+            break
+        first = min(found, key=lambda i: values[i])
+        rejected.add(first)
+        left.remove(first)
+    return [
+        _verdict(test, values[i], levels[i], lone if test.gates else alpha, i in rejected, alpha, power)
+        if i in statistical
+        else _exact(test)
+        for i, test in enumerate(tests)
+    ]
+
+
+def nominal(test: Test, alpha: float) -> float:
+    """The p that this test must reach for an error rate of alpha: alpha itself, or what its looks leave of it."""
+    return level(test.looks, alpha, test.count) if test.looks else alpha
 
 
 def p_value(test: Test) -> float:
@@ -149,13 +160,18 @@ def ratio(test: Test, confidence: float = CONFIDENCE) -> Interval:
 
 def equivalent(test: Test, alpha: float = 0.05) -> bool:
     """Whether both one-sided tests at alpha place the ratio inside the margin, 1/(1+δ) to 1+δ."""
-    found = ratio(test, 1 - 2 * alpha)
+    both = nominal(test, 2 * alpha)
+    if not both:
+        return False
+    found = ratio(test, 1 - both)
     margin = 1 + test.delta
     return found.bounded and 1 / margin < found.low and found.high < margin
 
 
 def least_count(test: Test, alpha: float) -> int:
     """The fewest blocks (or runs a side) with which this kind of test can reach alpha at all."""
+    if test.looks:
+        return first_able(test.looks, alpha)
     return ranks.least_count(alpha) if test.paired else ranks.least_group(alpha)
 
 
@@ -166,12 +182,13 @@ def mde(test: Test, alpha: float, power: float = 0.8) -> float | None:
     interval's width, and as much again as the estimate errs with that chance (its standard error is a narrower
     interval's half width over Student's quantile). None where so few blocks can show nothing.
     """
-    if test.count < least_count(test, alpha):
+    reach = nominal(test, alpha)
+    if not reach or test.count < least_count(test, alpha):
         return None
     confidence = 0.95 if test.count >= _MANY else 0.9
     degrees = test.count - 1 if test.paired else len(test.base) + len(test.new) - 2
     error = _half_width(test, confidence) / stats.t.isf((1 - confidence) / 2, degrees)
-    shift = _half_width(test, 1 - alpha) + stats.norm.isf(1 - power) * error
+    shift = _half_width(test, 1 - reach) + stats.norm.isf(1 - power) * error
     return float(np.expm1(shift)) if math.isfinite(shift) else None
 
 
@@ -213,9 +230,10 @@ def _exact(test: Test) -> Verdict:
     )
 
 
-def _verdict(test: Test, p: float, level: float, lone: float, significant: bool, alpha: float, power: float) -> Verdict:
-    """lone: the level that this metric would have to reach were it the only one that changed."""
+def _verdict(test: Test, p: float, step: float, lone: float, significant: bool, alpha: float, power: float) -> Verdict:
+    """step: the level of Holm's step that it came to; lone: that of a metric that is the only one that changed."""
     found = ratio(test)
+    reach = nominal(test, step)
     needed = least_count(test, lone)
     smallest = mde(test, lone, power)
     reasons = []
@@ -232,14 +250,15 @@ def _verdict(test: Test, p: float, level: float, lone: float, significant: bool,
         kind = "equivalent"
     else:
         kind = "inconclusive"
-        reasons.append(_why(test, found, p, level, needed))
-    return Verdict(kind, found, p, level, test.delta, smallest, test.count, needed, "; ".join(reasons), exact=False)
+        reasons.append(_why(test, p, reach, needed))
+    return Verdict(kind, found, p, reach, test.delta, smallest, test.count, needed, "; ".join(reasons), exact=False)
 
 
-def _why(test: Test, found: Interval, p: float, level: float, needed: int) -> str:
+def _why(test: Test, p: float, reach: float, needed: int) -> str:
     unit = "block" if test.paired else "run"
     if test.count < needed:
         return f"{test.count} {unit}{'s' if test.count != 1 else ''}: at least {needed} are needed to tell anything"
     if p <= 0.05:
-        return f"p = {p:.2g} would do alone, but not as one of several metrics (needs {level:.2g})"
+        of = "at this look" if test.looks else "as one of several metrics"
+        return f"p = {p:.2g} would do alone, but not {of} (which needs {reach:.2g})"
     return f"the interval reaches beyond ±{percent(test.delta)} and does not leave out 1"

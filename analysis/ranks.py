@@ -64,6 +64,14 @@ def signed_rank_critical(n: int, tail: float) -> int | None:
     return below - 1 if below else None
 
 
+def signed_rank_tail(n: int, critical: int) -> float:
+    """Two-sided p of a rank sum of `critical`, without ties: the inverse of signed_rank_critical."""
+    if n > _EXACT_UP_TO:
+        mean, variance = n * (n + 1) / 4, n * (n + 1) * (2 * n + 1) / 24
+        return float(min(1.0, 2 * stats.norm.cdf((critical + 0.5 - mean) / np.sqrt(variance))))
+    return min(1.0, 2 * float(_rank_sum_cdf(tuple(range(1, n + 1)))[critical]))
+
+
 def least_count(alpha: float) -> int:
     """The fewest differences with which the two-sided signed-rank test can reach alpha: 2 ÷ 2ⁿ ≤ alpha."""
     return int(np.ceil(np.log2(2 / alpha) - 1e-9))
