@@ -37,6 +37,8 @@ def between(old: Loaded, late: Loaded, base: str, new: str) -> list[str]:
             found.append(f"{how.what}: {how.how}")
     builds = [_builds(loaded, arm, side) for loaded, arm, side in ((old, base, left), (late, new, right))]
     if all(len(each) == 1 for each in builds) and builds[0] != builds[1]:
+        if ours.get("kernel") == theirs.get("kernel"):
+            found.append(f"kernel: two builds of {clean(ours.get('kernel'))}")
         found.append(LAYOUT)
     if _EMULATOR in (old.arms[base].backend, late.arms[new].backend):
         found.append(EMULATION)
@@ -61,9 +63,9 @@ def _given(records: list[Record], key: str) -> Any:
 
 
 def _builds(loaded: Loaded, arm: str, records: list[Record]) -> set[tuple[str, str]]:
-    """The kernels that an arm's instances booted: (as planned, as seen); none for arms that share the host's."""
+    """The kernels that an arm's instances booted: (digest or name, release); none for arms that share the host's."""
     if loaded.arms[arm].family not in _BOOTS_KERNEL:
         return set()
-    plan = loaded.campaigns[0].plan
-    planned = clean(((plan.get("arms") or {}).get(arm) or {}).get("kernel"))
-    return {(planned, clean(record["seen"].get("kernel"))) for record in records if record.get("seen")}
+    planned = (loaded.campaigns[0].plan.get("arms") or {}).get(arm) or {}
+    build = clean((planned.get("boots") or {}).get("sha256") or planned.get("kernel"))
+    return {(build, clean(record["seen"].get("kernel"))) for record in records if record.get("seen")}

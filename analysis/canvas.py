@@ -75,10 +75,22 @@ def chart(name: str, title: str, caption: str, drawn: Figure, colours: dict[str,
     png = io.BytesIO()
     drawn.savefig(png, format="png", dpi=150)
     drawn.patch.set_visible(False)
+    return Chart(name, title, caption, _inline(_svg(name, drawn), name, title, colours), png.getvalue())
+
+
+def standalone(name: str, title: str, drawn: Figure) -> str:
+    """An SVG file of its own, on light paper."""
+    drawn.patch.set_visible(False)
+    looks = f"background: {PAPER}; font-family: system-ui, 'DejaVu Sans', sans-serif"
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" style="{looks}"'
+    return _inline(_svg(name, drawn), name, title, {}).replace("<svg", head, 1) + "\n"
+
+
+def _svg(name: str, drawn: Figure) -> str:
     text = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):
         drawn.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return Chart(name, title, caption, _inline(text.getvalue(), name, title, colours), png.getvalue())
+    return text.getvalue()
 
 
 def _inline(svg: str, name: str, title: str, colours: dict[str, str]) -> str:

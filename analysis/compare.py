@@ -122,7 +122,7 @@ def _stays_below(got: Verdict, better: str, tolerate: float) -> bool:
 
 def _holders(table: pd.DataFrame) -> list[str]:
     """For each exact total that differs, the phase that holds most of it (a total is the sum of its phases)."""
-    exact = table[table["exact"]]
+    exact = table[table["exact"].astype(bool)]
     names = zip(exact["arm"], exact["scenario"], exact["metric"], strict=True)
     differences = dict(zip(names, exact["new"] - exact["base"], strict=True))
     found = []

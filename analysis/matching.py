@@ -51,13 +51,16 @@ class Matched:
 
 @dataclass(frozen=True)
 class Gap:
-    """A metric that cannot be compared, and why. lost: BASE has it and NEW does not; zero: it is a time of 0 s."""
+    """A metric that cannot be compared, and why.
+
+    zero: it holds a time of 0 s. unproved: it stands against a pass, as anything does but what only NEW has.
+    """
 
     scenario: str
     metric: str
     why: str
-    lost: bool = False
     zero: bool = False
+    unproved: bool = True
 
 
 Found = Matched | Gap
@@ -162,9 +165,9 @@ def _heads(left: pd.DataFrame, right: pd.DataFrame) -> dict[Key, _Head | Gap]:
     found: dict[Key, _Head | Gap] = {}
     for key in dict.fromkeys([*base, *new]):
         if key not in new:
-            found[key] = Gap(*key, "only BASE has it", lost=True)
+            found[key] = Gap(*key, "only BASE has it")
         elif key not in base:
-            found[key] = Gap(*key, "only NEW has it")
+            found[key] = Gap(*key, "only NEW has it", unproved=False)
         elif base[key] != new[key]:
             place = 0 if base[key][0] != new[key][0] else 1
             what = ("unit", "better")[place]

@@ -247,14 +247,11 @@ def _torn(loaded: Loaded) -> list[str]:
 
 def _boots(*given: tuple[Loaded, Sequence[str]]) -> list[str]:
     """How often the host itself was started anew: slots of one host boot share its luck."""
-    counts = []
-    for loaded, arms in given:
-        boots = loaded.slots.loc[loaded.slots["arm"].isin(arms), "boot_id"].dropna().nunique()
-        counts.append(int(boots))
+    slots = [loaded.slots[loaded.slots["arm"].isin(arms)] for loaded, arms in given]
+    boots = plural(pd.concat(slots)["boot_id"].dropna().nunique(), "host boot")
     if len(given) > 1:
-        told = " and ".join(plural(count, "host boot") for count in counts)
-        return [f"the unit is the slot, in {told}: what changes from one host boot to the next is not replicated"]
-    return [f"the blocks are of {counts[0]} host boots"] if counts[0] > 1 else []
+        return [f"the unit is the slot, all of {boots}: what changes from one host boot to the next is not replicated"]
+    return [f"the blocks are of {boots}"] if boots != "1 host boot" else []
 
 
 def _hosts(old: Campaign, late: Campaign) -> list[str]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.load import clean
 from bench.errors import InputError
 
 # pyperf's own formats. Before "1.0" warm-ups were stored differently, and they are not read here.
@@ -24,6 +25,7 @@ class _About(msgspec.Struct):
 
     name: str | None = None
     unit: str | None = None
+    date: str | None = None
 
 
 class _Run(msgspec.Struct):
@@ -81,6 +83,14 @@ def read_suite(path: Path, arm: str) -> pd.DataFrame:
     return _frame(arm, names, units, slots, counts, owners, values)
 
 
+def suite_started(path: Path) -> str:
+    """When a pyperf file's first run began, as it says: an ISO 8601 time, or "" where no run has a date."""
+    suite = _decode(path)
+    about = [run.metadata for benchmark in suite.benchmarks for run in benchmark.runs]
+    about += [benchmark.metadata for benchmark in suite.benchmarks] + [suite.metadata]
+    return min((given.date for given in about if given and given.date), default="")
+
+
 def _decode(path: Path) -> _Suite:
     try:
         data = path.read_bytes()
@@ -106,7 +116,8 @@ def _about(benchmark: _Benchmark, shared: _About) -> _About:
     """Name and unit: of the first run that says, else of the benchmark, else of the whole suite."""
     own = [run.metadata for run in benchmark.runs if run.metadata] + [benchmark.metadata or _About(), shared]
     name = next((about.name for about in own if about.name), None)
-    return _About(name, next((about.unit for about in own if about.unit), None))
+    unit = next((about.unit for about in own if about.unit), None)
+    return _About(name and " ".join(clean(name).split()), unit and clean(unit))
 
 
 def _frame(

@@ -1,6 +1,7 @@
 """The command line: what `tare` does.
 
-Exit codes: 0 done · 2 bad input · 4 this host cannot · 5 slots failed · 130 interrupted.
+Exit codes: 0 done, or `check` passed · 1 `check` proved a regression · 2 bad input · 3 `check` proved neither ·
+4 this host cannot · 5 slots failed · 130 interrupted.
 """
 
 from __future__ import annotations
@@ -88,6 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     command = add("report", _report, "write the report of one or several results folders")
     command.add_argument("folders", type=Path, nargs="+", metavar="DIR")
     command.add_argument("--out", type=Path, metavar="DIR", help="where to write it (needed for several folders)")
+    _add_comparison(add("compare", _compare, "what changed from BASE to NEW, metric by metric, and how sure that is"))
+    command = add("check", _compare, "the same as a gate: exit 0 passed, 1 regressed, 3 neither is proved")
+    _add_comparison(command)
+    command.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML, a test case a metric")
+    _add_bisect(add("bisect", _bisect, "find the first of several kernels in which a metric moved"))
     add("clean", _clean, "remove what dead runs left on this host")
     command = add("selfbench", _selfbench, "what the harness itself costs, as ratios from one run")
     command.add_argument("parts", nargs="*", metavar="PART", help="only these: boot, runner, density, help, report")
@@ -95,6 +101,17 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("setup", help="check the set-up again and complete it", add_help=False)
     commands.add_parser("test", help="run the tests: test [lint|unit|integration|web …] [pytest …]", add_help=False)
     return parser
+
+
+def _add_comparison(command: argparse.ArgumentParser) -> None:
+    what = "DIR:ARM of a campaign (or ARM with --in), a results folder, or a pyperf .json file"
+    command.add_argument("base", metavar="BASE", help=what)
+    command.add_argument("new", metavar="NEW", help="the same for what is judged")
+    command.add_argument("--in", dest="inside", type=Path, metavar="DIR", help="the results folder that has both arms")
+    command.add_argument("--arm", action="append", metavar="NAME", help="of two results folders only this arm")
+    command.add_argument("--policy", type=Path, metavar="FILE", help="TOML: margins, and which metrics gate")
+    command.add_argument("--markdown", type=Path, metavar="FILE", help="write it for a pull request")
+    command.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios with their intervals")
 
 
 def _add_kernel(command: argparse.ArgumentParser) -> None:
@@ -116,6 +133,28 @@ def _add_kernel(command: argparse.ArgumentParser) -> None:
     action.add_argument("source", metavar="SOURCE", help="like linux-source-6.1, with or without =VERSION")
     action.add_argument("--config", type=Path, metavar="FILE", help="options to set on top of Tare's, CONFIG_… a line")
     action.add_argument("--name", metavar="NAME", help="to be the end of its release: 6.1.170-NAME")
+
+
+def _add_bisect(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--kernels",
+        metavar="LIST|RANGE",
+        help="in order: names with commas between them, or 6.1.0-47..6.1.0-56 over what Debian has of a flavour",
+    )
+    command.add_argument("--metric", default="boot.instructions", help="boot.instructions, or spawn, boot.cpu, …")
+    command.add_argument(
+        "--change", type=float, metavar="PERCENT", help="how far it must have moved (0.1, or 5 for times)"
+    )
+    command.add_argument("--backend", help="what boots them (qemu-icount, or qemu for times)")
+    command.add_argument("--flavour", default="cloud-amd64", help="of the kernels of a range (cloud-amd64)")
+    command.add_argument(
+        "--blocks", type=int, default=20, metavar="N", help="the most that a comparison of times takes (20)"
+    )
+    command.add_argument("--all", action="store_true", help="measure every kernel instead of halving")
+    command.add_argument(
+        "--results", type=Path, default=Path("results"), metavar="DIR", help="where its folder is made (results/)"
+    )
+    command.add_argument("--resume", type=Path, metavar="DIR", help="go on with a search that was interrupted")
 
 
 def _emit(value: object) -> None:
@@ -228,6 +267,64 @@ def _report(arguments: argparse.Namespace) -> int:
             f"Report: {next(path for path in written if path.name == 'report.html')} and {len(written) - 1} more files"
         )
     return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    """Both `compare` and `check`, which is told by its --junit."""
+    from analysis import comparison, policy, tell
+
+    rules = policy.read_policy(arguments.policy) if arguments.policy else None
+    found = comparison.compare(arguments.base, arguments.new, rules, inside=arguments.inside, arms=arguments.arm or [])
+    gate = comparison.gate(found) if "junit" in arguments else None
+    tell.write(found, gate, arguments.markdown, arguments.svg, arguments.junit if gate else None)
+    if arguments.json:
+        _emit(found.as_dict() | ({"gate": {"exit": gate.code, "text": gate.text}} if gate else {}))
+    else:
+        tell.on_screen(found, gate)
+    return gate.code if gate else 0
+
+
+def _bisect(arguments: argparse.Namespace) -> int:
+    from analysis import step
+    from bench import bisect, progress
+
+    if (arguments.resume is None) == (arguments.kernels is None):
+        raise InputError("give either --kernels or --resume")
+    if arguments.resume:
+        folder, question = arguments.resume, bisect.recall(arguments.resume)
+    else:
+        if arguments.blocks < 1:
+            raise InputError(f"--blocks {arguments.blocks}: one or more")
+        question = bisect.ask(
+            arguments.kernels,
+            arguments.flavour,
+            arguments.metric,
+            arguments.backend,
+            arguments.change,
+            arguments.blocks,
+        )
+        folder = bisect.make_folder(arguments.results, question)
+
+    def judge(folders: Sequence[Path], base: str, new: str) -> bisect.Look:
+        found = step.step(step.figures(folders), question.metric, base, new, question.change)
+        return bisect.Look(found.ratio, found.moved, found.exact, found.text)
+
+    with progress.Screen() as screen:
+        screen.say(f"bisect  {question}; results in {folder}")
+        try:
+            found = bisect.Search(question, folder, judge, screen).run(everything=arguments.all)
+        except KeyboardInterrupt:
+            screen.say(f"tare: interrupted; nothing was left behind. Go on with: ./tare bisect --resume {folder}")
+            return 130
+    parts = step.phases(
+        step.figures(bisect.folders(folder)), question.metric, question.arm(found.before), question.arm(found.first)
+    )
+    if arguments.json:
+        _emit(bisect.as_dict(question, folder, found, parts))
+    else:
+        for line in bisect.tell(question, found, parts):
+            print(line)
+    return 0 if found.certain else 3
 
 
 def _clean(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,186 @@
+"""A comparison as `tare compare` and `tare check` make it: both sides read, matched and judged; and a gate's answer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import pandas as pd
+
+from analysis.compare import judged
+from analysis.judge import percent
+from analysis.load import clean, no_collector
+from analysis.matching import Gap, named
+from analysis.policy import Policy, matches
+from analysis.sides import Sides, sides
+from analysis.words import listed, plural
+from bench.errors import InputError
+
+PASSED: Final = 0
+REGRESSED: Final = 1
+UNPROVED: Final = 3
+
+UNITS: Final = {"blocks": "block", "campaigns": "slot", "suites": "run"}
+_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """sides: what was compared. table: a row a metric, as `analysis.compare.judged` has it. notes: sentences."""
+
+    sides: Sides
+    policy: Policy
+    table: pd.DataFrame
+    notes: list[str]
+
+    @property
+    def unit(self) -> str:
+        """What is counted as one: block, slot or run."""
+        return UNITS[self.sides.design]
+
+    @property
+    def gaps(self) -> list[tuple[str, Gap, bool]]:
+        """What could not be compared: (arm, the gap, whether it stands against a pass)."""
+        return [
+            (arm, each, each.unproved and arm not in self.sides.informs and self._gates(each))
+            for arm, found in self.sides.found.items()
+            for each in found
+            if isinstance(each, Gap)
+        ]
+
+    def _gates(self, gap: Gap) -> bool:
+        return self.policy.limits(gap.scenario, gap.metric).gates
+
+    @cached_property
+    def _in_several(self) -> set[str]:
+        homes = self.table.groupby("metric")["scenario"].nunique()
+        return set(homes[homes > 1].index)
+
+    def label(self, arm: str, scenario: str, metric: str) -> str:
+        """A metric as people read it: with its arm, if any, and its scenario where several have one of that name."""
+        return clean(f"{arm} {named(scenario, metric) if metric in self._in_several else metric}".strip())
+
+    def as_dict(self) -> dict[str, Any]:
+        """What --json prints. Fractions, not per cent; null where there is no number.
+
+        {"base", "new": text, "design": "blocks" | "campaigns" | "suites", "unit": "block" | "slot" | "run",
+        "interleaved": bool, "alpha": number, "notes": [text],
+        "metrics": [{every column of `analysis.compare.judged`, "badges": [text]}],
+        "not_compared": [{"arm", "scenario", "metric", "why": text, "unproved": bool}]}
+
+        `tare check` adds "gate": {"exit": 0 | 1 | 3, "text": text}.
+        """
+        rows = [
+            {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+            | {"badges": self.sides.badges.get(row["arm"], [])}
+            for row in self.table.to_dict("records")
+        ]
+        gaps = [
+            {"arm": arm, "scenario": gap.scenario, "metric": gap.metric, "why": gap.why, "unproved": unproved}
+            for arm, gap, unproved in self.gaps
+        ]
+        return {
+            "base": self.sides.base,
+            "new": self.sides.new,
+            "design": self.sides.design,
+            "unit": self.unit,
+            "interleaved": self.sides.design == "blocks",
+            "alpha": self.policy.alpha,
+            "notes": self.notes,
+            "metrics": rows,
+            "not_compared": gaps,
+        }
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a gate says: exit code 0 passed, 1 regressed, 3 neither proved; and that in a sentence."""
+
+    code: int
+    text: str
+
+
+def compare(base: str, new: str, policy: Policy | None = None, **given: Any) -> Comparison:
+    """Reads and judges what two references name; `given` as `analysis.sides.sides` takes it.
+
+    Raises InputError for anything that cannot be read or is not alike, where the two have nothing in common, and
+    where there is but one block (or slot, or run) to judge by.
+    """
+    policy = policy or Policy()
+    with no_collector():
+        both = sides(base, new, **given)
+        table = judged(both.found, policy, informs=both.informs)
+    unit = UNITS[both.design]
+    if table.empty:
+        raise InputError(f"{base} and {new} have no metric in common that can be compared: {_reasons(both)}")
+    if int(table["count"].max()) < 2:
+        needed = int(table["needed"].min())
+        raise InputError(f"one {unit} alone tells nothing of {base} and {new}", hint=f"at least {needed} are needed")
+    return Comparison(both, policy, table, [*both.notes, *_unmatched_rules(policy, table)])
+
+
+def gate(comparison: Comparison) -> Gate:
+    """0 where every gating metric is equivalent or improved (or its regression tolerated), 1 where any regressed, 3
+    otherwise. A gating metric that only BASE has, or that has no ratio, is not proved. Raises InputError where
+    nothing gates.
+    """
+    gating = comparison.table[comparison.table["gates"]]
+    lost = [comparison.label(arm, gap.scenario, gap.metric) for arm, gap, unproved in comparison.gaps if unproved]
+    if gating.empty and not lost:
+        raise InputError("no metric gates", hint="the policy lets all of them only inform")
+    tolerated = gating["tolerated"]
+    bad = gating[(gating["kind"] == "regressed") & ~tolerated]
+    inconclusive = gating[gating["kind"] == "inconclusive"]
+    if not bad.empty:
+        changes = map(_change, bad["ratio"])
+        told = [f"{name} {change}" for name, change in zip(_names(comparison, bad), changes, strict=True)]
+        return Gate(REGRESSED, f"{len(bad)} of {plural(len(gating), 'gating metric')} regressed: {_first(told)}")
+    if not inconclusive.empty or lost:
+        return Gate(UNPROVED, f"no regression proved, and no pass: {_unproved(comparison, gating, inconclusive, lost)}")
+    also = f" ({plural(int(tolerated.sum()), 'tolerated regression')} among them)" if tolerated.any() else ""
+    return Gate(PASSED, f"{plural(len(gating), 'gating metric')} proved equivalent or improved{also}")
+
+
+def _unproved(comparison: Comparison, gating: pd.DataFrame, inconclusive: pd.DataFrame, lost: list[str]) -> str:
+    parts = []
+    if not inconclusive.empty:
+        of = f"{len(inconclusive)} of {plural(len(gating), 'gating metric')}"
+        parts.append(f"{of} inconclusive ({_first(_names(comparison, inconclusive))})")
+    if lost:
+        parts.append(f"not compared: {_first(lost)}")
+    few = inconclusive[inconclusive["count"] < inconclusive["needed"]]
+    if not few.empty:
+        least = plural(int(few["needed"].max()), comparison.unit)
+        parts.append(f"at least {least} are needed where there are fewer: {_first(_names(comparison, few))}")
+    return "; ".join(parts)
+
+
+def _names(comparison: Comparison, rows: pd.DataFrame) -> list[str]:
+    return [comparison.label(*where) for where in zip(rows["arm"], rows["scenario"], rows["metric"], strict=True)]
+
+
+def _change(ratio: float) -> str:
+    """`+12%`, `-0.3%`."""
+    return f"{'+' if ratio >= 1 else '-'}{percent(abs(ratio - 1))}"
+
+
+def _first(names: list[str]) -> str:
+    shown = names[:_SHOWN]
+    return f"{', '.join(shown)} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else listed(shown)
+
+
+def _reasons(both: Sides) -> str:
+    """Why nothing could be compared: what each side alone has, or else the reasons."""
+    gaps = [each for found in both.found.values() for each in found if isinstance(each, Gap)]
+    told: dict[str, list[str]] = {}
+    for gap in gaps:
+        told.setdefault(gap.why, []).append(named(gap.scenario, gap.metric))
+    return "; ".join(f"{why}: {_first(names)}" for why, names in told.items()) or "there are no values"
+
+
+def _unmatched_rules(policy: Policy, table: pd.DataFrame) -> list[str]:
+    names = list(zip(table["scenario"], table["metric"], strict=True))
+    idle = [pattern for pattern in policy.rules if not any(matches(pattern, *name) for name in names)]
+    return [f"no metric here is meant by the policy's {listed(map(repr, idle))}"] if idle else []
