@@ -15,6 +15,7 @@ from bench.errors import CommandError, HostError, InputError
 #: dpkg's names of packages and versions.
 NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~:-]*\Z")
+ROOM_HINT = "make room, or set XDG_CACHE_HOME to a folder on another disk"
 _DOWNLOAD_LIMIT = 1800.0
 
 
@@ -87,7 +88,8 @@ def download(package: Package, folder: Path) -> Path:
         process.run([process.require("apt-get", "apt"), "download", str(package)], cwd=folder, timeout=_DOWNLOAD_LIMIT)
     except CommandError as error:
         reasons = re.findall(r"^E: (.*)$", error.detail, re.MULTILINE) or [error.what]
-        raise HostError(f"{package} cannot be fetched: {reasons[0]}", hint="apt-get update renews the lists") from error
+        hint = ROOM_HINT if "No space left" in reasons[0] else "apt-get update renews the lists"
+        raise HostError(f"{package} cannot be fetched: {reasons[0]}", hint=hint) from error
     (archive,) = folder.glob(f"{package.name}_*.deb")
     if digest(archive) != package.sha256:
         raise HostError(f"{package}: the archive that came is not the one in apt's lists", hint="fetch it again")

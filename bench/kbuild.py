@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import process, units
+from bench import debian, process, units
 from bench.errors import CommandError, HostError, InputError
 
 #: What a build needs, beside gcc: program → Debian package.
@@ -25,7 +25,6 @@ TOOLS = {
 }
 #: Bytes of disk that an unpacked and built source takes while it is there.
 ROOM = 2 << 30
-ROOM_HINT = "make room, or set XDG_CACHE_HOME to a folder on another disk"
 _UNPACK_LIMIT = 900.0
 _BUILD_LIMIT = 3600.0
 _OPTION = re.compile(r"CONFIG_([A-Za-z0-9_]+)=(y|n|-?[0-9]+|0x[0-9A-Fa-f]+|\"[^\"\\]*\")\Z")
@@ -96,7 +95,7 @@ def require_room(folder: Path) -> None:
         raise HostError(
             f"building a kernel needs {units.show_size(ROOM)} of disk for a while, and {folder} has "
             f"{units.show_size(free)}",
-            hint=ROOM_HINT,
+            hint=debian.ROOM_HINT,
         )
 
 
@@ -114,7 +113,7 @@ def build(archive: Path, options: Options, scratch: Path, tell: Callable[[str], 
         return _compile(tree, config, tell)
     except CommandError as error:
         if shutil.disk_usage(scratch).free < ROOM // 32:
-            raise HostError(f"the disk of {scratch.parent} is full", hint=ROOM_HINT) from error
+            raise HostError(f"the disk of {scratch.parent} is full", hint=debian.ROOM_HINT) from error
         raise InputError(f"the kernel does not build: {error.what}", detail=error.detail) from error
 
 

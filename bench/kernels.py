@@ -304,18 +304,22 @@ def prepare(wish: Wish, kind: KernelKind, tell: Tell) -> Kernel:
         if wish.form == "source":
             return build(wish.name, package.version, wish.options, tell)
         return fetch(package.name, package.version, tell) if wish.name else fetch(tell=tell)
-    if debian.digest(found.image) != found.sha256:
+    return _sound(found)
+
+
+def _sound(kernel: Kernel) -> Kernel:
+    if debian.digest(kernel.image) != kernel.sha256:
         raise HostError(
-            f"the kernel {found.release} in the cache is damaged", hint=f"remove {found.image.parent}, and try again"
+            f"the kernel {kernel.release} in the cache is damaged", hint=f"remove {kernel.image.parent}, and try again"
         )
-    return found
+    return kernel
 
 
 def find_again(facts: Mapping[str, Any], tell: Tell) -> Kernel:
     """The very kernel that a plan was made with, by its facts(). Raises as prepare(), InputError for another one."""
     for kernel in available(facts["kind"]):
         if kernel.sha256 == facts["sha256"]:
-            return kernel
+            return _sound(kernel)
     if "package" in facts:
         text = f"{facts['package']}={facts['version']}"
         # What was installed is had again by what is installed now, or not at all.
@@ -432,7 +436,7 @@ def _making(tell: Tell = lambda text: None) -> Iterator[Path]:
             with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=folder()) as scratch:
                 yield Path(scratch)
     except OSError as error:
-        raise HostError(f"the cache {folder()} cannot be written: {error.strerror}", hint=kbuild.ROOM_HINT) from error
+        raise HostError(f"the cache {folder()} cannot be written: {error.strerror}", hint=debian.ROOM_HINT) from error
 
 
 def _sweep() -> list[Path]:

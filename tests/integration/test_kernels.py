@@ -175,6 +175,20 @@ def test_a_build_that_is_interrupted_leaves_nothing() -> None:
     assert list(kernels.folder().glob(".work-*")) == []
 
 
+def test_a_cache_with_too_little_room(tmp_path: Path, own_cache: Path, tare: Tare) -> None:
+    own_cache.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=9m", "small", own_cache], check=True)
+    try:
+        built, fetched = tare("kernel", "build", SOURCE), tare("kernel", "fetch")
+        assert (built.returncode, fetched.returncode) == (4, 4)
+        assert "needs 2 GiB of disk for a while" in built.stderr
+        assert "No space left on device" in fetched.stderr
+        assert "make room" in fetched.stderr
+        assert list(own_cache.glob("*/")) == []
+    finally:
+        subprocess.run(["umount", own_cache], check=True)
+
+
 @pytest.fixture(scope="module")
 def builds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The same source built three times, name → release: twice alike, and once with a costly debug option."""
