@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from analysis.equal import Equivalence
 from analysis.estimate import Drift, Estimate, Slope
+from analysis.instructions import Table, inexact
 from analysis.load import Loaded, clean
 from analysis.matrix import Chosen, columns
 from analysis.words import digits, listed, plural, show, show_range, show_ratio
@@ -83,8 +84,11 @@ def _failure(campaign: str, record: dict[str, object]) -> Failure:
     )
 
 
-def headline(loaded: Loaded, chosen: Chosen) -> list[str]:
-    """A sentence a question: who starts, spawns and goes away fastest, who weighs least, of each family."""
+def headline(loaded: Loaded, chosen: Chosen, counted: list[Table]) -> list[str]:
+    """A sentence a question: who starts, spawns and goes away fastest, who weighs least, of each family.
+
+    And how much work a boot is, where that was counted.
+    """
     base = loaded.arms.get(loaded.baseline or "")
     than = f"the {'bare process' if base.family == 'process' else base.label}" if base else ""
     sentences = []
@@ -101,7 +105,20 @@ def headline(loaded: Loaded, chosen: Chosen) -> list[str]:
         ]
         if parts:
             sentences.append("; ".join(parts) + ".")
-    return sentences
+    return sentences + [sentence for table in counted for sentence in _work(loaded, table)]
+
+
+def _work(loaded: Loaded, table: Table) -> list[str]:
+    """A boot's instructions, of each arm that stands to the reference."""
+    reference = loaded.arms[table.reference].label
+    found = []
+    for arm, counts in table.counts.items():
+        if (boot := counts.get("boot.instructions")) and boot.change is not None:
+            verb = "as many as" if boot.difference == 0 else f"{boot.against} against"
+            found.append(
+                f"{loaded.arms[arm].label} boots in {show(boot.value, 'instruction')}, {verb} {reference} ({boot.proof})."
+            )
+    return found
 
 
 def _best_of_families(loaded: Loaded, chosen: Chosen, metric: str) -> list[Estimate]:
@@ -131,6 +148,7 @@ def cautions(
     equal: dict[str, Equivalence],
     drifted: list[Drift],
     inclines: list[Slope],
+    counted: list[Table],
 ) -> list[str]:
     """What limits the figures, gravest first; empty where nothing does."""
     found = []
@@ -142,9 +160,13 @@ def cautions(
     if failed.total:
         found.append(f"{failed.total:,} of {plural(failed.ran, 'slot')} failed; their figures are not used.")
     blocks = chosen.blocks()
+    if unequal := [loaded.arms[arm].label for arm in inexact(counted)]:
+        found.append(
+            f"Counts of {listed(unequal)} did not repeat to the last digit: they are judged like times, by statistics."
+        )
     if loaded.baseline is None:
         found.append("No baseline arm: figures stand alone, without ratios.")
-    elif blocks < ENOUGH_BLOCKS:
+    elif blocks < ENOUGH_BLOCKS and (chosen.scenario or not counted):
         found.append(
             f"Only {plural(blocks, 'block')} with a ratio: a 95 % interval needs at least {ENOUGH_BLOCKS}, "
             f"so none is given."

@@ -94,12 +94,14 @@ def columns(chosen: Chosen) -> tuple[Column, ...]:
 
 
 def matrix(loaded: Loaded, chosen: Chosen) -> Matrix:
-    """The headline matrix of a campaign: a row an arm, a cell a column."""
+    """The headline matrix of a campaign: a row an arm, a cell a column. Arms that only count have none."""
     shown = columns(chosen)
     most = chosen.blocks()
     notes: dict[str, int] = {}
     cells: dict[str, list[Cell]] = {}
     for arm in loaded.arms:
+        if counts_only(loaded, arm):
+            continue
         found = [chosen.get(column.metric, arm) for column in shown]
         row = []
         for column, estimate in zip(shown, found, strict=True):
@@ -111,6 +113,12 @@ def matrix(loaded: Loaded, chosen: Chosen) -> Matrix:
             row.append(Cell(note=notes.setdefault(reason, len(notes) + 1) if any(found) else 0, reason=reason))
         cells[arm] = row
     return Matrix(shown, cells, list(notes))
+
+
+def counts_only(loaded: Loaded, arm: str) -> bool:
+    """Whether the plan has an arm count instructions and measure nothing else."""
+    taken = [arms[arm] for c in loaded.campaigns for arms in (c.plan.get("measures") or {}).values() if arm in arms]
+    return bool(taken) and all(measures == ["instructions"] for measures in taken)
 
 
 def _cell(loaded: Loaded, chosen: Chosen, estimate: Estimate, arm: str, most: int) -> Cell:

@@ -22,13 +22,15 @@ def digits(value: float) -> str:
 
 
 def show(value: float, unit: str) -> str:
-    """A value with its unit: `8.07 ms`, `1.06 MiB`, `12`."""
+    """A value with its unit: `8.07 ms`, `1.06 MiB`, `12`, `653,848,153 instr.`."""
     if unit == "second":
         return _scaled(value, _TIMES)
     if unit == "byte":
         return _scaled(value, _SIZES)
     if unit == "integer":
         return f"{value:,.0f}" if float(value).is_integer() else digits(value)
+    if unit == "instruction":
+        return f"{value:,.0f}{NBSP}instr."  # every digit of it counts
     return f"{digits(value)} {unit}".strip()
 
 

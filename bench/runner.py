@@ -36,8 +36,8 @@ class Watcher(Protocol):
     def slot_ended(self, line: Mapping[str, Any]) -> None: ...
 
 
-def run(campaign: Campaign, top: Path, watcher: Watcher) -> Path:
-    """Run a campaign from its start; its results folder, made in `top`.
+def run(campaign: Campaign, top: Path, watcher: Watcher, *, probe: bool = True) -> Path:
+    """Run a campaign from its start; its results folder, made in `top`. Without a probe no arm is left out.
 
     Raises HostError when this host is held or can run no arm, RecordError when the record cannot be written, and
     KeyboardInterrupt after taking the running slot down.
@@ -48,7 +48,7 @@ def run(campaign: Campaign, top: Path, watcher: Watcher) -> Path:
         booted = _kernels(campaign, watcher)
         crew = Crew(own, draft["arms"], draft["envelope"], rootfs, booted)
         with _released(crew):
-            missing = _probe(campaign, crew, watcher)
+            missing = _probe(campaign, crew, watcher) if probe else {}
             final = plan.make(campaign, missing)
             if not final["slots"]:
                 raise HostError("this host can run no arm of this campaign", hint="./tare doctor says why")
