@@ -71,7 +71,8 @@ def judged(
                 chosen.append((arm, each, limits))
             elif each.zero and limits.gates:
                 raise InputError(f"{named(each.scenario, each.metric)}: {each.why}", hint="let it only inform")
-    results = judge([_test(each, limits) for _, each, limits in chosen], alpha=policy.alpha, power=power)
+    tests = [_test(each, limits, policy.sessions) for _, each, limits in chosen]
+    results = judge(tests, alpha=policy.alpha, power=power)
     rows = [_row(arm, each, limits, got) for (arm, each, limits), got in zip(chosen, results, strict=True)]
     rows.sort(key=lambda row: (not row["exact"], not row["gates"]))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -79,8 +80,17 @@ def judged(
     return table
 
 
-def _test(each: Matched, limits: Limits) -> Test:
-    return Test(each.base, each.new, each.paired, each.better, limits.delta, limits.gates, exact=each.unit == EXACT)
+def _test(each: Matched, limits: Limits, sessions: float) -> Test:
+    return Test(
+        base=each.base,
+        new=each.new,
+        paired=each.paired,
+        better=each.better,
+        delta=limits.delta,
+        gates=limits.gates,
+        exact=each.unit == EXACT,
+        spread=1.0 if each.paired else sessions,
+    )
 
 
 def _row(arm: str, each: Matched, limits: Limits, got: Verdict) -> dict[str, object]:

@@ -17,9 +17,10 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from analysis.judge import BETWEEN_SESSIONS
 from bench.errors import InputError
 
-DELTA: Final = 0.05
+DELTA: Final = 0.03
 ALPHA: Final = 0.05
 
 
@@ -44,6 +45,7 @@ class _RuleTable(msgspec.Struct, forbid_unknown_fields=True):
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     alpha: float = ALPHA
     delta: str | float = DELTA
+    sessions: float = BETWEEN_SESSIONS
     tolerate: str | float | None = None
     metrics: dict[str, Any] = {}
 
@@ -88,11 +90,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Policy:
-    """alpha: the level for all gating metrics together. rules: by pattern, in the order in which they count."""
+    """alpha: the level for all gating metrics together. sessions: how many times further apart runs of different times
+    lie than the scatter within each tells. rules: by pattern, in the order in which they count.
+    """
 
     alpha: float = ALPHA
     delta: float = DELTA
     tolerate: float = 0.0
+    sessions: float = BETWEEN_SESSIONS
     rules: dict[str, Rule] = field(default_factory=dict)
 
     def limits(self, scenario: str, metric: str) -> Limits:
@@ -137,8 +142,10 @@ def read_policy(path: Path) -> Policy:
             table.gates,
             None if table.tolerate is None else _size(path, f"{where}.tolerate", table.tolerate, zero=True),
         )
+    if not 1 <= found.sessions <= 1000:
+        raise InputError(f"{path}: sessions: {found.sessions:g} is no factor of 1 or more, like {BETWEEN_SESSIONS}")
     tolerate = 0.0 if found.tolerate is None else _size(path, "tolerate", found.tolerate, zero=True)
-    return Policy(found.alpha, _size(path, "delta", found.delta, zero=False), tolerate, rules)
+    return Policy(found.alpha, _size(path, "delta", found.delta, zero=False), tolerate, found.sessions, rules)
 
 
 def fraction(given: str | float) -> float:
