@@ -21,7 +21,7 @@ LINT = [
     [sys.executable, "-m", "mypy"],
     [str(SCRIPTS / "lint-imports")],
 ]
-PYTEST_TIERS = ("unit", "integration", "web")
+PYTEST_TIERS = ("unit", "judge", "integration", "web")
 TIERS = ("lint", *PYTEST_TIERS)
 
 

@@ -10,11 +10,11 @@ from tests.run import main, split_arguments
 @pytest.mark.parametrize(
     ("arguments", "tiers", "rest"),
     [
-        ([], ["lint", "unit", "integration", "web"], []),
+        ([], ["lint", "unit", "judge", "integration", "web"], []),
         (["unit"], ["unit"], []),
         (["web", "lint"], ["web", "lint"], []),
         (["unit", "-k", "web"], ["unit"], ["-k", "web"]),
-        (["-k", "plan"], ["unit", "integration", "web"], ["-k", "plan"]),
+        (["-k", "plan"], ["unit", "judge", "integration", "web"], ["-k", "plan"]),
     ],
     ids=["none", "one", "two in their order", "a value that is a tier", "only pytest's"],
 )
@@ -24,4 +24,4 @@ def test_tiers_come_first_and_the_rest_is_for_pytest(arguments: list[str], tiers
 
 def test_an_unknown_tier_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["unti"]) == 2
-    assert capsys.readouterr().err == "tare test: no tier 'unti'; there are lint, unit, integration, web\n"
+    assert capsys.readouterr().err == "tare test: no tier 'unti'; there are lint, unit, judge, integration, web\n"

@@ -1,0 +1,171 @@
+"""The report of a replay: Markdown to read, JSON to compute with."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tests.judge import score
+from tests.judge.judges import MUTANTS
+from tests.judge.plant import EFFECTS, NUISANCES
+from tests.judge.recordings import BLOCKS, sessions, windows
+from tests.judge.score import CLASSES, Rate
+
+_OTHERS = ("pyperf", "mann-whitney", "otava")
+_KINDS = {
+    "none": "as recorded",
+    "drift": "drift of 10 %, both arms",
+    "step": "step of 10 %, both arms",
+    "variance": "one arm's spread grown by 5–20 %",
+    "outliers": "10–40 % of the time 2–3 × slower, both arms",
+}
+Said = dict[str, pd.DataFrame]
+
+
+def write(said: Said, command: str, folder: Path) -> None:
+    """said: answers by judge, `NAME mde` being those to shifts of the size that NAME printed."""
+    ours, mde = said["tare"], said["tare mde"]
+    targets = score.targets(ours, mde, said["pyperf"])
+    mutants = {kind.name: score.targets(said[kind.name], said.get(f"{kind.name} mde"), None) for kind in MUTANTS}
+    others = [name for name in _OTHERS if name in said]
+    text = "\n\n".join(
+        [
+            "# The judge is judged",
+            f"Made by `{command}` on {datetime.now(UTC):%Y-%m-%d}. Each rate stands with Wilson's 95 % interval, "
+            f"hits and cases, and the number of disjoint windows (w) of {BLOCKS} blocks that the cases come of. "
+            "Cases of one window share its weather, so that the interval is the narrowest that can be claimed.",
+            "## Recordings",
+            _recordings(),
+            "## Targets",
+            _table(
+                ["target", "figure", "asked", "reached"],
+                [[t.name, f"{t.figure:.3f}", t.asked, "yes" if t.reached else "**no**"] for t in targets],
+            ),
+            "## False alarms: nothing differs between the arms (nominal 5 %)",
+            _alarms(said, others),
+            "Family-wise: any of a case's metrics called changed, Holm over all of them.",
+            "## Found: every metric shifted, interleaved",
+            _power(said, others),
+            "## Stopping early",
+            _adaptive(ours),
+            "## The printed MDE: a shift of just that size",
+            _mde(mde),
+            "## Sets of recordings apart",
+            _sets(ours),
+            "## Mutants",
+            "Each must miss a target.",
+            _table(
+                ["mutant", "misses"],
+                [[name, "; ".join(str(t) for t in found if not t.reached)] for name, found in mutants.items()],
+            ),
+        ]
+    )
+    (folder / "REPORT.md").write_text(text + "\n")
+    (folder / "REPORT.json").write_text(json.dumps(_json(said, others, targets, mutants), indent=1) + "\n")
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _recordings() -> str:
+    count = pd.Series([(window.session, window.campaign) for window in windows()]).value_counts()
+    rows = []
+    for session, about in sessions().items():
+        blocks: Any = about["blocks"]
+        cut = [f"{name}: {blocks[name]} blocks, {count.get((session, name), 0)} windows" for name in blocks]
+        rows.append([session, str(about["set"]), str(about["conditions"]), "; ".join(cut)])
+    return _table(["session", "set", "the host meanwhile", "recorded"], rows)
+
+
+def _alarms(said: Said, others: list[str]) -> str:
+    ours, rows = said["tare"], []
+    for nuisance in NUISANCES:
+        for schedule in ("interleaved", "blocked"):
+            inter = schedule == "interleaved"
+            cells = [score.alarms(ours, "single", schedule, nuisance)]
+            cells.append(score.alarms(ours, "adaptive", schedule, nuisance))
+            cells.append(score.family_alarms(ours, nuisance) if inter else Rate(0, 0, 0))
+            cells += [score.alarms(said[name], "single", schedule, nuisance) for name in others]
+            rows.append([_KINDS[nuisance], schedule, *map(str, cells)])
+    return _table(["planted", "schedule", "tare", "tare, adaptive", "tare, family-wise", *others], rows)
+
+
+def _power(said: Said, others: list[str]) -> str:
+    rows = []
+    for nuisance, sizes in (("none", EFFECTS), ("drift", (0.05,)), ("step", (0.05,)), ("outliers", (0.05,))):
+        for size in sizes:
+            for low, high, label in CLASSES:
+                of = {name: score.shifted(said[name], size, low, high, nuisance) for name in ["tare", *others]}
+                cells = [score.power(of["tare"], "single"), score.power(of["tare"], "adaptive")]
+                cells += [score.power(of[name], "single") for name in others]
+                rows.append([f"±{100 * size:.0f} %", _KINDS[nuisance], label, *map(str, cells)])
+    return _table(["shift", "planted beside it", "spread of block ratios", "tare", "tare, adaptive", *others], rows)
+
+
+def _adaptive(ours: pd.DataFrame) -> str:
+    rows = []
+    for size in EFFECTS:
+        for low, high, label in [*CLASSES, (0.0, float("inf"), "all")]:
+            of = score.shifted(ours, size, low, high)
+            if len(of):
+                found = [score.power(of, "single"), score.power(of, "adaptive")]
+                cost = [f"{100 * score.saved(of):.0f} %", f"{100 * score.lost(of):.1f}"]
+                rows.append([f"±{100 * size:.0f} %", label, *map(str, found), *cost])
+    head = ["shift", "spread", f"found in {BLOCKS} blocks", "found adaptively", "blocks saved", "points of power lost"]
+    return _table(head, rows)
+
+
+def _mde(mde: pd.DataFrame) -> str:
+    rows = []
+    for what, label in (("mde", "the same window, labels drawn anew"), ("mde next", "the window after it")):
+        for low, high, spread in [*CLASSES, (0.0, float("inf"), "all")]:
+            of = mde[(mde["what"] == what) & (mde["spread"] > low) & (mde["spread"] <= high)]
+            rows.append([label, spread, str(score.power(of, "single"))])
+    return _table(["planted in", "spread", "found"], rows)
+
+
+def _sets(ours: pd.DataFrame) -> str:
+    rows = []
+    for name in ("train", "test"):
+        of = ours[ours["window"].str.startswith(f"{name}/")]
+        if len(of):
+            cells = [score.alarms(of, "single", "interleaved", "none"), score.family_alarms(of, "none")]
+            cells += [score.power(score.shifted(of, 0.05, 0, 0.08), "single")]
+            rows.append([name, *map(str, cells)])
+    return _table(["set", "false alarms", "family-wise", "±5 % found where spread ≤ 8 %"], rows)
+
+
+def _json(
+    said: Said, others: list[str], targets: list[score.Target], mutants: dict[str, list[score.Target]]
+) -> dict[str, Any]:
+    def all_of(name: str) -> list[dict[str, Any]]:
+        rows = said[name]
+        found = []
+        keys = ["how", "schedule", "nuisance", "what", "size"]
+        for place, group in rows.groupby(keys, sort=True):
+            for low, high, label in CLASSES:
+                of = group[(group["spread"] > low) & (group["spread"] <= high)]
+                if len(of):
+                    head = dict(zip(keys, place, strict=True)) | {"spread": label, "blocks": float(of["blocks"].mean())}
+                    null = of[of["effect"] == 0]
+                    real = of[of["effect"] != 0]
+                    found.append(
+                        head
+                        | {"alarms": score.rate(null, "alarm").as_dict() if len(null) else None}
+                        | {"found": score.rate(real, "found").as_dict() if len(real) else None}
+                        | {"wrong": int(of["wrong"].sum())}
+                    )
+        return found
+
+    return {
+        "sessions": sessions(),
+        "targets": [target.as_dict() for target in targets],
+        "mutants": {name: [t.as_dict() for t in found if not t.reached] for name, found in mutants.items()},
+        "judges": {name: all_of(name) for name in ["tare", "tare mde", *others]},
+    }

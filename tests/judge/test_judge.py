@@ -1,0 +1,64 @@
+"""The judge reaches its targets on what was recorded, and no mutant of it does."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.judge import harness, score
+from tests.judge.judges import MUTANTS
+from tests.judge.score import Target
+
+PLANTED = ("--seed", "1", "--windows", "24", "--copies", "3")
+#: Mutants are so far off that a part of the windows shows it.
+FOR_MUTANTS = ("--seed", "2", "--windows", "8")
+CAUGHT_BY = {
+    "always-no": "+5 % found where spread ≤ 8 %",
+    "always-yes": "false alarms, interleaved, none",
+    "pooled": "false alarms, interleaved, metrics of several values a slot",
+    "blocked": "+5 % found where spread ≤ 8 %, under outliers",
+    "peeking": "false alarms, adaptive",
+    "uncorrected": "false alarms, interleaved, none, family-wise",
+    "boasting": "printed MDE found",
+}
+
+
+Missed = dict[str, list[Target]]
+
+
+@pytest.fixture(scope="session")
+def missed(tmp_path_factory: pytest.TempPathFactory) -> Missed:
+    """The targets that each judge misses."""
+    folder = tmp_path_factory.mktemp("judge")
+    with ThreadPoolExecutor(2) as pool:
+        mutants = pool.submit(_mutants, folder / "few")
+        return _tare(folder / "all") | mutants.result()
+
+
+def _tare(folder: Path) -> Missed:
+    trial = harness.trial(folder, *PLANTED)
+    others = trial.every.ask(["pyperf"], "single")["pyperf"]
+    rows = trial.ask(["tare"])["tare"]
+    return {"tare": _misses(score.targets(rows, trial.ask_mde("tare"), others))}
+
+
+def _mutants(folder: Path) -> Missed:
+    trial = harness.trial(folder, *FOR_MUTANTS)
+    said = trial.ask([mutant.name for mutant in MUTANTS])
+    mde = {"boasting": trial.ask_mde("boasting")}
+    return {name: _misses(score.targets(rows, mde.get(name), None)) for name, rows in said.items()}
+
+
+def _misses(targets: list[Target]) -> list[Target]:
+    return [target for target in targets if not target.reached]
+
+
+def test_the_judge_reaches_every_target(missed: Missed) -> None:
+    assert [str(target) for target in missed["tare"]] == []
+
+
+@pytest.mark.parametrize("mutant", [mutant.name for mutant in MUTANTS])
+def test_a_mutant_misses_the_target_that_is_there_for_it(missed: Missed, mutant: str) -> None:
+    assert CAUGHT_BY[mutant] in [target.name for target in missed[mutant]]
