@@ -99,7 +99,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("parts", nargs="*", metavar="PART", help="only these: boot, runner, density, help, report")
     _add_kernel(commands.add_parser("kernel", help="kernels for guests: list, fetch or build"))
     commands.add_parser("setup", help="check the set-up again and complete it", add_help=False)
-    commands.add_parser("test", help="run the tests: test [lint|unit|judge|integration|web …] [pytest …]", add_help=False)
+    kinds = "lint|unit|judge|integration|web"
+    commands.add_parser("test", help=f"run the tests: test [{kinds} …] [pytest …]", add_help=False)
     return parser
 
 
