@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from analysis import sequential
-from analysis.judge import Test, Verdict, judge
+from analysis.judge import BETWEEN_SESSIONS, Test, Verdict, judge
 from tests.judge.cases import Pair
 
 OVERALL: Final = 0.05
@@ -48,7 +48,7 @@ class Tare:
     name = "tare"
 
     def test(self, pair: Pair) -> Test:
-        return Test(*pair.medians, pair.paired, pair.better)
+        return Test(*pair.medians, pair.paired, pair.better, spread=1.0 if pair.paired else BETWEEN_SESSIONS)
 
     def answer(self, verdict: Verdict, blocks: int) -> Answer:
         called = verdict.kind in ("regressed", "improved")

@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--copies", type=int, default=1, help="cases of each kind and window, with labels drawn anew")
     parser.add_argument("--windows", type=int, help="this many windows, drawn at random")
-    parser.add_argument("--folders", type=int, default=0, help="this many cases as results folders too")
+    parser.add_argument("--folders", type=int, default=0, help="this many interleaved cases as results folders too")
     parser.add_argument(
         "--menu",
         choices=MENUS,
@@ -218,14 +218,16 @@ def main() -> None:
         for w in {plan.window.name: plan.window for plan in made}.values()
         for m in w.metrics
     }
+    folders = 0
     for number, place in enumerate(draw.permutation(len(made))):
         plan, case = made[place], f"c{number:05}"
         names = tuple(bytes(draw.integers(0, 256, 3, dtype=np.uint8)).hex() + str(side) for side in draw.permutation(2))
         of_case = rows(case, plan, (names[0], names[1]), draw)
         table += of_case
         named[case] = {"base": names[0], "new": names[1]}
-        if number < arguments.folders:
+        if folders < arguments.folders and plan.schedule == "interleaved":
             cases.results_folder(arguments.out / case, of_case, names[0], names[1])
+            folders += 1
         key[case] = {
             "window": plan.window.name,
             "session": plan.window.session,

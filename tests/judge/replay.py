@@ -4,8 +4,8 @@
 
 ANSWERS is a folder; in it JUDGE.json is a list of case, metric, how and the answer. `single`: each metric as if it were
 the only one; `family`: all metrics of a case together; `adaptive`: each metric of an interleaved case, stopping early.
-Judges that are programs, `pyperf` and `otava` (the latter by --otava PYTHON, an interpreter that has it), know only the
-first.
+Judges that are programs have one way of their own: `pyperf` and `otava` (the latter by --otava PYTHON, an interpreter
+that has it) are `single`; `cli`, `tare compare --json` on each case that has a results folder, says also what gates.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.judge.cases import Case
 from tests.judge.judges import JUDGES, Answer, Judge
 
 HOWS: Final = ("single", "family", "adaptive")
-PROGRAMS: Final = ("pyperf", "otava")
+PROGRAMS: Final = ("cli", "pyperf", "otava")
 
 
 def replay(found: list[Case], judge: Judge, hows: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -48,6 +48,23 @@ def replay(found: list[Case], judge: Judge, hows: tuple[str, ...]) -> list[dict[
 
 def _said(case: Case, metric: str, how: str, answer: Answer) -> dict[str, Any]:
     return {"case": case.id, "metric": metric, "how": how, **answer.as_dict()}
+
+
+def cli(found: list[Case], folder: Path) -> list[dict[str, Any]]:
+    """What `tare compare` prints of the cases that there are results folders of."""
+    said = []
+    for case in found:
+        inside = folder / case.id
+        if not inside.is_dir():
+            continue
+        command = [sys.executable, "-m", "bench.cli", "compare", case.base, case.new, "--in", str(inside), "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        for row in json.loads(done.stdout)["metrics"]:
+            called = row["kind"] in ("regressed", "improved")
+            moved = (1 if row["ratio"] > 1 else -1) if called else 0
+            answer = Answer(moved, row["kind"] == "equivalent", row["p"], row["mde"], row["count"])
+            said.append(_said(case, row["metric"], "cli", answer) | {"gates": row["gates"]})
+    return said
 
 
 def pyperf(found: list[Case]) -> list[dict[str, Any]]:
@@ -114,7 +131,9 @@ def main() -> None:
     found = cases.read(arguments.cases)
     arguments.answers.mkdir(exist_ok=True)
     for name in arguments.judges.split(","):
-        if name == "pyperf":
+        if name == "cli":
+            said = cli(found, arguments.cases)
+        elif name == "pyperf":
             said = pyperf(found)
         elif name == "otava":
             said = otava(found, arguments.otava)

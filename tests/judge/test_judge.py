@@ -62,3 +62,14 @@ def test_the_judge_reaches_every_target(missed: Missed) -> None:
 @pytest.mark.parametrize("mutant", [mutant.name for mutant in MUTANTS])
 def test_a_mutant_misses_the_target_that_is_there_for_it(missed: Missed, mutant: str) -> None:
     assert CAUGHT_BY[mutant] in [target.name for target in missed[mutant]]
+
+
+def test_the_command_says_the_same(tmp_path: Path) -> None:
+    planted = harness.plant(tmp_path, "folders", "--seed", "3", "--windows", "2", "--folders", "4")
+    said = planted.ask(["cli", "tare"], "single")
+    both = said["cli"].merge(said["tare"], on=["case", "metric"], suffixes=("", "_alone"))
+    assert both["case"].nunique() == 4
+    assert both["p"].to_numpy() == pytest.approx(both["p_alone"].to_numpy(), rel=1e-6)
+    called = both["moved"] != 0
+    assert (both["moved"] == both["moved_alone"])[called].all()
+    assert (both["blocks"] == both["blocks_alone"]).all()
