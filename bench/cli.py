@@ -20,6 +20,8 @@ from bench.errors import InputError, TareError
 
 if TYPE_CHECKING:
     from bench import kernels, progress
+    from bench.results import Record
+    from bench.stops import Referee
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -163,7 +165,7 @@ def _emit(value: object) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from bench import doctor
+    from bench import counters, doctor
 
     answers = []
     for answer in doctor.examine():
@@ -179,6 +181,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
                 print(f"     {'':16}          note: {note}")
     if arguments.json:
         _emit([answer.as_dict() for answer in answers])
+    elif reason := counters.missing():
+        print(f"note: {reason}: instructions are counted in qemu-icount alone")
     return 0 if any(answer.runs for answer in answers) else 4
 
 
@@ -216,13 +220,22 @@ def _run(arguments: argparse.Namespace) -> int:
     from bench import config, runner
 
     campaign = config.load(arguments.file)
-    return _campaign(lambda screen: runner.run(campaign, arguments.results, screen), arguments.json)
+    return _campaign(lambda screen: runner.run(campaign, arguments.results, screen, appoint=_appoint), arguments.json)
+
+
+def _appoint(plan: Record) -> Referee | None:
+    """The judge of a campaign that may stop early; others need no pandas while they run."""
+    if not plan.get("stop"):
+        return None
+    from analysis import referee
+
+    return referee.Referee(plan)
 
 
 def _resume(arguments: argparse.Namespace) -> int:
     from bench import runner
 
-    return _campaign(lambda screen: runner.resume(arguments.folder, screen), arguments.json)
+    return _campaign(lambda screen: runner.resume(arguments.folder, screen, appoint=_appoint), arguments.json)
 
 
 def _campaign(work: Callable[[progress.Screen], Path], as_json: bool) -> int:
@@ -242,18 +255,28 @@ def _campaign(work: Callable[[progress.Screen], Path], as_json: bool) -> int:
 def _finish(folder: Path, as_json: bool) -> int:
     """Write the report; say where it is and how the slots ended."""
     from analysis import report
-    from bench.results import JOURNAL, last_of_each_slot, read_journal
+    from bench import results
+    from bench.results import JOURNAL, last_of_each_slot, read_decisions, read_journal, read_plan
 
     lines = last_of_each_slot(read_journal(folder / JOURNAL))
+    spared = results.spared(read_plan(folder) or {}, read_decisions(folder))
     bad = [line for line in lines if line["status"] != "ok"]
     written = report.write_report([folder])
     page = next(path for path in written if path.name == "report.html")
     if as_json:
         _emit(
-            {"folder": str(folder), "report": str(page), "slots": len(lines), "failed": [line["slot"] for line in bad]}
+            {
+                "folder": str(folder),
+                "report": str(page),
+                "slots": len(lines),
+                "failed": [line["slot"] for line in bad],
+                "spared": len(spared),
+            }
         )
     else:
-        print(f"{len(lines)} slots, {len(bad)} failed. Report: {page}")
+        planned = len(lines) + len(spared)
+        saved = f", {len(spared)} of {planned} not needed ({len(spared) / planned:.0%} saved)" if spared else ""
+        print(f"{len(lines)} slots, {len(bad)} failed{saved}. Report: {page}")
     return 5 if bad else 0
 
 
@@ -375,6 +398,8 @@ def _kernel_list(arguments: argparse.Namespace) -> int:
 
 def _kernel_fetch(arguments: argparse.Namespace) -> int:
     from bench import kernels, progress
+    from bench.results import Record
+    from bench.stops import Referee
 
     wishes = [kernels.parse(name) for name in arguments.names]
     for wish in wishes:

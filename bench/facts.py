@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import memory, process
+from bench import counters, memory, process
 from bench.errors import TareError
 from bench.results import SCHEMA
 
@@ -42,6 +42,7 @@ def host() -> dict[str, Any]:
         "ksm": _read("/sys/kernel/mm/ksm/run"),
         "distribution": (release.get("PRETTY_NAME") or "").strip('"'),
         "load": _read("/proc/loadavg"),
+        "counters": counters.missing() or "the processor counts instructions",
     }
 
 

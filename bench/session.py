@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -103,8 +103,16 @@ class Session:
         self._alive.append(instance)
         return instance
 
-    def boot(self, guest: Guest = "linux", requests: Sequence[Sequence[str]] = ()) -> Instance:
-        """The slot's own instance, started on first use; notes its marks, its boot's CPU cost and what it sees."""
+    def boot(
+        self,
+        guest: Guest = "linux",
+        requests: Sequence[Sequence[str]] = (),
+        at_ready: Callable[[], None] = lambda: None,
+    ) -> Instance:
+        """The slot's own instance, started on first use; notes its marks, its boot's CPU cost and what it sees.
+
+        requests: see Order; at_ready: called at READY, before anything is asked of the instance.
+        """
         if self._main is not None and self._main.order.guest != guest:
             raise InstanceError(f"this slot's instance is a {self._main.order.guest} guest, not a {guest} one")
         if self._main is None:
@@ -112,6 +120,7 @@ class Session:
             before = self.cpu(instance)
             self.marks = instance.marks
             instance.start(self.deadline())
+            at_ready()
             if before is not None and instance.cpu_at_ready is not None:
                 self.boot_cpu = instance.cpu_at_ready - before
             self._main = instance

@@ -2,7 +2,8 @@
 
 `measure(session)` takes the samples. A module may also say `needs_door = True` (only arms whose runtime has a door of
 its own can), `guest = "firmware"` (only machines with firmware can, and there is no init in them to ask) or
-`counts = True` (only arms that count instructions can, and they can nothing else: their seconds say nothing).
+`counts = True` (arms that count instructions can take no other: their seconds say nothing), and it may have a function
+`impossible(backend)` that says why arms of a backend cannot take it on this host.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ class Measure:
     needs_door: bool
     guest: Guest
     counts: bool
+    own: Callable[[type[Backend]], str | None] | None
 
     def impossible(self, backend: type[Backend]) -> str | None:
         """Why arms of this backend cannot take this measure, or None."""
-        if self.counts and not backend.counts:
-            return "no instructions are counted here (that is what qemu-icount is for)"
+        if self.own and (reason := self.own(backend)):
+            return reason
         if backend.counts and not self.counts:
             return "it counts instructions, and its seconds say nothing"
         if self.guest not in backend.guests:
@@ -57,4 +59,5 @@ def load(name: str) -> Measure:
         getattr(module, "needs_door", False),
         getattr(module, "guest", "linux"),
         getattr(module, "counts", False),
+        getattr(module, "impossible", None),
     )

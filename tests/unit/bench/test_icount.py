@@ -135,6 +135,7 @@ class Counted:
     """A session whose instance has been counted already."""
 
     scenario = Scenario(("instructions",), warmups=1, values=2)
+    backend = qemu_icount.Backend
 
     def __init__(self) -> None:
         self.samples: list[Sample] = []
