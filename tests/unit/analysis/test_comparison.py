@@ -1,0 +1,412 @@
+"""Comparisons from folders and files: notation, what must be said, exit codes, and what is written."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as xml
+
+import pytest
+from rich.console import Console
+
+from analysis import tell
+from analysis.comparison import Comparison, compare, gate
+from analysis.plot_forest import forest
+from analysis.policy import Policy, Rule
+from bench import cli
+from bench.errors import InputError
+from tests.synthetic import ARMS, campaign, suite
+
+CRUN = ARMS["crun"]
+SLOWER = replace(CRUN, phases={name: cost * 1.3 for name, cost in CRUN.phases.items()}, spawn=CRUN.spawn * 1.3)
+THREE = {"process": ARMS["process"], "old": CRUN, "new": SLOWER, "same": CRUN}
+GUESTS = {"process": ARMS["process"], "qemu@6.1.0-50": ARMS["qemu@6.1.0-56"], "qemu@6.1.0-56": ARMS["qemu@6.1.0-56"]}
+
+
+def make(folder: Path, blocks: int = 8, **given: Any) -> Path:
+    return campaign(folder, blocks=blocks, ramp=0, **({"arms": THREE} | given))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("comparison") / "x", 60)
+
+
+@pytest.fixture(scope="module")
+def later(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("later") / "y", 60, seed=2)
+
+
+def notes(found: Comparison) -> str:
+    return "\n".join(found.notes)
+
+
+# What BASE and NEW may be.
+
+
+def test_two_arms_of_one_campaign(folder: Path) -> None:
+    found = compare(f"{folder}:old", f"{folder}:new")
+    assert (found.sides.design, found.unit) == ("blocks", "block")
+    kinds = found.table.set_index("metric")["kind"]
+    assert kinds["boot"] == kinds["spawn"] == "regressed"
+    assert (found.table["count"] == 60).all()
+    assert "interleaved" not in notes(found)
+    assert compare("old", "new", inside=folder).table.equals(found.table)
+
+
+def test_two_campaigns_are_divided_by_their_baseline(folder: Path, later: Path) -> None:
+    found = compare(str(folder), str(later), policy=Policy(sessions=1.0))
+    assert list(found.sides.found)[:4] == ["process", "old", "new", "same"]
+    assert "not interleaved: drift between the two runs counts as a difference" in found.notes
+    assert "values are divided by those of process in the same block" in notes(found)
+    assert "all of 1 host boot" in notes(found)
+    table = found.table.set_index(["arm", "metric"])
+    assert table.loc[("old", "boot"), "per"] == "process"
+    assert table.loc[("old", "exec"), "per"] == ""  # the process has no door
+    assert not table.loc["process"]["gates"].any()
+    assert not table["paired"].any()
+
+
+def test_arms_of_two_campaigns_may_be_chosen(folder: Path, later: Path) -> None:
+    assert list(compare(str(folder), str(later), arms=["same"]).sides.found) == ["same"]
+    crossed = compare(f"{folder}:old", f"{later}:new", policy=Policy(sessions=1.0))
+    assert crossed.table.set_index("metric").loc["boot", "kind"] == "regressed"
+    alone = compare(str(folder), str(later), arms=["process"])
+    assert "raw slot medians" in notes(alone)
+    assert alone.table["gates"].any()
+
+
+def test_two_pyperf_files(tmp_path: Path) -> None:
+    old = suite(tmp_path / "old.json", runs=20)
+    new = suite(tmp_path / "new.json.gz", runs=20, factor=1.5, seed=2)
+    found = compare(str(old), str(new), policy=Policy(sessions=1.0))
+    assert (found.sides.design, found.unit) == ("suites", "run")
+    assert set(found.table["kind"]) == {"regressed"}
+    assert (found.table["count"] == 20).all()
+    assert "not interleaved" in notes(found)
+    assert "the unit is the pyperf run" in notes(found)
+    assert gate(found).code == 1
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "given", "why"),
+    [
+        ("crun", "runc", {}, "no file or folder 'crun'; write DIR:ARM DIR:ARM, or ARM ARM --in DIR"),
+        ("{x}:old", "{x}:none", {}, "has no arm 'none': it has process, old, new, same"),
+        ("{x}:old", "{x}:old", {}, "arm old of .* is both sides"),
+        ("{x}", "{x}", {}, "which arm\\? It has process, old, new, same"),
+        ("{x}:old", "{x}", {}, "which arm"),
+        ("{x}:old", "new", {}, "no file or folder 'new'"),
+        ("{x}", "{p}", {}, "are not of one kind"),
+        ("{p}", "{p}", {}, "is both sides"),
+        ("{x}:", "{x}:old", {}, "'' is not the name of an arm"),
+        ("{x}/none:old", "{x}:old", {}, "no results folder at"),
+        ("{x}/journal.jsonl", "{p}", {}, "is a part of a results folder; name the folder"),
+        ("{x}/..", "{x}", {}, "no journal at"),
+        ("old", "new", {"inside": "{x}/none"}, "no results folder at"),
+        ("a:old", "new", {"inside": "{x}"}, "'a:old' is not the name of an arm"),
+        ("{x}:old", "{x}:new", {"arms": ["old"]}, "--arm is for two results folders"),
+        ("{x}", "{y}", {"arms": ["none"]}, "has no arm 'none'"),
+        ("{x}:qemu-firmware", "{x}:old", {}, "no metric in common"),
+        ("{t}", "{x}:old", {}, "not a pyperf suite|not of one kind"),
+        ("{t}", "{p}", {}, "not JSON"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_clear_line(
+    folder: Path, later: Path, tmp_path: Path, base: str, new: str, given: dict[str, Any], why: str
+) -> None:
+    (tmp_path / "t.json").write_text("garbage")
+    places = {"x": folder, "y": later, "p": suite(tmp_path / "p.json"), "t": tmp_path / "t.json"}
+    if "inside" in given:
+        given = {"inside": Path(given["inside"].format(**places))}
+    with pytest.raises(InputError, match=why) as caught:
+        compare(base.format(**places), new.format(**places), **given)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_name_that_may_be_two_things_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "x", 1)
+    make(tmp_path / "x:old", 1)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"x:old may be a file or an arm of x; write \./x:old or --in DIR"):
+        compare("x:old", "x:new")
+
+
+# What must be said, and what must be refused.
+
+
+def test_scenarios_of_one_name_must_be_one(folder: Path, tmp_path: Path) -> None:
+    def plan(path: Path, **changes: Any) -> Path:
+        found = json.loads((path / "plan.json").read_text())
+        found["scenarios"]["lifecycle"] |= {"workload": "true", "values": 5, "blocks": None} | changes
+        (path / "plan.json").write_text(json.dumps(found))
+        return path
+
+    old, same, other = (
+        plan(make(tmp_path / name, 2), **changes)
+        for name, changes in (
+            ("a", {}),
+            ("b", {"blocks": 3, "description": "x"}),
+            ("c", {"workload": "sha256", "values": 9}),
+        )
+    )
+    compare(str(old), str(same))
+    with pytest.raises(
+        InputError, match=r"'lifecycle' is not the same .*: workload 'true' and 'sha256' and values 5 and 9"
+    ):
+        compare(str(old), str(other))
+
+
+def test_a_journal_that_is_cut_counts_its_whole_lines_and_says_so(tmp_path: Path) -> None:
+    journal = make(tmp_path / "x", 3) / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:-1]) + lines[-1][:50])
+    found = compare("old", "new", inside=tmp_path / "x")
+    (note,) = [note for note in found.notes if "cut" in note]
+    assert f"{len(lines) - 1} whole lines count, 50 bytes do not" in note
+
+
+def test_failed_slots_are_dropped_in_pairs_counted_and_said(tmp_path: Path) -> None:
+    def fail(record: dict[str, Any]) -> None:
+        if record["arm"] == "new" and record["block"] in (2, 3) and record["scenario"] == "lifecycle":
+            record |= {"status": "failed", "reason": "no", "samples": []}
+
+    found = compare("old", "new", inside=make(tmp_path / "x", 8, change=fail))
+    assert set(found.table["count"]) == {6}
+    assert set(found.table["dropped"]) == {2}
+    assert "did not end well, and are left out: 0 of 8 slots of BASE (old) and 2 of 8 slots of NEW (new)" in notes(
+        found
+    )
+
+
+def test_an_arm_of_which_nothing_ended_well(tmp_path: Path) -> None:
+    def fail(record: dict[str, Any]) -> None:
+        if record["arm"] == "new":
+            record |= {"status": "timeout", "reason": "no", "samples": []}
+
+    with pytest.raises(InputError, match=r"no slot of arm 'new' in .* ended well: all 8 slots failed"):
+        compare("old", "new", inside=make(tmp_path / "x", 8, change=fail))
+
+
+@pytest.mark.parametrize(("value", "why"), [(-1.0, "is -1 s: that is no time"), (0.0, "0 s in 1 slot")])
+def test_a_wrong_time_is_refused(tmp_path: Path, value: float, why: str) -> None:
+    def spoil(record: dict[str, Any]) -> None:
+        if record["arm"] == "new" and record["block"] == 2 and record["scenario"] == "lifecycle":
+            record["samples"][0]["values"] = [value]
+
+    with pytest.raises(InputError, match=why):
+        compare("old", "new", inside=make(tmp_path / "x", 3, change=spoil))
+
+
+def test_one_block_is_too_few(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"one block alone tells nothing of old and new; at least .* are needed"):
+        compare("old", "new", inside=make(tmp_path / "x", 1))
+    one = suite(tmp_path / "a.json", runs=1), suite(tmp_path / "b.json", runs=1, seed=2)
+    with pytest.raises(InputError, match="one run alone tells nothing"):
+        compare(*map(str, one))
+
+
+def test_badges(tmp_path: Path) -> None:
+    def see(record: dict[str, Any]) -> None:
+        if record["arm"].startswith("qemu@"):
+            record["seen"]["kernel"] = record["arm"].removeprefix("qemu@") + "-cloud-amd64"
+
+    folder = make(tmp_path / "x", 3, arms=GUESTS, change=see)
+    (badges,) = compare("qemu@6.1.0-50", "qemu@6.1.0-56", inside=folder).sides.badges.values()
+    assert badges[0] == "kernel: 6.1.0-50-cloud-amd64 → 6.1.0-56-cloud-amd64"
+    assert badges[1].startswith("layout-confounded: one build of each kernel")
+    assert len(badges) == 2
+    (against_host,) = compare("process", "qemu@6.1.0-56", inside=folder).sides.badges.values()
+    assert [badge.split(":")[0] for badge in against_host] == ["kernel", "clocksource"]
+
+
+def test_two_builds_of_one_release_are_two_kernels(tmp_path: Path) -> None:
+    folder = make(tmp_path / "x", 3, arms=GUESTS)
+    plan = json.loads((folder / "plan.json").read_text())
+    for arm in ("qemu@6.1.0-50", "qemu@6.1.0-56"):
+        plan["arms"][arm]["boots"] = {"release": "6.1.0-56", "sha256": arm}
+    (folder / "plan.json").write_text(json.dumps(plan))
+    (badges,) = compare("qemu@6.1.0-50", "qemu@6.1.0-56", inside=folder).sides.badges.values()
+    assert [badge.split(":")[0] for badge in badges] == ["kernel", "layout-confounded"]
+    assert badges[0] == "kernel: two builds of 6.1.0-56"
+
+
+def test_other_hosts_and_envelopes_are_said(tmp_path: Path) -> None:
+    old, new = make(tmp_path / "x", 2), make(tmp_path / "y", 2)
+    facts = json.loads((new / "facts.json").read_text())
+    facts["host"]["cpu"] = "Another CPU"
+    (new / "facts.json").write_text(json.dumps(facts))
+    assert "not the same: host cpu Made-up CPU → Another CPU" in compare(str(old), str(new)).notes
+
+
+def test_a_rule_of_no_metric_is_said(folder: Path) -> None:
+    found = compare("old", "new", Policy(rules={"boot": Rule(delta=0.1), "bot*": Rule(gates=False)}), inside=folder)
+    assert "no metric here is meant by the policy's 'bot*'" in found.notes
+
+
+# The gate.
+
+
+@pytest.mark.parametrize(
+    ("pair", "policy", "code", "text"),
+    [
+        (("old", "new"), Policy(), 1, r"\d of 8 gating metrics regressed: .*boot \+\d+%"),
+        (
+            ("new", "old"),
+            Policy(delta=0.05, rules={"*": Rule(gates=False), "boot": Rule(gates=True)}),
+            0,
+            "1 gating metric",
+        ),
+        (("old", "same"), Policy(delta=0.06), 0, "8 gating metrics proved equivalent or improved"),
+        (
+            ("old", "same"),
+            Policy(delta=0.001),
+            3,
+            "no regression proved, and no pass: 8 of 8 gating metrics inconclusive",
+        ),
+        (("old", "new"), Policy(delta=0.06, tolerate=0.5), 0, "tolerated regressions among them"),
+        (("old", "process"), Policy(delta=0.06), 3, "not compared: exec"),
+    ],
+)
+def test_exit_codes(folder: Path, pair: tuple[str, str], policy: Policy, code: int, text: str) -> None:
+    outcome = gate(compare(*pair, policy, inside=folder))
+    assert outcome.code == code, outcome.text
+    assert re.search(text, outcome.text)
+
+
+def test_too_few_blocks_pass_nothing_and_say_how_many_it_takes(tmp_path: Path) -> None:
+    outcome = gate(compare("old", "same", inside=make(tmp_path / "x", 5)))
+    assert outcome.code == 3
+    assert re.search(r"at least 9 blocks are needed where there are fewer: boot", outcome.text)
+
+
+def test_a_gate_without_a_metric_is_a_mistake(folder: Path) -> None:
+    with pytest.raises(InputError, match="no metric gates"):
+        gate(compare("old", "new", Policy(rules={"*": Rule(gates=False)}), inside=folder))
+
+
+# What is written.
+
+
+@pytest.fixture(scope="module")
+def found(folder: Path) -> Comparison:
+    return compare("process", "new", Policy(delta=0.06), inside=folder)
+
+
+def screen(found: Comparison) -> str:
+    written = io.StringIO()
+    tell.on_screen(found, gate(found), Console(width=80, highlight=False, emoji=False, markup=False, file=written))
+    return written.getvalue()
+
+
+def test_the_screen_fits_80_columns_and_says_all_without_colour(found: Comparison) -> None:
+    text = screen(found)
+    assert max(map(len, text.splitlines()[2:])) <= 80
+    for row in found.table.to_dict("records"):
+        (line,) = [line for line in text.splitlines() if line.split()[:1] == [row["metric"]] and len(line.split()) == 7]
+        assert row["kind"] in line
+        assert "6%" in line
+        assert "60" in line.split()
+    assert "exec, exec.cpu: not compared, only NEW has it" in text
+    assert "REGRESSED (exit 1)" in text
+
+
+def test_markdown_is_one_table_row_a_metric(found: Comparison) -> None:
+    text = tell.as_markdown(found, gate(found))
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "metric" not in line]
+    assert len(rows) == len(found.table)
+    assert {line.count("|") for line in rows} == {8}
+    assert "**REGRESSED**" in text
+
+
+def test_junit_tells_failures_from_what_is_not_proved(found: Comparison) -> None:
+    outcome = gate(found)
+    root = xml.fromstring(tell.as_junit(found, outcome))
+    (testsuite,) = root
+    cases = {case.get("name"): [child.tag for child in case] for case in testsuite.iter("testcase")}
+    assert len(cases) == len(found.table) + len(found.gaps) == int(testsuite.get("tests", 0))
+    assert cases["boot"] == ["failure"]
+    assert cases["boot.launch"] == ["skipped"]
+    assert cases["exec"] == ["skipped"]  # only NEW has it: there is nothing to be worse than
+    assert int(root.get("failures", 0)) == sum(tags == ["failure"] for tags in cases.values()) > 0
+    for name, tags in cases.items():
+        rows = found.table[found.table["metric"] == name]
+        if tags == ["system-out"]:
+            assert rows["kind"].isin(["equivalent", "improved"]).all()
+
+
+def test_junit_calls_what_base_alone_has_an_error(folder: Path) -> None:
+    lost = compare("old", "process", Policy(delta=0.06), inside=folder)
+    root = xml.fromstring(tell.as_junit(lost, gate(lost)))
+    (case,) = [case for case in root.iter("testcase") if case.get("name") == "exec"]
+    assert [(child.tag, child.get("message")) for child in case] == [("error", "not compared: only BASE has it")]
+
+
+def test_hostile_names_stay_inside_xml_and_markdown(tmp_path: Path) -> None:
+    hostile = "a\x1b[31m<b>|]]>&\ud800"
+
+    def rename(file: Path) -> str:
+        document = json.loads(file.read_text())
+        document["benchmarks"][0]["metadata"]["name"] = hostile.replace("\ud800", "")
+        file.write_text(json.dumps(document))
+        return str(file)
+
+    both = [rename(suite(tmp_path / name, metrics=2, seed=seed)) for name, seed in (("a.json", 1), ("b.json", 2))]
+    found = compare(*both)
+    outcome = gate(found)
+    names = {case.get("name") for case in xml.fromstring(tell.as_junit(found, outcome)).iter("testcase")}
+    assert names == {"a·[31m<b>|]]>&", "bench_001"}
+    assert "\x1b" not in screen(found) + tell.as_markdown(found, outcome) + forest(found)
+
+
+def test_the_picture_is_svg_with_every_metric_and_its_verdict(found: Comparison) -> None:
+    root = xml.fromstring(forest(found))
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    texts = ["".join(element.itertext()) for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    for metric, ratio, kind in zip(found.table["metric"], found.table["ratio"], found.table["kind"], strict=True):
+        assert metric in texts
+        assert any(text.startswith(f"{ratio:.3f} ") and kind in text for text in texts)
+
+
+def test_json_is_json_with_null_for_no_number(found: Comparison) -> None:
+    def no_constant(name: str) -> None:
+        raise AssertionError(name)
+
+    read = json.loads(json.dumps(found.as_dict(), allow_nan=False), parse_constant=no_constant)
+    assert [row["metric"] for row in read["metrics"]] == found.table["metric"].tolist()
+    assert read["interleaved"] is True
+    assert {gap["metric"]: gap["unproved"] for gap in read["not_compared"]} == {"exec": False, "exec.cpu": False}
+
+
+# The command line.
+
+
+@pytest.fixture
+def tare(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
+    monkeypatch.setattr(cli, "_listen", lambda: None)
+
+    def run(*words: object) -> tuple[int, str, str]:
+        code = cli.main([*map(str, words)])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_the_commands(folder: Path, tmp_path: Path, tare: Callable[..., tuple[int, str, str]]) -> None:
+    (tmp_path / "policy.toml").write_text('delta = "6 %"')
+    files = [tmp_path / name for name in ("a.md", "a.svg", "a.xml")]
+    words = ["--markdown", files[0], "--svg", files[1], "--policy", tmp_path / "policy.toml"]
+    assert tare("compare", f"{folder}:old", f"{folder}:new", *words)[0] == 0
+    code, out, _ = tare("check", "old", "new", "--in", folder, *words, "--junit", files[2], "--json")
+    assert code == 1
+    assert json.loads(out)["gate"]["exit"] == 1
+    assert {row["delta"] for row in json.loads(out)["metrics"]} == {0.06}
+    assert all(file.stat().st_size for file in files)
+    assert tare("check", "old", "same", "--in", folder, *words)[0] == 0
+    code, _, err = tare("check", "old", "none", "--in", folder)
+    assert (code, err.count("\n")) == (2, 1)
