@@ -312,7 +312,9 @@ def wide(folder: Path, samples: int, metrics: int, *, arms: int = 2, values: int
     return folder
 
 
-def suite(file: Path, *, runs: int = 20, values: int = 3, metrics: int = 10, factor: float = 1.0, seed: int = 1) -> Path:
+def suite(
+    file: Path, *, runs: int = 20, values: int = 3, metrics: int = 10, factor: float = 1.0, seed: int = 1
+) -> Path:
     """A pyperf file as `pyperf` itself writes it: `metrics` benchmarks of `runs` runs, after one that calibrates."""
     rng = random.Random(seed)
     benchmarks = []
