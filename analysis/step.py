@@ -39,14 +39,17 @@ def figures(folders: Sequence[Path]) -> pd.DataFrame:
         for line in last_of_each_slot(read_journal(folder / JOURNAL))
         if line.get("status") == "ok"
         for sample in line["samples"]
-        if math.isfinite(value := float(np.median(sample["values"])))
+        if 0 < (value := float(np.median(sample["values"]))) < math.inf
     ]
     return pd.DataFrame(rows, columns=["run", "block", "arm", "metric", "unit", "better", "value"])
 
 
-def step(medians: pd.DataFrame, metric: str, base: str, new: str, change: float) -> Step:
-    """change: a fraction. Raises InputError for a metric that these two arms do not both have.
+def step(
+    medians: pd.DataFrame, metric: str, base: str, new: str, change: float, looks: tuple[int, ...] = ()
+) -> Step:
+    """change: a fraction; looks: see analysis.judge.Test.
 
+    Raises InputError for a metric that these two arms do not both have.
     Counts that repeat are compared as they are. One count of NEW is enough where BASE has repeated, until it is
     confirmed. Everything else is judged over the blocks that both have, with `change` as the margin of equivalence.
     """
@@ -72,6 +75,7 @@ def step(medians: pd.DataFrame, metric: str, base: str, new: str, change: float)
         better=str(rows["better"].iloc[0]),
         delta=change,
         exact=unit == UNIT,
+        looks=looks,
     )
     (verdict,) = judge([test])
     point = verdict.ratio.point

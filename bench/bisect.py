@@ -188,8 +188,8 @@ def ask(
         what = "counts instructions" if kind.counts else "measures seconds"
         raise InputError(f"{backend} {what}, and {metric} is not one", hint="see --backend and --metric")
     percent = change if change is not None else 0.1 if counted else 5.0
-    if not 0 < percent < 1000:
-        raise InputError(f"--change {percent:g}: expected per cent above zero, like 0.1")
+    if not 0 < percent < 100:
+        raise InputError(f"--change {percent:g}: expected per cent, above 0 and below 100, like 0.1")
     question = Question(choose(kernels_text, flavour), metric, percent / 100, backend, blocks)
     for name in question.kernels:
         kernels.check_kind(kernels.parse(name), kind.kernel)
@@ -238,11 +238,15 @@ def recall(folder: Path) -> Question:
 class Search:
     """A Question, being answered in a folder of its own."""
 
-    def __init__(self, question: Question, folder: Path, judge: Judge, watcher: Watcher) -> None:
+    def __init__(
+        self, question: Question, folder: Path, judge: Judge, watcher: Watcher, appoint: runner.Appoint | None = None
+    ) -> None:
+        """appoint: see runner.run()."""
         self.question = question
         self.folder = folder
         self._judge = judge
         self._watcher = watcher
+        self._appoint = appoint
         self._last = len(question.kernels) - 1
         self._looks: dict[int, Look] = {}
 
@@ -288,12 +292,12 @@ class Search:
         return self._tell(place, self._look_at(folders(self.folder), place))
 
     def _compare(self, place: int) -> Look:
-        """A campaign of the first kernel and another one, interleaved."""
+        """A campaign of the first kernel and another one, interleaved, that ends when it has decided."""
         if place in self._looks and not self._looks[place].exact:
             return self._looks[place]
         name = f"compare-{place:02}"
         if not self._finished(name):
-            self._run(name, (0, place), self.question.blocks)
+            self._run(name, (0, place), self.question.blocks, adaptive=True)
         return self._tell(place, self._look_at(folders(self.folder, name), place))
 
     def _look_at(self, folders: list[Path], place: int) -> Look:
@@ -312,16 +316,16 @@ class Search:
             self._run(name, tuple(lacking), times - least if len(lacking) == len(places) else 1)
             booted = self._booted()
 
-    def _run(self, name: str, places: tuple[int, ...], blocks: int) -> None:
+    def _run(self, name: str, places: tuple[int, ...], blocks: int, *, adaptive: bool = False) -> None:
         """Raises InstanceError where a slot does not end well."""
-        text = self._campaign(name, places, blocks)
+        text = self._campaign(name, places, blocks, adaptive)
         campaign = config.parse(text, self.folder / f"{name}.toml")
-        folder = runner.run(campaign, self.folder, self._watcher, probe=False)
+        folder = runner.run(campaign, self.folder, self._watcher, probe=False, appoint=self._appoint)
         for line in last_of_each_slot(read_journal(folder / JOURNAL)):
             if line["status"] != "ok":
                 raise InstanceError(f"{line['arm']} did not run: {line['reason']}", hint=f"see {folder / JOURNAL}")
 
-    def _campaign(self, name: str, places: tuple[int, ...], blocks: int) -> str:
+    def _campaign(self, name: str, places: tuple[int, ...], blocks: int, adaptive: bool) -> str:
         quoted = {place: json.dumps(self.question.arm(place)) for place in places}
         tables = [
             f"{quoted[place]} = {{ backend = {json.dumps(self.question.backend)}, "
@@ -336,6 +340,7 @@ class Search:
                 f"seed = {sum(places) + 1}",
                 f"blocks = {blocks}",
                 f"baseline = {quoted[places[0]]}",
+                *(['stop = "adaptive"', f'delta = "{self.question.change:.6%}"'] if adaptive else []),
                 "[arms]",
                 *tables,
                 "[scenarios]",
@@ -352,10 +357,8 @@ class Search:
     def _finished(self, name: str) -> bool:
         """Whether a comparison is there whole; one that was interrupted is finished first."""
         for folder in folders(self.folder, name):
-            planned = read_plan(folder)
-            done = len(last_of_each_slot(read_journal(folder / JOURNAL)))
-            if planned and done < len(planned["slots"]):
-                runner.resume(folder, self._watcher)
+            if read_plan(folder):  # what is finished ends at once
+                runner.resume(folder, self._watcher, appoint=self._appoint)
             return True
         return False
 

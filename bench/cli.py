@@ -310,7 +310,9 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _bisect(arguments: argparse.Namespace) -> int:
     from analysis import step
+    from analysis.looks import looks_of
     from bench import bisect, progress
+    from bench.results import read_plan
 
     if (arguments.resume is None) == (arguments.kernels is None):
         raise InputError("give either --kernels or --resume")
@@ -330,13 +332,15 @@ def _bisect(arguments: argparse.Namespace) -> int:
         folder = bisect.make_folder(arguments.results, question)
 
     def judge(folders: Sequence[Path], base: str, new: str) -> bisect.Look:
-        found = step.step(step.figures(folders), question.metric, base, new, question.change)
+        looks = looks_of(read_plan(folders[0]) or {}) if len(folders) == 1 else {}
+        at = next(iter(looks.values()), ())
+        found = step.step(step.figures(folders), question.metric, base, new, question.change, at)
         return bisect.Look(found.ratio, found.moved, found.exact, found.text)
 
     with progress.Screen() as screen:
         screen.say(f"bisect  {question}; results in {folder}")
         try:
-            found = bisect.Search(question, folder, judge, screen).run(everything=arguments.all)
+            found = bisect.Search(question, folder, judge, screen, _appoint).run(everything=arguments.all)
         except KeyboardInterrupt:
             screen.say(f"tare: interrupted; nothing was left behind. Go on with: ./tare bisect --resume {folder}")
             return 130
@@ -398,8 +402,6 @@ def _kernel_list(arguments: argparse.Namespace) -> int:
 
 def _kernel_fetch(arguments: argparse.Namespace) -> int:
     from bench import kernels, progress
-    from bench.results import Record
-    from bench.stops import Referee
 
     wishes = [kernels.parse(name) for name in arguments.names]
     for wish in wishes:

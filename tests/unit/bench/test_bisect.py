@@ -117,7 +117,7 @@ TWO = "6.1.0-1-amd64,6.1.0-2-amd64"
         ("boot", "emu", None, "no backend 'emu'"),
         ("boots", None, None, "no search for 'boots'"),
         ("density.cage", None, None, "no search for"),
-        ("boot", None, 0.0, "--change 0: expected per cent above zero"),
+        ("boot", None, 0.0, "--change 0: expected per cent, above 0"),
         ("boot", None, math.nan, "--change nan"),
     ],
 )
@@ -157,7 +157,7 @@ class Bench:
         self.campaigns: list[tuple[str, list[int], int]] = []
         self.slots = 0
 
-    def run(self, campaign: Campaign, top: Path, watcher: object, *, probe: bool) -> Path:
+    def run(self, campaign: Campaign, top: Path, watcher: object, *, probe: bool, appoint: object) -> Path:
         assert not probe
         arms = {self.question.arm(place): place for place in range(len(self.question.kernels))}
         places = [arms[name] for name in campaign.arms]
