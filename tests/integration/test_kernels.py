@@ -181,7 +181,7 @@ def test_a_cache_with_too_little_room(tmp_path: Path, own_cache: Path, tare: Tar
     try:
         built, fetched = tare("kernel", "build", SOURCE), tare("kernel", "fetch")
         assert (built.returncode, fetched.returncode) == (4, 4)
-        assert "needs 2 GiB of disk for a while" in built.stderr
+        assert "needs 1 GiB of disk for a while" in built.stderr
         assert "No space left on device" in fetched.stderr
         assert "make room" in fetched.stderr
         assert list(own_cache.glob("*/")) == []
