@@ -217,18 +217,23 @@ def _default(kind: KernelKind) -> Kernel | None:
 
 
 def _of_release(wanted: str, there: list[Kernel], kind: KernelKind) -> Kernel | None:
+    """The kernel of just this release, or the newest that begins like it; of several builds the one without options.
+
+    Copies of files are not meant by a release.
+    """
     fits = re.compile(rf"{re.escape(wanted)}(?![0-9])")
     if kind == "uml" and (installed := _default(kind)) and installed not in there:
         there = sorted([*there, installed], key=_order)
-    fitting = [kernel for kernel in there if fits.match(kernel.release)]
+    fitting = [kernel for kernel in there if fits.match(kernel.release) and "package" in kernel.origin]
     if not fitting:
         return None
+    fitting = [kernel for kernel in fitting if kernel.release == wanted] or fitting
+    fitting = [kernel for kernel in fitting if not kernel.origin.get("options")] or fitting
     newest = [kernel for kernel in fitting if kernel.release == fitting[-1].release]
-    plain = [kernel for kernel in newest if not kernel.origin.get("options")]
-    if kind == "uml" and len(plain or newest) > 1:
-        names = "; ".join(f"{kernel.source}" for kernel in plain or newest)
+    if kind == "uml" and len(newest) > 1:
+        names = "; ".join(kernel.source for kernel in newest)
         raise InputError(f"{wanted} may be several kernels in the cache ({names})", hint="name its source package")
-    return (plain or newest)[-1]
+    return newest[-1]
 
 
 def default(kind: KernelKind) -> Kernel | str:
@@ -259,7 +264,7 @@ def foresee(wish: Wish, kind: KernelKind) -> str | None:
     if wish.form != "source":
         return f"{package} will be fetched ({units.show_size(package.size)})"
     kbuild.require_tools()
-    archive = "" if _archive(package).is_file() else f"fetched ({units.show_size(package.size)}) and "
+    archive = "" if _archive(package.name, package.version).is_file() else f"fetched ({units.show_size(package.size)}) and "
     return f"{package} will be {archive}built: some minutes, {units.show_size(kbuild.ROOM)} of disk meanwhile"
 
 
@@ -392,13 +397,13 @@ def _key(package: str, version: str, options: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:12]
 
 
-def _archive(package: debian.Package) -> Path:
-    return folder() / "sources" / f"{package.name}_{package.version}.deb"
+def _archive(package: str, version: str) -> Path:
+    return folder() / "sources" / f"{package}_{version}.deb"
 
 
 def _fetch_source(package: str, version: str, scratch: Path, tell: Tell) -> tuple[Path, str]:
     """The source package's archive, kept in the cache for other builds, and its SHA-256."""
-    archive = folder() / "sources" / f"{package}_{version}.deb"
+    archive = _archive(package, version)
     beside = archive.with_suffix(".sha256")
     if archive.is_file() and beside.is_file() and debian.digest(archive) == beside.read_text().strip():
         return archive, beside.read_text().strip()

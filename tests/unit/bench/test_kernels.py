@@ -147,6 +147,7 @@ SOURCE, DEBUG = "linux-source-6.1", ["CONFIG_DEBUG_KERNEL=y"]
 def builds(cache: Path) -> Path:
     put(cache, "plain", "6.1.170", "6.1.170-3", SOURCE, built=[])
     put(cache, "debug", "6.1.170", "6.1.170-3", SOURCE, built=DEBUG)
+    put(cache, "named", "6.1.170-zz", "6.1.170-3", SOURCE, built=['CONFIG_LOCALVERSION="-zz"'])
     put(cache, "late", "6.1.192", "6.1.192-2", SOURCE, built=DEBUG)
     return cache
 
@@ -162,8 +163,9 @@ def builds(cache: Path) -> Path:
         (f"{SOURCE}=6.1.192-2", [], None),
         ("linux-source-6.12", [], None),
         ("6.1.170", [], "plain"),
+        ("6.1.170-zz", [], "named"),
         ("6.1.192", [], "late"),
-        ("6.1", [], "late"),
+        ("6.1", [], "plain"),
     ],
 )
 def test_a_build_is_found_by_its_version_and_options(wanted: str, options: list[str], name: str | None) -> None:
