@@ -264,8 +264,9 @@ def foresee(wish: Wish, kind: KernelKind) -> str | None:
     if wish.form != "source":
         return f"{package} will be fetched ({units.show_size(package.size)})"
     kbuild.require_tools()
-    archive = "" if _archive(package.name, package.version).is_file() else f"fetched ({units.show_size(package.size)}) and "
-    return f"{package} will be {archive}built: some minutes, {units.show_size(kbuild.ROOM)} of disk meanwhile"
+    there = _archive(package.name, package.version).is_file()
+    fetched = "" if there else f"fetched ({units.show_size(package.size)}) and "
+    return f"{package} will be {fetched}built: some minutes, {units.show_size(kbuild.ROOM)} of disk meanwhile"
 
 
 def _package(wish: Wish, kind: KernelKind) -> debian.Package:
