@@ -38,12 +38,18 @@ def verdicts(samples: pd.DataFrame, base: str, new: str, *, policy: Policy | Non
 
 
 def judged(
-    found: Mapping[str, Sequence[Found]], policy: Policy, *, informs: Collection[str] = (), power: float = 0.8
+    found: Mapping[str, Sequence[Found]],
+    policy: Policy,
+    *,
+    informs: Collection[str] = (),
+    looks: Mapping[str, tuple[int, ...]] | None = None,
+    power: float = 0.8,
 ) -> pd.DataFrame:
     """A row a metric that can be compared: counts that must be equal first, then what gates, then what informs.
 
     found: what was matched, by arm ("" where there is but one pair); arms in `informs` gate nothing. All gating rows
-    are one family: `policy.alpha` holds for them together (Holm). Columns:
+    are one family: `policy.alpha` holds for them together (Holm). looks: the block counts at which a scenario of a
+    campaign that could stop early was looked at. Columns:
 
     arm, scenario, metric, unit, better
     base, new          medians of both, in `unit`
@@ -71,7 +77,7 @@ def judged(
                 chosen.append((arm, each, limits))
             elif each.zero and limits.gates:
                 raise InputError(f"{named(each.scenario, each.metric)}: {each.why}", hint="let it only inform")
-    tests = [_test(each, limits, policy.sessions) for _, each, limits in chosen]
+    tests = [_test(each, limits, policy.sessions, (looks or {}).get(each.scenario, ())) for _, each, limits in chosen]
     results = judge(tests, alpha=policy.alpha, power=power)
     rows = [_row(arm, each, limits, got) for (arm, each, limits), got in zip(chosen, results, strict=True)]
     rows.sort(key=lambda row: (not row["exact"], not row["gates"]))
@@ -80,7 +86,15 @@ def judged(
     return table
 
 
-def _test(each: Matched, limits: Limits, sessions: float) -> Test:
+def tests_of(found: Sequence[Matched], policy: Policy, looks: Mapping[str, tuple[int, ...]]) -> list[Test]:
+    """What analysis.judge takes, for each; looks: by scenario, where the campaign may stop early."""
+    return [
+        _test(each, policy.limits(each.scenario, each.metric), policy.sessions, looks.get(each.scenario, ()))
+        for each in found
+    ]
+
+
+def _test(each: Matched, limits: Limits, sessions: float, looks: tuple[int, ...]) -> Test:
     return Test(
         base=each.base,
         new=each.new,
@@ -89,6 +103,7 @@ def _test(each: Matched, limits: Limits, sessions: float) -> Test:
         delta=limits.delta,
         gates=limits.gates,
         exact=each.unit == EXACT,
+        looks=looks if each.paired else (),
         spread=1.0 if each.paired else sessions,
     )
 

@@ -111,7 +111,7 @@ def compare(base: str, new: str, policy: Policy | None = None, **given: Any) -> 
     policy = policy or Policy()
     with no_collector():
         both = sides(base, new, **given)
-        table = judged(both.found, policy, informs=both.informs)
+        table = judged(both.found, policy, informs=both.informs, looks=both.looks)
     unit = UNITS[both.design]
     if table.empty:
         raise InputError(f"{base} and {new} have no metric in common that can be compared: {_reasons(both)}")

@@ -11,6 +11,7 @@ from analysis.instructions import Table, inexact
 from analysis.load import Loaded, clean
 from analysis.matrix import Chosen, columns
 from analysis.words import digits, listed, plural, show, show_range, show_ratio
+from bench.results import spared
 
 ENOUGH_BLOCKS = 6  # below, the signed-rank test cannot reach 95 %
 _CONSOLE_SHOWN = 8_000
@@ -40,6 +41,7 @@ class Failures:
     missing: dict[str, int]
     planned: int
     ran: int
+    spared: int
 
     @property
     def missing_total(self) -> int:
@@ -49,13 +51,15 @@ class Failures:
 def failures(loaded: Loaded) -> Failures:
     """Every slot that is not `ok`, and by arm how many of the plan's slots the journal lacks."""
     missing: Counter[str] = Counter()
-    planned = 0
+    planned = needless = 0
     shown: list[Failure] = []
     total = 0
     for campaign in loaded.campaigns:
         slots = campaign.plan.get("slots") or []
         planned += len(slots)
-        known = {record["slot"] for record in campaign.records}
+        stopped = spared(campaign.plan, campaign.decisions)
+        needless += len(stopped)
+        known = {record["slot"] for record in campaign.records} | stopped
         missing.update(str(slot.get("arm")) for slot in slots if slot.get("slot") not in known)
         for record in campaign.records:
             if record.get("status") != "ok":
@@ -63,7 +67,7 @@ def failures(loaded: Loaded) -> Failures:
                 if len(shown) < _FAILURES_SHOWN:
                     shown.append(_failure(campaign.name, record))
     order = {arm: count for arm in loaded.arms if (count := missing.pop(arm, 0))}
-    return Failures(shown, total, order | dict(missing), planned, len(loaded.records))
+    return Failures(shown, total, order | dict(missing), planned, len(loaded.records), needless)
 
 
 def _failure(campaign: str, record: dict[str, object]) -> Failure:
@@ -156,6 +160,11 @@ def cautions(
         found.append(
             f"Unfinished: {failed.missing_total:,} of {plural(failed.planned, 'planned slot')} did not run. "
             "`tare resume` runs them."
+        )
+    if failed.spared:
+        found.append(
+            f"Stopped early: {failed.spared:,} of {plural(failed.planned, 'planned slot')} were not needed to decide what "
+            "the campaign compares (`tare compare` says what). Intervals here are those of the blocks that ran."
         )
     if failed.total:
         found.append(f"{failed.total:,} of {plural(failed.ran, 'slot')} failed; their figures are not used.")

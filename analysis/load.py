@@ -14,7 +14,16 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import InputError
-from bench.results import JOURNAL, Record, last_of_each_slot, read_facts, read_journal, read_plan, torn_bytes
+from bench.results import (
+    JOURNAL,
+    Record,
+    last_of_each_slot,
+    read_decisions,
+    read_facts,
+    read_journal,
+    read_plan,
+    torn_bytes,
+)
 
 FAMILIES: Final = ("process", "container", "hypervisor", "uml")
 VIEWS: Final = ("memavailable", "cage", "pss", "guest")
@@ -48,7 +57,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Campaign:
-    """One results folder: its plan and facts ({} where the file is missing) and its journal's records.
+    """One results folder: its plan, facts and decisions ({} where the file is missing) and its journal's records.
 
     torn: bytes of a last line that was cut while it was written, and does not count; 0 where all lines are whole.
     """
@@ -58,6 +67,7 @@ class Campaign:
     facts: Record
     records: list[Record]
     torn: int = 0
+    decisions: Record = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -137,7 +147,8 @@ def _campaign(folder: Path) -> Campaign:
     if not records:
         raise InputError(f"{folder / JOURNAL} is empty: no slot has ended yet", hint="`tare resume` runs the plan")
     torn = torn_bytes(folder / JOURNAL)
-    return Campaign(folder, read_plan(folder) or {}, read_facts(folder) or {}, records, torn)
+    plan, known, decisions = read_plan(folder) or {}, read_facts(folder) or {}, read_decisions(folder) or {}
+    return Campaign(folder, plan, known, records, torn, decisions)
 
 
 def _objects(campaign: Campaign, key: str) -> dict[str, Record]:

@@ -10,9 +10,9 @@ every symmetric noise, and one simulation serves all data. It is made here, from
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,14 @@ def looks(blocks: int) -> tuple[int, ...]:
     Campaigns of more than 40 blocks are looked at twenty times.
     """
     return (*range(FIRST, blocks, max(STEP, blocks // 20)), blocks) if blocks > FIRST else (blocks,)
+
+
+def looks_of(plan: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The looks at each scenario of a campaign that may stop early; {} for one that may not."""
+    if not plan.get("stop"):
+        return {}
+    blocks = plan["blocks"]
+    return {name: looks(scenario.get("blocks") or blocks) for name, scenario in plan["scenarios"].items()}
 
 
 def spent(done: float, first: float) -> float:

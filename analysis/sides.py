@@ -11,6 +11,7 @@ import pandas as pd
 
 from analysis.badges import between
 from analysis.load import Campaign, Loaded, load
+from analysis.looks import looks_of
 from analysis.matching import Failed, Found, match_blocks, match_runs
 from analysis.suites import read_suite
 from analysis.words import listed, plural
@@ -46,6 +47,7 @@ class Sides:
     informs  arms of `found` that gate nothing: the one that the others are divided by
     badges   by arm what differs between the sides beside the metrics
     notes    what a reader must know, a sentence each
+    looks    by scenario the block counts at which the campaign was looked at, where it could stop early
     """
 
     base: str
@@ -55,6 +57,7 @@ class Sides:
     informs: frozenset[str] = frozenset()
     badges: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    looks: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def sides(base: str, new: str, *, inside: Path | None = None, arms: Sequence[str] = ()) -> Sides:
@@ -120,7 +123,10 @@ def _blocks(base: Reference, new: Reference) -> Sides:
     matched = match_blocks(_samples(loaded, names), *names, failed)
     badges = between(loaded, loaded, *names)
     notes = [*_torn(loaded), *_failures((loaded, names[0]), (loaded, names[1])), *_boots((loaded, names))]
-    return Sides(str(base), str(new), "blocks", {"": matched}, badges={"": badges}, notes=notes)
+    looks = looks_of(loaded.campaigns[0].plan)
+    if looks:
+        notes.append("the campaign could stop early: each look is held to the level that its looks leave it")
+    return Sides(str(base), str(new), "blocks", {"": matched}, badges={"": badges}, notes=notes, looks=looks)
 
 
 def _campaigns(base: Reference, new: Reference, arms: Sequence[str]) -> Sides:

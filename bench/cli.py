@@ -96,6 +96,20 @@ def _parser() -> argparse.ArgumentParser:
     _add_comparison(command)
     command.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML, a test case a metric")
     _add_bisect(add("bisect", _bisect, "find the first of several kernels in which a metric moved"))
+    command = add("history", _history, "draw a metric over kernel releases or time, with change points")
+    command.add_argument(
+        "paths", type=Path, nargs="+", metavar="DIR", help="results folders, pyperf files, or folders of either"
+    )
+    command.add_argument(
+        "--metric", action="append", metavar="NAME", help="boot by default; can be given again; all: every metric"
+    )
+    command.add_argument("--arm", "--backend", metavar="ARM", help="whose: an arm, what stands before its @, a backend")
+    command.add_argument(
+        "--by", choices=["release", "time"], help="the order (release where there are several, then time)"
+    )
+    command.add_argument(
+        "--out", type=Path, default=Path("history"), metavar="DIR", help="where its files go (history/)"
+    )
     add("clean", _clean, "remove what dead runs left on this host")
     command = add("selfbench", _selfbench, "what the harness itself costs, as ratios from one run")
     command.add_argument("parts", nargs="*", metavar="PART", help="only these: boot, runner, density, help, report")
@@ -353,6 +367,23 @@ def _bisect(arguments: argparse.Namespace) -> int:
         for line in bisect.tell(question, found, parts):
             print(line)
     return 0 if found.certain else 3
+
+
+def _history(arguments: argparse.Namespace) -> int:
+    from analysis import history_report
+
+    written = history_report.write_history(
+        arguments.paths, arguments.out, arguments.metric or ["boot"], arguments.arm, arguments.by
+    )
+    if arguments.json:
+        _emit(written.document)
+        return 0
+    for reason in written.document["left_out"]:
+        print(f"not read: {reason}")
+    for history in written.histories:
+        print("\n".join(history_report.sentences(history)))
+    print(f"History: {arguments.out / 'history.html'} and {len(written.paths) - 1} more files")
+    return 0
 
 
 def _clean(arguments: argparse.Namespace) -> int:

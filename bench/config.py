@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -61,6 +61,16 @@ class CampaignFile(msgspec.Struct, forbid_unknown_fields=True):
     description: str = ""
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 1
     envelope: Envelope = msgspec.field(default_factory=Envelope)
+    stop: Literal["fixed", "adaptive"] = "fixed"
+    pairs: list[list[str]] = []
+    delta: str | None = None
+
+
+class Stop(msgspec.Struct):
+    """How a campaign may end before its last block. pairs: (base, new) arms; delta: the margin of equivalence, 0.03."""
+
+    pairs: list[tuple[str, str]]
+    delta: float
 
 
 class Arm(msgspec.Struct):
@@ -88,6 +98,7 @@ class Campaign(msgspec.Struct):
     scenarios: dict[str, Scenario]
     arms: dict[str, Arm]
     text: str
+    stop: Stop | None = None
 
 
 def load(path: Path) -> Campaign:
@@ -119,8 +130,38 @@ def parse(text: str, path: Path) -> Campaign:
                 f"{scenario.blocks} is more than the campaign's blocks = {found.blocks}",
             )
     return Campaign(
-        found.name, found.description, found.seed, found.blocks, found.baseline, found.envelope, scenarios, arms, text
+        name=found.name,
+        description=found.description,
+        seed=found.seed,
+        blocks=found.blocks,
+        baseline=found.baseline,
+        envelope=found.envelope,
+        scenarios=scenarios,
+        arms=arms,
+        text=text,
+        stop=_stop(path, found, arms),
     )
+
+
+def _stop(path: Path, found: CampaignFile, arms: dict[str, Arm]) -> Stop | None:
+    if found.stop == "fixed":
+        for key, given in (("pairs", found.pairs), ("delta", found.delta)):
+            if given:
+                raise _wrong(path, key, 'is for a campaign that may stop early: add stop = "adaptive"')
+        return None
+    for pair in found.pairs:
+        if len(pair) != 2 or pair[0] == pair[1] or not set(pair) <= set(arms):
+            raise _wrong(path, "pairs", f"{pair!r} is not two of the arms: {', '.join(arms)}")
+    pairs = [(base, new) for base, new in found.pairs] or [
+        (found.baseline, name) for name in arms if name != found.baseline
+    ]
+    if not pairs:
+        raise _wrong(path, "stop", "an adaptive campaign needs two arms to compare")
+    text = found.delta or "3 %"
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
+    if not match or not 0 < float(match[1]) < 100:
+        raise _wrong(path, "delta", f'{text!r} is not a margin of equivalence like "3 %"')
+    return Stop(pairs, float(match[1]) / 100)
 
 
 def _arm(path: Path, name: str, found: object) -> Arm:

@@ -70,6 +70,9 @@ def make(campaign: Campaign, missing: Mapping[tuple[str, str], str] | None = Non
         "arms": {arm.name: _arm(arm) for arm in campaign.arms.values()},
         "scenarios": {name: _scenario(scenario) for name, scenario in campaign.scenarios.items()},
         "measures": taken,
+        "stop": {"pairs": [list(pair) for pair in stop.pairs], "delta": stop.delta}
+        if (stop := campaign.stop)
+        else None,
         "slots": _slots(campaign, per_scenario),
         "left_out": left_out,
     }

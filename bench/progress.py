@@ -88,6 +88,14 @@ class Screen:
             elapsed = units.show_time(self._said - self._begin)
             self.say(f"{self._done}/{self._total}  {where}  {elapsed} elapsed, {self._left}")
 
+    def looked(self, text: str) -> None:
+        self.say(f"look    {text}")
+
+    def spared(self, slot: Mapping[str, Any]) -> None:
+        """A slot that an early stop saves counts as done: the bar runs to its end."""
+        self._done += 1
+        self._bar.update(self._task, completed=self._done)
+
     def slot_ended(self, line: Mapping[str, Any]) -> None:
         self._done += 1
         self._bar.update(self._task, completed=self._done)

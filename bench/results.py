@@ -20,6 +20,10 @@ SCHEMA: Final = 1
 JOURNAL: Final = "journal.jsonl"
 PLAN: Final = "plan.json"
 FACTS: Final = "facts.json"
+#: Of a campaign that may stop early: {"schema", "block": the last look, "text": it in words, "stopped": [{"scenario",
+#: "arm", "blocks"}]: what took no further block, "metrics": [{"base", "new", "scenario", "metric", "verdict", "ratio",
+#: "blocks", "over"}]}.
+DECISIONS: Final = "decisions.json"
 
 Record = dict[str, Any]
 
@@ -166,6 +170,19 @@ def read_plan(folder: Path) -> Record | None:
 def read_facts(folder: Path) -> Record | None:
     """facts.json, or None where the folder has none. Raises InputError where it is not a JSON object."""
     return _read_object(folder / FACTS)
+
+
+def read_decisions(folder: Path) -> Record | None:
+    """decisions.json, or None where the folder has none. Raises InputError where it is not a JSON object."""
+    return _read_object(folder / DECISIONS)
+
+
+def spared(plan: Record, decisions: Record | None) -> set[str]:
+    """The ids of slots that were planned and that an early stop made needless."""
+    after = {(each["scenario"], each["arm"]): each["blocks"] for each in (decisions or {}).get("stopped", [])}
+    slots = plan.get("slots") or [] if after else []
+    kinds = ((slot, (slot.get("scenario"), slot.get("arm"))) for slot in slots)
+    return {slot["slot"] for slot, kind in kinds if kind in after and slot["block"] > after[kind]}
 
 
 def _read_object(path: Path) -> Record | None:

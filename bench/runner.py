@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,10 @@ from bench.crew import Crew
 from bench.errors import HostError, InputError, RecordError, TareError
 from bench.measures import load as load_measure
 from bench.results import FACTS, JOURNAL, PLAN, SCHEMA, Journal, last_of_each_slot, read_facts, read_journal, read_plan
+from bench.stops import Referee, Stops
+
+#: Makes the referee of a plan; None for one that runs all its blocks.
+Appoint = Callable[[dict[str, Any]], Referee | None]
 
 
 class Watcher(Protocol):
@@ -34,10 +38,14 @@ class Watcher(Protocol):
     def started(self, folder: Path, total: int, done: int) -> None: ...
     def slot_begins(self, slot: Mapping[str, Any], left: float) -> None: ...
     def slot_ended(self, line: Mapping[str, Any]) -> None: ...
+    def looked(self, text: str) -> None: ...
+    def spared(self, slot: Mapping[str, Any]) -> None: ...
 
 
-def run(campaign: Campaign, top: Path, watcher: Watcher, *, probe: bool = True) -> Path:
+def run(campaign: Campaign, top: Path, watcher: Watcher, *, probe: bool = True, appoint: Appoint | None = None) -> Path:
     """Run a campaign from its start; its results folder, made in `top`. Without a probe no arm is left out.
+
+    appoint: makes the referee of a campaign that may stop early, from its plan.
 
     Raises HostError when this host is held or can run no arm, RecordError when the record cannot be written, and
     KeyboardInterrupt after taking the running slot down.
@@ -54,11 +62,11 @@ def run(campaign: Campaign, top: Path, watcher: Watcher, *, probe: bool = True) 
                 raise HostError("this host can run no arm of this campaign", hint="./tare doctor says why")
             _pin_kernels(final, booted)
             folder = _new_folder(top, campaign, final, _facts(final, rootfs, crew))
-            execute(folder, final, crew, rootfs.digest, watcher, [])
+            execute(folder, final, crew, rootfs.digest, watcher, [], appoint(final) if appoint else None)
     return folder
 
 
-def resume(folder: Path, watcher: Watcher) -> Path:
+def resume(folder: Path, watcher: Watcher, *, appoint: Appoint | None = None) -> Path:
     """Run the slots that a results folder's journal lacks. Raises as run() does, InputError where there is no plan."""
     final = read_plan(folder)
     known = read_facts(folder)
@@ -80,7 +88,8 @@ def resume(folder: Path, watcher: Watcher) -> Path:
         crew = Crew(own, final["arms"], final["envelope"], rootfs, booted)
         with _released(crew):
             journal = folder / JOURNAL
-            execute(folder, final, crew, rootfs.digest, watcher, read_journal(journal) if journal.exists() else [])
+            lines = read_journal(journal) if journal.exists() else []
+            execute(folder, final, crew, rootfs.digest, watcher, lines, appoint(final) if appoint else None)
     return folder
 
 
@@ -188,21 +197,37 @@ def _new_folder(top: Path, campaign: Campaign, final: Mapping[str, Any], known: 
 
 
 def execute(
-    folder: Path, final: Mapping[str, Any], crew: Crew, digest: str, watcher: Watcher, lines: list[dict[str, Any]]
+    folder: Path,
+    final: Mapping[str, Any],
+    crew: Crew,
+    digest: str,
+    watcher: Watcher,
+    lines: list[dict[str, Any]],
+    referee: Referee | None = None,
 ) -> None:
+    """Run the slots of a plan that the lines of its journal lack, but for those that its referee finds needless."""
     done = {line["slot"] for line in last_of_each_slot(lines)}
     left = [slot for slot in final["slots"] if slot["slot"] not in done]
     host = facts.host()
     expected = equivalence.reference(final["envelope"], host, digest)
     clock = _Clock(final, left)
+    stops = Stops(folder, referee)
     watcher.started(folder, len(final["slots"]), len(final["slots"]) - len(left))
     with Journal(folder / JOURNAL) as journal:
         for slot in left:
+            if text := stops.look(slot["block"] - 1):
+                watcher.looked(text)
+            if stops.spares(slot):
+                clock.spare(slot)
+                watcher.spared(slot)
+                continue
             watcher.slot_begins(slot, clock.left())
             line = _slot(final, slot, crew, host, expected)
             journal.append(line)
             clock.note(slot, line["wall_s"])
             watcher.slot_ended(line)
+        if text := stops.look(final["blocks"]):
+            watcher.looked(text)
 
 
 def _slot(
@@ -272,6 +297,10 @@ class _Clock:
         kind = slot["scenario"], slot["arm"]
         self._left[kind] -= 1
         self._took.setdefault(kind, []).append(seconds)
+
+    def spare(self, slot: Mapping[str, Any]) -> None:
+        """One of them is not needed any more."""
+        self._left[slot["scenario"], slot["arm"]] -= 1
 
     def left(self) -> float:
         """Seconds."""
