@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from analysis import ranks
 from analysis.estimate import CONFIDENCE, Interval, hodges_lehmann
@@ -155,11 +155,11 @@ def p_value(test: Test) -> float:
     if test.paired:
         return ranks.signed_rank_p(_log_ratios(test))
     if test.spread > 1:
-        error = _half_width(test, CONFIDENCE) / stats.norm.isf((1 - CONFIDENCE) / 2)
+        error = _half_width(test, CONFIDENCE) / special.ndtri((1 + CONFIDENCE) / 2)
         shift = abs(math.log(ratio(test).point))
         if math.isnan(error) or not shift:
             return 1.0
-        return float(2 * stats.norm.sf(shift / error)) if error else 0.0
+        return float(2 * special.ndtr(-shift / error)) if error else 0.0
     return ranks.mann_whitney_p(np.log(test.base), np.log(test.new))
 
 
@@ -205,8 +205,8 @@ def mde(test: Test, alpha: float, power: float = 0.8) -> float | None:
         return None
     confidence = 0.95 if test.count >= _MANY else 0.9
     degrees = test.count - 1 if test.paired else len(test.base) + len(test.new) - 2
-    error = _half_width(test, confidence) / stats.t.isf((1 - confidence) / 2, degrees)
-    shift = _half_width(test, 1 - reach) + stats.norm.isf(1 - power) * error
+    error = _half_width(test, confidence) / special.stdtrit(degrees, (1 + confidence) / 2)
+    shift = _half_width(test, 1 - reach) + special.ndtri(power) * error
     return float(np.expm1(shift)) if math.isfinite(shift) else None
 
 

@@ -29,6 +29,16 @@ def signed_rank_p(differences: Floats) -> float:
     """
     if len(differences) == 0:
         raise ValueError("no values")
+    n = len(differences)
+    sizes = np.abs(differences)
+    order = np.argsort(sizes)
+    if n <= _EXACT_UP_TO and sizes[order[0]] > 0 and (np.diff(sizes[order]) > 0).all():
+        above = int((np.flatnonzero(differences[order] > 0) + 1).sum())
+        return signed_rank_tail(n, min(above, n * (n + 1) // 2 - above))
+    return _tied_signed_rank_p(differences)
+
+
+def _tied_signed_rank_p(differences: Floats) -> float:
     ranks = stats.rankdata(np.abs(differences))
     kept = differences != 0
     ranks, positive = ranks[kept], differences[kept] > 0
@@ -69,7 +79,12 @@ def signed_rank_tail(n: int, critical: int) -> float:
     if n > _EXACT_UP_TO:
         mean, variance = n * (n + 1) / 4, n * (n + 1) * (2 * n + 1) / 24
         return float(min(1.0, 2 * stats.norm.cdf((critical + 0.5 - mean) / np.sqrt(variance))))
-    return min(1.0, 2 * float(_rank_sum_cdf(tuple(range(1, n + 1)))[critical]))
+    return min(1.0, 2 * float(_plain_cdf(n)[critical]))
+
+
+@lru_cache(maxsize=64)
+def _plain_cdf(n: int) -> Floats:
+    return _rank_sum_cdf(tuple(range(1, n + 1)))
 
 
 def least_count(alpha: float) -> int:
