@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ TOOLS = {
     "flex": "flex",
     "bison": "bison",
     "bc": "bc",
+    "ccache": "ccache",
     "xz": "xz-utils",
     "tar": "tar",
     "dpkg-deb": "dpkg",
@@ -43,6 +44,9 @@ _BUILD_LIMIT = 3600.0
 _OPTION = re.compile(r"CONFIG_([A-Za-z0-9_]+)=(y|n|-?[0-9]+|0x[0-9A-Fa-f]+|\"[^\"\\]*\")\Z")
 _UNSET = re.compile(r"# CONFIG_([A-Za-z0-9_]+) is not set\Z")
 _BASE = Path(__file__).with_name("uml.config")
+#: Where Debian keeps the names of compilers that go through ccache, and how much of them it keeps.
+_CCACHE_PATH = "/usr/lib/ccache"
+_CCACHE_SIZE = "500M"
 #: Whatever would otherwise tell one build of the same source from another.
 _FIXED = {
     "KBUILD_BUILD_TIMESTAMP": "2026-01-01",
@@ -112,18 +116,20 @@ def require_room(folder: Path) -> None:
         )
 
 
-def build(archive: Path, options: Options, scratch: Path, tell: Callable[[str], None]) -> Built:
+def build(archive: Path, options: Options, scratch: Path, compiled: Path, tell: Callable[[str], None]) -> Built:
     """Unpack a linux-source package into `scratch` and build User-Mode Linux there.
 
-    options: merged over base_options(). tell: hears what is being done. Raises InputError where an option does not take
+    options: merged over base_options(). compiled: a folder that may outlive the call, in which ccache keeps what the
+    next build needs not compile again. tell: hears what is being done. Raises InputError where an option does not take
     or the kernel does not build with it, HostError where this host cannot build.
     """
     require_tools()
     require_room(scratch)
     try:
         tree = _unpack(archive, scratch, tell)
-        config = _configure(tree, options, scratch)
-        return _compile(tree, config, tell)
+        environment = _environment(compiled)
+        config = _configure(tree, options, scratch, environment)
+        return _compile(tree, config, environment, tell)
     except CommandError as error:
         if shutil.disk_usage(scratch).free < ROOM // 32:
             raise HostError(f"the disk of {scratch.parent} is full", hint=debian.ROOM_HINT) from error
@@ -145,10 +151,24 @@ def _unpack(archive: Path, scratch: Path, tell: Callable[[str], None]) -> Path:
     return tree
 
 
-def _configure(tree: Path, options: Options, scratch: Path) -> Path:
+def _environment(compiled: Path) -> dict[str, str]:
+    """Nothing of the caller's own kernel work (ARCH, CC, KCFLAGS …) gets in."""
+    kept = {name: os.environ[name] for name in ("HOME", "TARE_RUN") if name in os.environ}
+    return {
+        **kept,
+        **_FIXED,
+        "PATH": f"{_CCACHE_PATH}:{os.environ.get('PATH', os.defpath)}",
+        "CCACHE_DIR": str(compiled),
+        "CCACHE_MAXSIZE": _CCACHE_SIZE,
+        # Each source is unpacked into a folder of another name, which is none of an object's business.
+        "CCACHE_NOHASHDIR": "1",
+    }
+
+
+def _configure(tree: Path, options: Options, scratch: Path, environment: Mapping[str, str]) -> Path:
     wanted = scratch / "wanted.config"
     wanted.write_text("\n".join(show_options({**base_options(), **options})) + "\n")
-    _make(tree, lambda line: None, f"KCONFIG_ALLCONFIG={wanted}", "allnoconfig")
+    _make([f"KCONFIG_ALLCONFIG={wanted}", "allnoconfig"], tree, environment, lambda line: None)
     config = tree / ".config"
     check_options(options, config.read_text(), lambda name: _knows(tree, name))
     return config
@@ -182,29 +202,22 @@ def _knows(tree: Path, name: str) -> bool:
     )
 
 
-def _compile(tree: Path, config: Path, tell: Callable[[str], None]) -> Built:
-    compiled = 0
+def _compile(tree: Path, config: Path, environment: Mapping[str, str], tell: Callable[[str], None]) -> Built:
+    count = 0
 
     def heard(line: str) -> None:
-        nonlocal compiled
+        nonlocal count
         if line.startswith(("  CC ", "  AS ")):
-            compiled += 1
-            if compiled % 10 == 0:
-                tell(f"building User-Mode Linux: {compiled} files compiled")
+            count += 1
+            if count % 10 == 0:
+                tell(f"building User-Mode Linux: {count} files compiled")
 
-    _make(tree, heard, f"-j{len(os.sched_getaffinity(0))}", "linux")
+    _make([f"-j{len(os.sched_getaffinity(0))}", "linux"], tree, environment, heard)
     release = (tree / "include/config/kernel.release").read_text().strip()
     match = re.search(r'^CONFIG_CC_VERSION_TEXT="(.*)"$', config.read_text(), re.MULTILINE)
     return Built(release, tree / "linux", config, match[1] if match else "unknown")
 
 
-def _make(tree: Path, heard: Callable[[str], None], *words: str) -> None:
-    """Nothing of the caller's own kernel work (ARCH, CC, KCFLAGS …) gets in."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TARE_RUN") if name in os.environ}
-    process.follow(
-        [process.require("make", "make"), "ARCH=um", *words],
-        heard,
-        timeout=_BUILD_LIMIT,
-        env={**kept, **_FIXED},
-        cwd=tree,
-    )
+def _make(words: Sequence[str], tree: Path, environment: Mapping[str, str], heard: Callable[[str], None]) -> None:
+    argv = [process.require("make", "make"), "ARCH=um", *words]
+    process.follow(argv, heard, timeout=_BUILD_LIMIT, env=environment, cwd=tree)

@@ -373,7 +373,7 @@ def build(package: str, version: str | None, options: Mapping[str, str], tell: T
             kbuild.require_tools()
             kbuild.require_room(scratch)
             archive, digest = _fetch_source(package, version, scratch, tell)
-            built = kbuild.build(archive, options, scratch, tell)
+            built = kbuild.build(archive, options, scratch, folder() / "ccache", tell)
             origin = {
                 "package": package,
                 "version": version,
