@@ -50,8 +50,7 @@ class Pair:
     @cached_property
     def medians(self) -> tuple[Floats, Floats]:
         """Of each slot, of base and new."""
-        base, new = (np.array([np.median(slot) for slot in slots]) for slots in (self.base, self.new))
-        return base, new
+        return _medians(self.base), _medians(self.new)
 
     @property
     def blocks(self) -> int:
@@ -69,6 +68,12 @@ class Case:
     base: str
     new: str
     pairs: tuple[Pair, ...]
+
+
+def _medians(slots: tuple[Floats, ...]) -> Floats:
+    if len({len(slot) for slot in slots}) == 1:
+        return np.median(np.stack(slots), axis=1)
+    return np.array([np.median(slot) for slot in slots])
 
 
 def write(folder: Path, rows: list[dict[str, Any]], names: dict[str, dict[str, str]]) -> None:
