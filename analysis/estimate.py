@@ -14,6 +14,7 @@ from scipy import stats
 
 from analysis import ranks
 from analysis.load import Loaded
+from analysis.pairs import order_statistics
 from analysis.ranks import Floats
 
 CONFIDENCE: Final = 0.95
@@ -81,29 +82,7 @@ def _walsh(values: Floats, ranks: list[int]) -> Floats:
         first, second = np.triu_indices(n)
         averages = np.sort((values[first] + values[second]) / 2)
         return averages[ranks]
-    found = {rank: _walsh_by_counting(values, rank) for rank in set(ranks)}
-    return np.array([found[rank] for rank in ranks])
-
-
-def _walsh_by_counting(values: Floats, rank: int) -> float:
-    """The same for many values: bisects for the average that exceeds `rank` others, in n log n a step."""
-    places = np.arange(len(values))
-    low, high = float(values[0]), float(values[-1])
-    close = (high - low) * 1e-11
-    while high - low > close:
-        middle = (low + high) / 2
-        # Pairs i ≤ j with (v_i + v_j)/2 ≤ middle; searchsorted counts j from 0, of which i lie before i.
-        upto = np.searchsorted(values, 2 * middle - values, side="right")
-        counts = np.maximum(upto - places, 0)
-        total = int(counts.sum())
-        if total == rank + 1:
-            first = counts > 0
-            return float(((values[first] + values[upto[first] - 1]) / 2).max())
-        if total > rank:
-            high = middle
-        else:
-            low = middle
-    return high
+    return order_statistics(values / 2, values / 2, np.arange(n), ranks)
 
 
 def ratio_of(logs: Floats) -> Interval:

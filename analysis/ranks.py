@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from analysis.pairs import order_statistics
+
 Floats = npt.NDArray[np.float64]
 
 _EXACT_UP_TO: Final = 60  # values; above, the distributions are normal to well under a rank
@@ -137,11 +139,10 @@ def least_group(alpha: float) -> int:
 
 def shift_interval(first: Floats, second: Floats, tail: float) -> tuple[float, float, float]:
     """Hodges–Lehmann shift second − first with the interval that leaves `tail` on each side; NaN ends without one."""
-    pairs = np.subtract.outer(second, first).ravel()
     critical = mann_whitney_critical(len(first), len(second), tail)
-    point = float(np.median(pairs))
-    if critical is None:
-        return point, float("nan"), float("nan")
-    last = len(pairs) - 1 - critical
-    pairs.partition((critical, last))
-    return point, float(pairs[critical]), float(pairs[last])
+    pairs = len(first) * len(second)
+    wanted = [(pairs - 1) // 2, pairs // 2] + ([] if critical is None else [critical, pairs - 1 - critical])
+    starts = np.zeros(len(first), dtype=np.int64)
+    found = order_statistics(np.sort(-first), np.sort(second), starts, wanted)
+    point = float(found[:2].mean())
+    return (point, float("nan"), float("nan")) if critical is None else (point, float(found[2]), float(found[3]))

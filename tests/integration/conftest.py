@@ -123,7 +123,7 @@ def drive(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tare() -> Callable[..., subprocess.CompletedProcess[str]]:
     """tare(*words): the command line, to its end."""
 
