@@ -59,8 +59,7 @@ class Hierarchy:
     """The mounted cgroup hierarchies that cages are made in.
 
     mounts: controller → mount of the hierarchies that processes enter; others: further v1 hierarchies, in which
-    runtimes
-    make groups of their own below the path they are given, so that the path must be there and go again.
+    runtimes make groups of their own below the path they are given, so that the path must be there and go again.
     """
 
     version: int
@@ -112,6 +111,11 @@ class HierarchyV2(Hierarchy):
 
 
 def enable_v2(group: Path) -> None:
+    """Let groups below this one have controllers.
+
+    Beside a systemd this is safe in the root group too: the kernel does not let it take away again, as it likes to do,
+    what groups below have handed on.
+    """
     (group / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in V2_CONTROLLERS))
 
 
@@ -141,8 +145,19 @@ def detect() -> Hierarchy:
     try:
         hierarchy.prepare()
     except OSError as error:
-        raise HostError(f"cannot make cgroups: {error.strerror}", hint="run as root for cages") from error
+        raise HostError(f"cannot make cgroups: {error.strerror}", hint=_remedy(error)) from error
     return hierarchy
+
+
+def _remedy(error: OSError) -> str:
+    """What would let cages be made, from what the kernel said when it did not."""
+    if os.geteuid() != 0:
+        return "run as root for cages"
+    if error.errno == errno.EBUSY:
+        # The root of a cgroup namespace is an ordinary v2 group: with processes in it, it hands on no controllers.
+        top = Path(error.filename).parent
+        return f"in this container: mkdir {top}/own && xargs -rn1 <{top}/cgroup.procs >{top}/own/cgroup.procs"
+    return "give this container a /sys/fs/cgroup that it may write to"
 
 
 class Group:
@@ -212,22 +227,29 @@ class Cage(Group):
         if memory is not None:
             name = "memory.limit_in_bytes" if hierarchy.version == 1 else "memory.max"
             self._file("memory", name).write_text(str(memory))
-        if hierarchy.version == 2:
-            # A v2 group with children may hold no processes itself, and OCI runtimes make a child of their own.
-            self.entrance = [self.folders[0] / "launch"]
-            self.entrance[0].mkdir(exist_ok=True)
-        else:
-            self.entrance = [mount / self.path for mount in hierarchy.entered]
+        self.entrance = self._leaf("launch", hierarchy.entered)
 
-    def doors(self) -> list[str]:
+    def _leaf(self, name: str, mounts: list[Path]) -> list[Path]:
+        """Where processes go in these hierarchies: a v2 group that has children may hold none itself."""
+        folders = [mount / self.path for mount in mounts]
+        if self.hierarchy.version == 1:
+            return folders
+        leaves = [folder / name for folder in folders]
+        for leaf in leaves:
+            leaf.mkdir(exist_ok=True)
+        return leaves
+
+    def doors(self, leaf: str = "launch") -> list[str]:
         """Files into which a process writes "0" to enter.
+
+        leaf: of no matter for v1. In v2 nspawn and LXC make groups of their own below the one that they are started in,
+        and so close it to all others: what comes later must ask for another one.
 
         The first migration after a pause waits for an RCU grace period (several ms), those right after it do not. Since
         every instance enters its cage just before its start, no runtime pays that for a migration of its own, and
         none is luckier than another. (v1's `tasks` would not wait, and leave it to whoever migrates next.)
         """
-        folders = self.folders if self.hierarchy.version == 1 else self.entrance
-        return [str(folder / "cgroup.procs") for folder in folders]
+        return [str(folder / "cgroup.procs") for folder in self._leaf(leaf, self.hierarchy.all)]
 
     def memory_limit(self) -> int:
         """The limit in force, bytes, as the kernel tells it; a very large number where there is none."""

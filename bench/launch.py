@@ -42,6 +42,14 @@ def readable(fd: int, seconds: float) -> bool:
     return bool(poller.poll(max(0.0, seconds) * 1000))
 
 
+def _drain(fd: int) -> bytes:
+    chunks = []
+    with contextlib.suppress(OSError):
+        while chunk := os.read(fd, 65536):
+            chunks.append(chunk)
+    return b"".join(chunks)
+
+
 class Launched:
     """A process in its cage, first waiting, then running. Owns its descriptors and its pid.
 
@@ -83,7 +91,7 @@ class Launched:
 
     def _await_cage(self) -> None:
         if not readable(self._status, _JOIN_LIMIT) or os.read(self._status, 1) != b"\n":
-            reason = self.drain_errors().decode(errors="replace").strip()
+            reason = (self.drain_errors() or _drain(self.output)).decode(errors="replace").strip()
             self.kill()
             self.close()
             raise InstanceError(f"cannot enter the cage: {reason or 'no answer'}")
@@ -120,11 +128,7 @@ class Launched:
             self.wait(time.monotonic() + 10)
 
     def drain_errors(self) -> bytes:
-        chunks = []
-        with contextlib.suppress(BlockingIOError, OSError):
-            while chunk := os.read(self.errors, 65536):
-                chunks.append(chunk)
-        return b"".join(chunks)
+        return _drain(self.errors)
 
     def close(self) -> None:
         for name in ("input", "output", "errors", "_status", "_go", "exited"):

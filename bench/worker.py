@@ -1,8 +1,7 @@
 """The slot worker: reads jobs, one JSON line each, and answers each with one. One per arm, alive for a campaign.
 
 It runs on the machine under test with the standard library alone (libvirt only inside the libvirt backends); that is
-why
-nothing here imports the configuration, pandas or rich. First line in: the set-up. Every further line: a slot.
+why nothing here imports the configuration, pandas or rich. First line in: the set-up. Every further line: a slot.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ class Worker:
         try:
             self.hierarchy = cage.detect()
             cage.Group(self.hierarchy, self.run)
-        except HostError as error:
+        except (HostError, OSError) as error:
             self.hierarchy, self.uncaged = None, str(error)
             # Without a cage nothing would hold an instance to other CPUs than those it inherits from us.
             everywhere = self.cpus.caged | self.cpus.harness

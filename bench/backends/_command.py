@@ -98,7 +98,7 @@ class CommandInstance(Instance):
         # The door's client works for the instance, so it lives in the cage like everything else of it.
         client = Launched(
             self._backend.exec_command(self, argv),
-            doors=self.cage.doors() if self.cage else (),
+            doors=self.cage.doors("clients") if self.cage else (),
             env=bare_environment({}),
             errors_to_output=True,
         )

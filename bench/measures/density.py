@@ -1,8 +1,7 @@
 """Instances started one after another; what each further one costs in memory, by four views.
 
 The marginal cost is the Theil–Sen slope over the ramp (the median of all pairwise slopes), never total ÷ N, so that
-what
-the first instance pays for all (page cache, the runtime's own files) does not count as everyone's.
+what the first instance pays for all (page cache, the runtime's own files) does not count as everyone's.
 """
 
 from __future__ import annotations

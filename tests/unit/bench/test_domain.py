@@ -72,6 +72,9 @@ def test_boot_sector_guest_has_a_disk_and_no_kernel() -> None:
     source = domain.find("devices/disk/source")
     assert source is not None
     assert source.get("file") == "/x/firmware.img"
+    driver = domain.find("devices/disk/driver")
+    assert driver is not None
+    assert driver.get("cache") == "writethrough"  # libvirt's own choice needs O_DIRECT, which a tmpfs may not have
 
 
 @pytest.mark.parametrize(

@@ -173,3 +173,9 @@ def test_a_life_leaks_no_descriptor() -> None:
         launched.close()
         launched.close()
     assert open_files() == before
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_door_that_is_shut_is_named(together: bool, tmp_path: Path) -> None:
+    with pytest.raises(InstanceError, match=f"cannot enter the cage: .*{tmp_path}/nowhere/cgroup.procs"):
+        Launched(["/bin/true"], doors=[f"{tmp_path}/nowhere/cgroup.procs"], errors_to_output=together)

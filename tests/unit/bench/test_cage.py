@@ -1,0 +1,68 @@
+"""Cages over folders that stand for the mounts of cgroup hierarchies."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from bench import cage
+
+TOP = "/sys/fs/cgroup"
+CPUS = cage.Cpus(frozenset({1, 3}), frozenset({0}))
+
+
+def hierarchy(version: int, top: Path) -> cage.Hierarchy:
+    if version == 2:
+        found: cage.Hierarchy = cage.HierarchyV2({"unified": top / "unified"})
+    else:
+        mounts = {name: top / name for name in cage.V1_CONTROLLERS}
+        found = cage.HierarchyV1(mounts, [top / "devices"])
+    for mount in found.all:
+        (mount / cage.ROOT / "run").mkdir(parents=True)
+    return found
+
+
+def make(version: int, top: Path) -> cage.Cage:
+    return cage.Cage(hierarchy(version, top), "run/cage", CPUS, 128 << 20)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_cage_has_its_cpus_and_its_limit(version: int, tmp_path: Path) -> None:
+    made = make(version, tmp_path)
+    cpus = next(tmp_path.rglob("cpuset.cpus"))
+    assert cpus.parent.name == "cage"
+    assert cpus.read_text() == "1,3"
+    assert made.memory_limit() == 128 << 20
+
+
+def test_who_comes_later_enters_a_v2_cage_by_another_group(tmp_path: Path) -> None:
+    made = make(2, tmp_path)
+    (first,), (later,) = made.doors(), made.doors("clients")
+    inside = tmp_path / "unified/tare/run/cage"
+    assert Path(first) == inside / "launch/cgroup.procs"
+    assert Path(later) == inside / "clients/cgroup.procs"
+    assert Path(later).parent.is_dir()
+    assert made.doors("clients") == [later]
+
+
+def test_a_v1_cage_is_entered_itself_in_every_hierarchy(tmp_path: Path) -> None:
+    made = make(1, tmp_path)
+    expected = {str(tmp_path / name / "tare/run/cage/cgroup.procs") for name in (*cage.V1_CONTROLLERS, "devices")}
+    assert set(made.doors()) == set(made.doors("clients")) == expected
+
+
+@pytest.mark.parametrize(
+    ("user", "number", "remedy"),
+    [
+        (1000, errno.EACCES, "run as root"),
+        (0, errno.EROFS, f"give this container a {TOP}"),
+        (0, errno.EBUSY, f"mkdir {TOP}/own && "),
+    ],
+)
+def test_the_remedy_fits_the_reason(user: int, number: int, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    error = OSError(number, os.strerror(number), f"{TOP}/cgroup.subtree_control")
+    assert remedy in cage._remedy(error)
