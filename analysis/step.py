@@ -44,14 +44,13 @@ def figures(folders: Sequence[Path]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["run", "block", "arm", "metric", "unit", "better", "value"])
 
 
-def step(
-    medians: pd.DataFrame, metric: str, base: str, new: str, change: float, looks: tuple[int, ...] = ()
-) -> Step:
+def step(medians: pd.DataFrame, metric: str, base: str, new: str, change: float, looks: tuple[int, ...] = ()) -> Step:
     """change: a fraction; looks: see analysis.judge.Test.
 
     Raises InputError for a metric that these two arms do not both have.
     Counts that repeat are compared as they are. One count of NEW is enough where BASE has repeated, until it is
-    confirmed. Everything else is judged over the blocks that both have, with `change` as the margin of equivalence.
+    confirmed. Everything else is judged over the blocks that both have, or as two groups where there are none, with
+    `change` as the margin of equivalence.
     """
     rows = medians[medians["metric"] == metric]
     sides = [rows[rows["arm"] == arm] for arm in (base, new)]
@@ -65,23 +64,28 @@ def step(
         text = f"{show(counts[1][0], unit)}, {_change(ratio)} ({counts[1][0] - counts[0][0]:+,.0f})"
         return Step(ratio, abs(ratio - 1) > change, True, f"{text}, {plural(len(counts[1]), 'boot')}")
     table = rows[rows["arm"].isin([base, new])].pivot_table(index=["run", "block"], columns="arm", values="value")
-    table = table.dropna()
-    if table.empty:
-        raise InputError(f"{base} and {new} share no block")
+    paired = table.dropna()
+    if len(paired):
+        counts = [paired[arm].to_numpy() for arm in (base, new)]
     test = Test(
-        table[base].to_numpy(),
-        table[new].to_numpy(),
-        paired=True,
+        counts[0],
+        counts[1],
+        paired=len(paired) > 0,
         better=str(rows["better"].iloc[0]),
         delta=change,
         exact=unit == UNIT,
-        looks=looks,
+        looks=looks if len(paired) else (),
     )
     (verdict,) = judge([test])
     point = verdict.ratio.point
     beyond = abs(point - 1) > change
     moved = None if verdict.kind == "inconclusive" else verdict.kind != "equivalent" and beyond
-    return Step(point, moved, False, f"{_change(point)}, {verdict} over {plural(verdict.count, 'block')}")
+    return Step(
+        point,
+        moved,
+        False,
+        f"{_change(point)}, {verdict} over {plural(verdict.count, 'block' if len(paired) else 'boot')}",
+    )
 
 
 def phases(medians: pd.DataFrame, metric: str, base: str, new: str) -> dict[str, float]:

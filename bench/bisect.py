@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from bench import config, kernels, measures, runner, workloads
 from bench.backends import base
 from bench.errors import InputError, InstanceError, RecordError
-from bench.results import JOURNAL, last_of_each_slot, read_journal, read_plan
+from bench.results import JOURNAL, last_of_each_slot, read_journal
 
 QUESTION = "bisect.json"
 INSTRUCTIONS = ".instructions"
@@ -46,9 +46,10 @@ class Question:
     blocks: int
 
     def arm(self, place: int) -> str:
-        """The arm that boots a kernel: qemu@6.1.0-50-cloud-amd64, or qemu-03 where it has no release to show."""
+        """The arm that boots a kernel: qemu@6.1.0-50-cloud-amd64, or qemu-03 where no release tells it from others."""
         wish = kernels.parse(self.kernels[place])
-        if wish.form in ("release", "package"):
+        alone = sum(kernels.parse(name).name == wish.name for name in self.kernels) == 1
+        if alone and wish.form in ("release", "package"):
             return f"{self.backend}@{wish.name.removeprefix('linux-image-')}"
         return f"{self.backend}-{place:02}"
 
@@ -256,28 +257,36 @@ class Search:
         Raises InputError where the ends do not differ, InstanceError where a kernel does not run, and what
         runner.run() raises.
         """
-        exact = self.question.counts and self._ends_repeat()
-        look = self._count if exact else self._compare
-        if not exact and self.question.counts:
+        if self.question.counts:
+            if self._ends_repeat():
+                before, first = self._seek(self._count, everything)
+                for place in filter(None, (before, first)):  # the first kernel is proved already
+                    self._count(place, PROOF)
+                if all(look.exact for look in self._looks.values()):
+                    return self._found(before, first)
             self._watcher.say("bisect  the counts do not repeat: going on by statistics")
+            self._looks.clear()
+        return self._found(*self._seek(self._compare, everything))
+
+    def _seek(self, look: Callable[[int], Look], everything: bool) -> tuple[int, int]:
+        """Places before and behind the step; both ends where these data cannot tell whether there is one."""
         moved = look(self._last).moved
-        before, first = 0, self._last
         if everything:
             there = [place for place in range(1, self._last + 1) if look(place).moved]
-            before, first = (there[0] - 1, there[0]) if there else (before, first)
-            moved = bool(there) or moved
+            if there:
+                return there[0] - 1, there[0]
         elif moved:
-            before, first = search(self._last + 1, lambda place: look(place).moved)
+            return search(self._last + 1, lambda place: look(place).moved)
         if moved is False:
             ends = f"{self.question.name(0)} and {self.question.name(self._last)}"
             raise InputError(
                 f"no step between {ends}: {self._looks[self._last].text}",
                 hint=f"a smaller --change than {self.question.change:.3%}, or other ends",
             )
-        if exact and moved:
-            for place in filter(None, (before, first)):  # the first kernel is proved already
-                self._count(place, PROOF)
-        return Found(before, first, dict(sorted(self._looks.items())), self._boots())
+        return 0, self._last
+
+    def _found(self, before: int, first: int) -> Found:
+        return Found(before, first, dict(sorted(self._looks.items())), sum(self._booted().values()))
 
     def _ends_repeat(self) -> bool:
         """Boots both ends as often as it takes to see."""
@@ -286,22 +295,20 @@ class Search:
 
     def _count(self, place: int, times: int = 1) -> Look:
         """Boots a kernel as often as it was not yet, and looks at all there is."""
-        have = self._booted().get(self.question.arm(place), 0)
-        if have < times:
-            self._boot(f"kernel-{place:02}", (place,), times - have)
+        self._boot(f"kernel-{place:02}", (place,), times)
         return self._tell(place, self._look_at(folders(self.folder), place))
 
     def _compare(self, place: int) -> Look:
         """A campaign of the first kernel and another one, interleaved, that ends when it has decided."""
-        if place in self._looks and not self._looks[place].exact:
+        if place in self._looks:
             return self._looks[place]
         name = f"compare-{place:02}"
         if not self._finished(name):
             self._run(name, (0, place), self.question.blocks, adaptive=True)
         return self._tell(place, self._look_at(folders(self.folder, name), place))
 
-    def _look_at(self, folders: list[Path], place: int) -> Look:
-        return self._judge(folders, self.question.arm(0), self.question.arm(place))
+    def _look_at(self, campaigns: list[Path], place: int) -> Look:
+        return self._judge(campaigns, self.question.arm(0), self.question.arm(place))
 
     def _tell(self, place: int, look: Look) -> Look:
         if self._looks.get(place) != look:
@@ -310,6 +317,7 @@ class Search:
         return look
 
     def _boot(self, name: str, places: tuple[int, ...], times: int) -> None:
+        """Boots these kernels until each has been so many times."""
         booted = self._booted()
         while lacking := [place for place in places if booted.get(self.question.arm(place), 0) < times]:
             least = min(booted.get(self.question.arm(place), 0) for place in lacking)
@@ -317,10 +325,12 @@ class Search:
             booted = self._booted()
 
     def _run(self, name: str, places: tuple[int, ...], blocks: int, *, adaptive: bool = False) -> None:
-        """Raises InstanceError where a slot does not end well."""
         text = self._campaign(name, places, blocks, adaptive)
         campaign = config.parse(text, self.folder / f"{name}.toml")
-        folder = runner.run(campaign, self.folder, self._watcher, probe=False, appoint=self._appoint)
+        self._check(runner.run(campaign, self.folder, self._watcher, probe=False, appoint=self._appoint))
+
+    def _check(self, folder: Path) -> None:
+        """Raises InstanceError where a slot did not end well."""
         for line in last_of_each_slot(read_journal(folder / JOURNAL)):
             if line["status"] != "ok":
                 raise InstanceError(f"{line['arm']} did not run: {line['reason']}", hint=f"see {folder / JOURNAL}")
@@ -357,8 +367,8 @@ class Search:
     def _finished(self, name: str) -> bool:
         """Whether a comparison is there whole; one that was interrupted is finished first."""
         for folder in folders(self.folder, name):
-            if read_plan(folder):  # what is finished ends at once
-                runner.resume(folder, self._watcher, appoint=self._appoint)
+            runner.resume(folder, self._watcher, appoint=self._appoint)  # what is finished ends at once
+            self._check(folder)
             return True
         return False
 
@@ -370,9 +380,6 @@ class Search:
                 if line["status"] == "ok":
                     found[line["arm"]] = found.get(line["arm"], 0) + 1
         return found
-
-    def _boots(self) -> int:
-        return sum(self._booted().values())
 
 
 def tell(question: Question, found: Found, parts: Mapping[str, float]) -> list[str]:

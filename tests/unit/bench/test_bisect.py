@@ -222,7 +222,8 @@ def test_counts_are_searched_in_log2_boots(monkeypatch: pytest.MonkeyPatch, tmp_
     stand = Bench(question, lambda place: 650_000_000 + 1000 * place + 700_000 * (place >= first))
     found, _ = searched(monkeypatch, tmp_path, stand)
     assert (found.before, found.first, found.certain, found.exact) == (first - 1, first, True, True)
-    assert found.boots == stand.slots <= bisect.most_boots(17) == 10
+    inside = sum(0 < place < 16 for place in (first - 1, first))
+    assert found.boots == stand.slots == 4 + 4 + inside <= bisect.most_boots(17) == 10
     assert not found.astray
     (tmp_path / "all").mkdir()
     whole, _ = searched(monkeypatch, tmp_path / "all", Bench(question, stand.figure), everything=True)
@@ -263,6 +264,30 @@ def test_counts_that_do_not_repeat_are_judged_by_statistics(monkeypatch: pytest.
     assert any("do not repeat" in line for line in quiet.said)
     assert all(name.startswith("compare") and places[0] == 0 for name, places, _ in stand.campaigns[1:])
     assert "judged by statistics" in "\n".join(bisect.tell(stand.question, found, {}))
+
+
+def test_counts_that_repeat_at_the_ends_alone_are_judged_by_statistics(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Seen when the kernels beside the step are booted again."""
+    draw = random.Random(9)
+
+    def figure(place: int) -> float:
+        return 1e6 * (1 + 0.1 * (place >= 4)) * (1 if place in (0, 8) else draw.gauss(1, 0.002))
+
+    found, quiet = searched(monkeypatch, tmp_path, Bench(asked(9, change=0.02), figure))
+    assert (found.before, found.first, found.exact) == (3, 4, False)
+    assert any("do not repeat" in line for line in quiet.said)
+
+
+def test_versions_of_one_package_are_different_arms() -> None:
+    names = ("linux-image-6.1.0-9-amd64=6.1.1-1", "linux-image-6.1.0-9-amd64=6.1.2-1", "linux-image-6.1.0-10-amd64")
+    question = Question(names, "boot.instructions", 0.001, "qemu-icount", 8)
+    assert [question.arm(place) for place in range(3)] == [
+        "qemu-icount-00",
+        "qemu-icount-01",
+        f"qemu-icount@{names[2][12:]}",
+    ]
 
 
 def test_times_are_compared_in_blocks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
