@@ -74,7 +74,7 @@ def run(name: str, seed: int, seconds: float, patience: float) -> pd.DataFrame:
         until = time.monotonic() + patience
         while not _ran(file, Path(folder), seconds):
             if time.monotonic() > until:
-                raise RuntimeError(f"this host was held for {patience:.0f} s: try again later")
+                sys.exit(f"record: this host was held for {patience:.0f} s: try again later")
             time.sleep(10)
         (results,) = Path(folder).glob(f"recording-{name}-*")
         return table(results).assign(campaign=name)
@@ -102,7 +102,7 @@ def _ran(file: Path, folder: Path, seconds: float) -> bool:
     if process.returncode == _HELD and "held by" in text:
         return False
     if process.returncode != _INTERRUPTED:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{text[-2000:]}")
+        sys.exit(f"record: {' '.join(command)} ended with {process.returncode}:\n{text[-2000:]}")
     return True
 
 
@@ -157,19 +157,12 @@ def main() -> None:
     session = now.strftime("%Y-%m-%d-%H%M")
     tables: dict[str, pd.DataFrame] = {}
     load = []
-    failed = None
     for name in names:
         seconds = 60 * arguments.minutes * CAMPAIGNS[name].share
-        try:
-            tables[name] = run(name, int(now.timestamp()) % 1_000_000, seconds, 60 * arguments.patience)
-        except RuntimeError as error:
-            failed = f"record: {name}: {error}"
-            break
+        tables[name] = run(name, int(now.timestamp()) % 1_000_000, seconds, 60 * arguments.patience)
         load.append(os.getloadavg()[0])
         print(f"{name}: {tables[name]['block'].nunique()} blocks, load {load[-1]:.1f}", flush=True)
-    if tables:
-        _keep(session, arguments, now, tables, load)
-    sys.exit(failed)
+        _keep(session, arguments, now, tables, load)  # what there is, in case that the next one fails
 
 
 def _keep(
@@ -188,8 +181,6 @@ def _keep(
         "blocks": {name: int(frame["block"].nunique()) for name, frame in tables.items()},
     }
     SESSIONS.write_text(json.dumps(known, indent=1) + "\n")
-    size = (RECORDINGS / f"{session}.parquet").stat().st_size
-    print(f"{RECORDINGS / session}.parquet: {size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":
