@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,11 +100,12 @@ class Referee:
         needless = []
         for scenario, taken in self._plan["measures"].items():
             here = [decision for decision in found if decision.scenario == scenario]
-            open_arms = {arm for decision in here if not decision.over for arm in decision.pair}
-            known: Collection[str] = {arm for decision in here for arm in decision.pair}
+            decided = {decision.pair for decision in here} - {decision.pair for decision in here if not decision.over}
+            pairs = [pair for pair in self._pairs if set(pair) <= set(taken)]
+            still = {arm for pair in pairs if pair not in decided for arm in pair}
+            compared = {arm for pair in pairs for arm in pair}
             for arm in taken:
-                finished = arm not in open_arms if arm in known else bool(here) and not open_arms
-                if finished:
+                if arm not in still if arm in compared else pairs and not still:
                     needless.append((scenario, arm))
         return needless
 
