@@ -118,13 +118,17 @@ def compare(base: str, new: str, policy: Policy | None = None, **given: Any) -> 
     if int(table["count"].max()) < 2:
         needed = int(table["needed"].min())
         raise InputError(f"one {unit} alone tells nothing of {base} and {new}", hint=f"at least {needed} are needed")
-    return Comparison(both, policy, table, [*both.notes, *_unmatched_rules(policy, table)])
+    notes = [*both.notes, *_unmatched_rules(policy, table)]
+    if both.design != "blocks" and policy.sessions > 1:
+        notes.append(f"intervals are {policy.sessions:g} times as wide as the scatter within each run says")
+    return Comparison(both, policy, table, notes)
 
 
 def gate(comparison: Comparison) -> Gate:
     """0 where every gating metric is equivalent or improved (or its regression tolerated), 1 where any regressed, 3
-    otherwise. A gating metric that only BASE has, or that has no ratio, is not proved. Raises InputError where
-    nothing gates.
+    otherwise: a gating metric that only BASE has, or that has no ratio, proves nothing, and no more of NEW's slots may
+    have failed than the policy allows, as those that failed are not in the figures. Raises InputError where nothing
+    gates.
     """
     gating = comparison.table[comparison.table["gates"]]
     lost = [comparison.label(arm, gap.scenario, gap.metric) for arm, gap, unproved in comparison.gaps if unproved]
@@ -137,7 +141,7 @@ def gate(comparison: Comparison) -> Gate:
         changes = map(_change, bad["ratio"])
         told = [f"{name} {change}" for name, change in zip(_names(comparison, bad), changes, strict=True)]
         return Gate(REGRESSED, f"{len(bad)} of {plural(len(gating), 'gating metric')} regressed: {_first(told)}")
-    if not inconclusive.empty or lost:
+    if not inconclusive.empty or lost or failing(comparison):
         return Gate(UNPROVED, f"no regression proved, and no pass: {_unproved(comparison, gating, inconclusive, lost)}")
     also = f" ({plural(int(tolerated.sum()), 'tolerated regression')} among them)" if tolerated.any() else ""
     return Gate(PASSED, f"{plural(len(gating), 'gating metric')} proved equivalent or improved{also}")
@@ -150,11 +154,22 @@ def _unproved(comparison: Comparison, gating: pd.DataFrame, inconclusive: pd.Dat
         parts.append(f"{of} inconclusive ({_first(_names(comparison, inconclusive))})")
     if lost:
         parts.append(f"not compared: {_first(lost)}")
+    parts += failing(comparison)
     few = inconclusive[inconclusive["count"] < inconclusive["needed"]]
     if not few.empty:
         least = plural(int(few["needed"].max()), comparison.unit)
         parts.append(f"at least {least} are needed where there are fewer: {_first(_names(comparison, few))}")
     return "; ".join(parts)
+
+
+def failing(comparison: Comparison) -> list[str]:
+    """For each arm of which more slots failed in NEW than in BASE, beyond what the policy allows, how many did."""
+    more = {
+        arm: (base, new)
+        for arm, (base, new) in comparison.sides.failed.items()
+        if new - base > comparison.policy.failures and arm not in comparison.sides.informs
+    }
+    return [f"{arm} {plural(new, 'slot')} of NEW failed, {base} of BASE".strip() for arm, (base, new) in more.items()]
 
 
 def _names(comparison: Comparison, rows: pd.DataFrame) -> list[str]:

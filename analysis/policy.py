@@ -13,7 +13,7 @@ import tomllib
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
@@ -47,6 +47,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     delta: str | float = DELTA
     sessions: float = BETWEEN_SESSIONS
     tolerate: str | float | None = None
+    failures: Annotated[int, msgspec.Meta(ge=0)] = 0
     metrics: dict[str, Any] = {}
 
 
@@ -55,6 +56,7 @@ _PLAIN: Final = {
     "`float | str`": 'a share like "5 %" or 0.05',
     "`bool | null`": "true or false",
     "`float`": "a number",
+    "`int`": "a whole number",
     "`object`": "a table",
     "Expected": "expected",
 }
@@ -91,13 +93,15 @@ class Limits:
 @dataclass(frozen=True)
 class Policy:
     """alpha: the level for all gating metrics together. sessions: how many times further apart runs of different times
-    lie than the scatter within each tells. rules: by pattern, in the order in which they count.
+    lie than the scatter within each tells. failures: how many more slots of NEW than of BASE may have failed. rules: by
+    pattern, in the order in which they count.
     """
 
     alpha: float = ALPHA
     delta: float = DELTA
     tolerate: float = 0.0
     sessions: float = BETWEEN_SESSIONS
+    failures: int = 0
     rules: dict[str, Rule] = field(default_factory=dict)
 
     def limits(self, scenario: str, metric: str) -> Limits:
@@ -145,7 +149,9 @@ def read_policy(path: Path) -> Policy:
     if not 1 <= found.sessions <= 1000:
         raise InputError(f"{path}: sessions: {found.sessions:g} is no factor of 1 or more, like {BETWEEN_SESSIONS}")
     tolerate = 0.0 if found.tolerate is None else _size(path, "tolerate", found.tolerate, zero=True)
-    return Policy(found.alpha, _size(path, "delta", found.delta, zero=False), tolerate, found.sessions, rules)
+    return Policy(
+        found.alpha, _size(path, "delta", found.delta, zero=False), tolerate, found.sessions, found.failures, rules
+    )
 
 
 def fraction(given: str | float) -> float:

@@ -47,6 +47,7 @@ class Sides:
     informs  arms of `found` that gate nothing: the one that the others are divided by
     badges   by arm what differs between the sides beside the metrics
     notes    what a reader must know, a sentence each
+    failed   by arm how many slots of BASE and of NEW did not end well
     looks    by scenario the block counts at which the campaign was looked at, where it could stop early
     """
 
@@ -57,6 +58,7 @@ class Sides:
     informs: frozenset[str] = frozenset()
     badges: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    failed: dict[str, tuple[int, int]] = field(default_factory=dict)
     looks: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
@@ -122,11 +124,21 @@ def _blocks(base: Reference, new: Reference) -> Sides:
     failed = _failed(loaded, set(names))
     matched = match_blocks(_samples(loaded, names), *names, failed)
     badges = between(loaded, loaded, *names)
-    notes = [*_torn(loaded), *_failures((loaded, names[0]), (loaded, names[1])), *_boots((loaded, names))]
+    lost, told = _failures((loaded, names[0]), (loaded, names[1]))
+    notes = [*_torn(loaded), *told, *_boots((loaded, names))]
     looks = looks_of(loaded.campaigns[0].plan)
     if looks:
         notes.append("the campaign could stop early: each look is held to the level that its looks leave it")
-    return Sides(str(base), str(new), "blocks", {"": matched}, badges={"": badges}, notes=notes, looks=looks)
+    return Sides(
+        str(base),
+        str(new),
+        "blocks",
+        {"": matched},
+        badges={"": badges},
+        notes=notes,
+        failed={"": lost},
+        looks=looks,
+    )
 
 
 def _campaigns(base: Reference, new: Reference, arms: Sequence[str]) -> Sides:
@@ -140,13 +152,15 @@ def _campaigns(base: Reference, new: Reference, arms: Sequence[str]) -> Sides:
     per = _normaliser(old, late)
     found: dict[str, list[Found]] = {}
     badges: dict[str, list[str]] = {}
+    lost: dict[str, tuple[int, int]] = {}
     for label, (left, right) in pairs.items():
         scale = None if per in (left, right) else per
         failed = [*_failed(old, {left}), *_failed(late, {right})]
         left_frame, right_frame = _samples(old, (left, scale)), _samples(late, (right, scale))
         found[label] = match_runs(left_frame, right_frame, left, right, per=scale, failed=failed)
         badges[label] = between(old, late, left, right)
-        notes += _failures((old, left), (late, right))
+        lost[label], told = _failures((old, left), (late, right))
+        notes += told
     divided = {label for label, metrics in found.items() if any(getattr(each, "per", "") for each in metrics)}
     informs: frozenset[str] = frozenset()
     if divided:
@@ -158,7 +172,7 @@ def _campaigns(base: Reference, new: Reference, arms: Sequence[str]) -> Sides:
         notes.append("raw slot medians: there is no baseline beside the compared arm in both campaigns")
     notes += _boots((old, [left for left, _ in pairs.values()]), (late, [right for _, right in pairs.values()]))
     notes += _hosts(old.campaigns[0], late.campaigns[0])
-    return Sides(str(base), str(new), "campaigns", found, informs, badges, notes)
+    return Sides(str(base), str(new), "campaigns", found, informs, badges, notes, lost)
 
 
 def _known(loaded: Loaded, given: Reference) -> str:
@@ -231,15 +245,15 @@ def _failed(loaded: Loaded, arms: set[str]) -> list[Failed]:
     ]
 
 
-def _failures(*given: tuple[Loaded, str]) -> list[str]:
-    """How many slots of each side did not end well, if any."""
-    told, any_bad = [], False
-    for side, (loaded, arm) in zip(("BASE", "NEW"), given, strict=True):
-        status = loaded.slots.loc[loaded.slots["arm"] == arm, "status"]
-        bad = int((status != "ok").sum())
-        any_bad = any_bad or bad > 0
-        told.append(f"{bad} of {plural(len(status), 'slot')} of {side} ({arm})")
-    return [f"did not end well, and are left out: {listed(told)}"] if any_bad else []
+def _failures(*given: tuple[Loaded, str]) -> tuple[tuple[int, int], list[str]]:
+    """How many slots of BASE and of NEW did not end well, and that in a sentence, if any."""
+    states = [loaded.slots.loc[loaded.slots["arm"] == arm, "status"] for loaded, arm in given]
+    base, new = (int((status != "ok").sum()) for status in states)
+    told = [
+        f"{bad} of {plural(len(status), 'slot')} of {side} ({arm})"
+        for side, bad, status, (_, arm) in zip(("BASE", "NEW"), (base, new), states, given, strict=True)
+    ]
+    return (base, new), [f"did not end well, and are left out: {listed(told)}"] if base or new else []
 
 
 def _torn(loaded: Loaded) -> list[str]:

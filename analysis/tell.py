@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis.comparison import Comparison, Gate
+from analysis.comparison import Comparison, Gate, failing
 from analysis.files import replacing
 from analysis.judge import percent
 from analysis.load import clean
@@ -99,6 +99,8 @@ def as_junit(comparison: Comparison, outcome: Gate) -> str:
     for arm, gap, unproved in comparison.gaps:
         case = _case(suite, counts, arm, gap.scenario, gap.metric)
         _result(case, counts, "error" if unproved else "skipped", f"not compared: {gap.why}")
+    for told in failing(comparison):
+        _result(_case(suite, counts, "", "", "slots that ended well"), counts, "error", told)
     for key, count in counts.items():
         suite.set(key, str(count))
     xml.SubElement(suite, "system-out").text = _xml_text("\n".join([outcome.text, *_notes(comparison)]))

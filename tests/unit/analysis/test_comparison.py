@@ -179,9 +179,26 @@ def test_failed_slots_are_dropped_in_pairs_counted_and_said(tmp_path: Path) -> N
     found = compare("old", "new", inside=make(tmp_path / "x", 8, change=fail))
     assert set(found.table["count"]) == {6}
     assert set(found.table["dropped"]) == {2}
+    outcome = gate(found)
+    assert outcome.code == 3
+    assert "2 slots of NEW failed, 0 of BASE" in outcome.text
     assert "did not end well, and are left out: 0 of 8 slots of BASE (old) and 2 of 8 slots of NEW (new)" in notes(
         found
     )
+
+
+@pytest.mark.parametrize(("arm", "failures", "code"), [("same", 0, 3), ("same", 1, 0), ("old", 0, 0)])
+def test_what_fails_more_often_passes_no_gate(tmp_path: Path, arm: str, failures: int, code: int) -> None:
+    """The slots that are left may be the good ones only."""
+
+    def fail(record: dict[str, Any]) -> None:
+        if record["arm"] == arm and record["block"] == 7 and record["scenario"] == "lifecycle":
+            record |= {"status": "failed", "reason": "no", "samples": []}
+
+    folder = make(tmp_path / "x", 60, change=fail)
+    found = compare("old", "same", Policy(delta=0.08, failures=failures), inside=folder)
+    assert gate(found).code == code
+    assert ('<error message="1 slot of NEW failed, 0 of BASE"' in tell.as_junit(found, gate(found))) == (code == 3)
 
 
 def test_an_arm_of_which_nothing_ended_well(tmp_path: Path) -> None:
