@@ -116,8 +116,10 @@ def static_reason(kind: type[base.Backend], options: Mapping[str, Any]) -> str |
 
 
 def _explain(answer: Mapping[str, Any], kind: type[base.Backend], guest: base.Guest) -> str:
-    reason = str(answer["reason"])
+    reason = " ".join(str(answer["reason"]).split())
     if answer["status"] == "timeout":
         reason = f"a {guest} guest was started and gave no sign of READY in {kind.probe_limit:g} s"
-    lines = [line for line in (answer.get("console") or "").strip().splitlines() if line.strip()]
-    return reason + (f' (last words: "{lines[-1].strip()[-160:]}")' if lines else "")
+    words = [" ".join(line.split())[-160:] for line in (answer.get("console") or "").splitlines() if line.strip()]
+    if words and words[-1] not in reason:
+        reason += f' (last words: "{words[-1]}")'
+    return f"{reason}; {kind.remedy}"

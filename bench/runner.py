@@ -5,6 +5,8 @@ Resuming is running what the journal lacks.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import time
@@ -181,11 +183,14 @@ def _facts(final: Mapping[str, Any], rootfs: base.Rootfs, crew: Crew) -> dict[st
 
 
 def _new_folder(top: Path, campaign: Campaign, final: Mapping[str, Any], known: Mapping[str, Any]) -> Path:
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    folder = top / f"{campaign.name}-{stamp}"
+    folder = first = top / f"{campaign.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     try:
         top.mkdir(parents=True, exist_ok=True)
-        folder.mkdir()
+        for number in itertools.count(2):
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                break
+            folder = top / f"{first.name}-{number}"
         (folder / "campaign.toml").write_text(campaign.text)
         (folder / PLAN).write_text(json.dumps(final, indent=1) + "\n")
         (folder / FACTS).write_text(json.dumps(known, indent=1) + "\n")

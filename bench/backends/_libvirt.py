@@ -45,6 +45,8 @@ class Connection:
         os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", f"3:file:{folder / 'libvirt.log'}")
         self._libvirt = libvirt = _import()
         if self.embedded:
+            # Or systemd-machined moves every QEMU out of its cage, into a scope of its own.
+            os.environ["DBUS_SYSTEM_BUS_ADDRESS"] = "unix:path=/nonexistent"
             self._prepare_root()
             uri = f"{EMBED}?root={self.root}"
         self._stopped: dict[str, threading.Event] = {}

@@ -140,6 +140,8 @@ class Backend(ABC):
     kernel: ClassVar[KernelKind | None] = None
     #: Seconds in which a probe guest must be up, for `tare doctor` to believe that it can run at all.
     probe_limit: ClassVar[float] = 20.0
+    #: What helps where all is there and still no probe comes up.
+    remedy: ClassVar[str] = "nothing that Tare knows of helps: ask its maker with these words"
     #: Tools it runs: name → the Debian package that has it. Their versions go into the facts.
     tools: ClassVar[Mapping[str, str]] = {}
 

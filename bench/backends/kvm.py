@@ -16,6 +16,7 @@ class Backend(LibvirtBackend):
     accelerator = "kvm"
     #: With hardware help a kernel is never silent for a second; one that is has hung, or is being emulated.
     silence_limit = 4.0
+    remedy = "nothing can be done here: a machine that is a guest itself needs working nested KVM from its host"
 
     def __init__(self, folder: Path, options: Any) -> None:
         if not _DEVICE.exists():

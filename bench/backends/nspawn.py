@@ -20,6 +20,13 @@ _PROPAGATE = Path("/run/systemd/nspawn/propagate")
 #: Where nspawn keeps a lock for each tree; one that is killed leaves it.
 _LOCKS = Path("/run/systemd/nspawn/locks")
 
+#: Its default filter would make it the only arm under seccomp, and cost most of its start.
+_ENVIRONMENT = {"SYSTEMD_SECCOMP": "0"}
+if Path("/sys/fs/cgroup/cgroup.controllers").exists():
+    # Otherwise, for a tree without a systemd of its own, it makes a v1 hierarchy beside the host's v2, which the host's
+    # kernel keeps until it goes down.
+    _ENVIRONMENT["SYSTEMD_NSPAWN_UNIFIED_HIERARCHY"] = "1"
+
 
 class Backend(CommandBackend):
     family = "container"
@@ -41,8 +48,7 @@ class Backend(CommandBackend):
             ]
             + [f"--machine={order.name}", f"--directory={order.rootfs.tree}", "--read-only", "--private-network"]
             + ["--resolv-conf=off", "--timezone=off", "--link-journal=no", "--tmpfs=/tmp", "--", "/init"],
-            # Its default filter would make it the only arm under seccomp, and cost most of its start.
-            {"SYSTEMD_SECCOMP": "0"},
+            _ENVIRONMENT,
         )
 
     def exec_command(self, instance: CommandInstance, argv: Sequence[str]) -> Sequence[str]:
