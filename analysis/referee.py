@@ -1,11 +1,10 @@
-"""Decides, while a campaign runs, which of its arms need no further block: see analysis.looks and analysis.sequential."""
+"""Decides, while a campaign runs, which of its arms need no further block (see analysis.looks, analysis.sequential)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
 
 from analysis.compare import tests_of
 from analysis.judge import Test, Verdict, judge

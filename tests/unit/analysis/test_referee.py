@@ -60,8 +60,8 @@ def test_a_pair_stops_when_it_is_decided_and_its_base_when_all_are(tmp_path: Pat
     values = {"a": noisy(1, 0.01, 10, 1), "b": noisy(1.2, 0.01, 10, 2), "c": noisy(1.01, 0.3, 10, 3)}
     path, plan = folder(tmp_path, values)
     found = Referee(plan).look(path, 10)
-    assert [(each["new"], each["verdict"], each["over"]) for each in found["metrics"]][0] == ("b", "regressed", True)
-    assert not found["metrics"][1]["over"]
+    first, second = found["metrics"]
+    assert (first["new"], first["verdict"], first["over"], second["over"]) == ("b", "regressed", True, False)
     assert found["stopped"] == [{"scenario": "boot", "arm": "b", "blocks": 10}]
     assert "1 of 2" in found["text"]
     values["c"] = noisy(1.5, 0.01, 10, 3)
