@@ -58,7 +58,9 @@ def cli(found: list[Case], folder: Path) -> list[dict[str, Any]]:
         if not inside.is_dir():
             continue
         command = [sys.executable, "-m", "bench.cli", "compare", case.base, case.new, "--in", str(inside), "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        if done.returncode:
+            sys.exit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")
         for row in json.loads(done.stdout)["metrics"]:
             called = row["kind"] in ("regressed", "improved")
             moved = (1 if row["ratio"] > 1 else -1) if called else 0

@@ -95,6 +95,9 @@ def _alarms(said: Said, others: list[str]) -> str:
             cells.append(score.family_alarms(ours, nuisance) if inter else Rate(0, 0, 0))
             cells += [score.alarms(said[name], "single", schedule, nuisance) for name in others]
             rows.append([_KINDS[nuisance], schedule, *map(str, cells)])
+    cells = [score.alarms(ours[ours["several"]], "single", "interleaved", "none"), Rate(0, 0, 0), Rate(0, 0, 0)]
+    cells += [score.alarms(said[name][said[name]["several"]], "single", "interleaved", "none") for name in others]
+    rows.append(["as recorded, metrics of several values a slot", "interleaved", *map(str, cells)])
     return _table(["planted", "schedule", "tare", "tare, adaptive", "tare, family-wise", *others], rows)
 
 
