@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.badges import between
 from analysis.load import Campaign, Loaded, load
 from analysis.looks import looks_of
-from analysis.matching import Failed, Found, match_blocks, match_runs
+from analysis.matching import Failed, Found, Gap, match_blocks, match_runs
 from analysis.suites import read_suite
 from analysis.words import listed, plural
 from bench.errors import InputError
@@ -161,6 +161,8 @@ def _campaigns(base: Reference, new: Reference, arms: Sequence[str]) -> Sides:
         badges[label] = between(old, late, left, right)
         lost[label], told = _failures((old, left), (late, right))
         notes += told
+    if not (base.arm or arms):
+        found |= _alone(old, late, set(pairs))
     divided = {label for label, metrics in found.items() if any(getattr(each, "per", "") for each in metrics)}
     informs: frozenset[str] = frozenset()
     if divided:
@@ -203,13 +205,25 @@ def _shared(old: Loaded, late: Loaded, base: Reference, new: Reference, arms: Se
             _known(loaded, Reference(given.path, _arm_name(name)))
     if arms:
         return list(dict.fromkeys(arms))
-    good = [set(loaded.slots.loc[loaded.slots["status"] == "ok", "arm"]) for loaded in (old, late)]
-    shared = [name for name in old.arms if name in good[0] & good[1]]
+    shared = [name for name in old.arms if name in _good(old) & _good(late)]
     if not shared:
         raise InputError(
             f"no arm ran in both: {base} has {_arms(old)}; {new} has {_arms(late)}", hint="write DIR:ARM DIR:ARM"
         )
     return shared
+
+
+def _alone(old: Loaded, late: Loaded, shared: set[str]) -> dict[str, list[Found]]:
+    """The arms of which only one campaign has a slot that ended well."""
+    left, right = (
+        [name for name in loaded.arms if name in _good(loaded) and name not in shared] for loaded in (old, late)
+    )
+    gaps: dict[str, list[Found]] = {name: [Gap("", "all metrics", "only BASE has this arm")] for name in left}
+    return gaps | {name: [Gap("", "all metrics", "only NEW has this arm", unproved=False)] for name in right}
+
+
+def _good(loaded: Loaded) -> set[str]:
+    return set(loaded.slots.loc[loaded.slots["status"] == "ok", "arm"])
 
 
 def _samples(loaded: Loaded, arms: Sequence[str | None]) -> pd.DataFrame:

@@ -81,6 +81,19 @@ def test_arms_of_two_campaigns_may_be_chosen(folder: Path, later: Path) -> None:
     assert alone.table["gates"].any()
 
 
+def test_an_arm_that_only_base_has_passes_no_gate(tmp_path: Path) -> None:
+    both = (
+        make(tmp_path / "x", 9),
+        make(tmp_path / "y", 9, arms={name: THREE[name] for name in ("process", "old", "new")}),
+    )
+    found = compare(*map(str, both))
+    assert [(arm, gap.why, unproved) for arm, gap, unproved in found.gaps if arm == "same"] == [
+        ("same", "only BASE has this arm", True)
+    ]
+    assert "not compared: same all metrics" in gate(found).text
+    assert "same all metrics" not in gate(compare(*map(str, reversed(both)))).text
+
+
 def test_two_pyperf_files(tmp_path: Path) -> None:
     old = suite(tmp_path / "old.json", runs=20)
     new = suite(tmp_path / "new.json.gz", runs=20, factor=1.5, seed=2)
