@@ -145,19 +145,18 @@ def detect() -> Hierarchy:
     try:
         hierarchy.prepare()
     except OSError as error:
-        raise HostError(f"cannot make cgroups: {error.strerror}", hint=_remedy(error)) from error
+        raise HostError(f"cannot make cgroups: {error.strerror}", hint=_remedy(error, hierarchy.all[0])) from error
     return hierarchy
 
 
-def _remedy(error: OSError) -> str:
-    """What would let cages be made, from what the kernel said when it did not."""
+def _remedy(error: OSError, mount: Path) -> str:
+    """What would let cages be made in a mounted hierarchy, from what the kernel said when it did not."""
     if os.geteuid() != 0:
         return "run as root for cages"
     if error.errno == errno.EBUSY:
         # The root of a cgroup namespace is an ordinary v2 group: with processes in it, it hands on no controllers.
-        top = Path(error.filename).parent
-        return f"in this container: mkdir {top}/own && xargs -rn1 <{top}/cgroup.procs >{top}/own/cgroup.procs"
-    return "give this container a /sys/fs/cgroup that it may write to"
+        return f"in this container: mkdir {mount}/own && xargs -rn1 <{mount}/cgroup.procs >{mount}/own/cgroup.procs"
+    return f"give this container a {mount} that it may write to"
 
 
 class Group:
