@@ -11,10 +11,10 @@ import fcntl
 import hashlib
 import json
 import mmap
+import os
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -343,7 +343,7 @@ def fetch(package: str = DEFAULT_PACKAGE, version: str | None = None, tell: Tell
     """Download and unpack a kernel package. Raises InputError (no such package or version), HostError (no network)."""
     found = _package(Wish("package", package, version), "machine")
     final = folder() / f"{found.name.removeprefix('linux-image-')}_{found.version}"
-    with _making(tell) as scratch:
+    with _making(final.name, tell) as scratch:
         if not (final / _FACTS).is_file():
             tell(f"fetching {found} ({units.show_size(found.size)})")
             archive = debian.download(found, scratch)
@@ -353,7 +353,7 @@ def fetch(package: str = DEFAULT_PACKAGE, version: str | None = None, tell: Tell
                 raise InputError(f"{found} holds no kernel image")
             origin = {"package": found.name, "version": found.version, "archive": found.sha256}
             release = images[0].name.removeprefix("vmlinuz-")
-            _keep(final, release, "machine", images[0], images[0].with_name(f"config-{release}"), origin)
+            _keep(final, scratch, release, "machine", images[0], images[0].with_name(f"config-{release}"), origin)
         if package == DEFAULT_PACKAGE:
             (scratch / "default").write_text(final.name + "\n")
             (scratch / "default").replace(folder() / "default")
@@ -368,7 +368,7 @@ def build(package: str, version: str | None, options: Mapping[str, str], tell: T
     version = version or debian.find(package).version
     key = _key(package, version, options)
     final = folder() / f"uml-{version}-{key}"
-    with _making(tell) as scratch:
+    with _making(final.name, tell) as scratch:
         if not (final / _FACTS).is_file():
             kbuild.require_tools()
             kbuild.require_room(scratch)
@@ -382,7 +382,7 @@ def build(package: str, version: str | None, options: Mapping[str, str], tell: T
                 "options": kbuild.show_options(options),
                 "compiler": built.compiler,
             }
-            _keep(final, built.release, "uml", built.program, built.config, origin)
+            _keep(final, scratch, built.release, "uml", built.program, built.config, origin)
     return _read(final / _FACTS)
 
 
@@ -422,67 +422,94 @@ def _copy(path: Path) -> Kernel:
     final = folder() / f"copy-{digest[:12]}"
     if not (final / _FACTS).is_file():
         kind, release = inspect(path)
-        with _making():
-            _keep(final, release, kind, path, None, debian.owner(path))
+        with _making(final.name) as scratch:
+            _keep(final, scratch, release, kind, path, None, debian.owner(path))
     return _read(final / _FACTS)
 
 
 @contextlib.contextmanager
-def _making(tell: Tell = lambda text: None) -> Iterator[Path]:
-    """A scratch folder in the cache, for one at a time. Raises HostError where the cache cannot be written."""
+def _making(name: str, tell: Tell = lambda text: None) -> Iterator[Path]:
+    """A scratch folder in the cache for who makes the entry of this name: one at a time, and gone afterwards.
+
+    Its maker holds it locked, so that what a killed one left can be told from what is under way. Raises HostError where
+    the cache cannot be written.
+    """
+    scratch = folder() / f"{_SCRATCH}{name}"
     try:
-        folder().mkdir(parents=True, exist_ok=True)
-        with (folder() / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                tell("waiting for another tare that fetches or builds a kernel")
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            _sweep()
-            with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=folder()) as scratch:
-                yield Path(scratch)
+        clean()
+        held = _hold(scratch, tell)
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+            os.close(held)
     except OSError as error:
         raise HostError(f"the cache {folder()} cannot be written: {error.strerror}", hint=debian.ROOM_HINT) from error
 
 
-def _sweep() -> list[Path]:
-    found = list(folder().glob(f"{_SCRATCH}*"))
-    for unfinished in found:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return found
+def _hold(scratch: Path, tell: Tell) -> int:
+    """The locked descriptor of a folder, made where it is not there."""
+    while True:
+        scratch.mkdir(parents=True, exist_ok=True)
+        held = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
+        if not _lock(held):
+            tell(f"waiting for another tare that makes {scratch.name.removeprefix(_SCRATCH)}")
+            fcntl.flock(held, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if scratch.stat().st_ino == os.fstat(held).st_ino:
+                return held
+        os.close(held)  # who had it has removed it
+
+
+def _lock(held: int) -> bool:
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def clean() -> list[Path]:
-    """Remove what killed builds left in the cache, unless one is under way; what was removed."""
-    with contextlib.suppress(OSError), (folder() / ".lock").open("r") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return _sweep()
-    return []
+    """Remove what killed makers left in the cache; what was removed."""
+    removed = []
+    for scratch in folder().glob(f"{_SCRATCH}*"):
+        with contextlib.suppress(OSError):
+            held = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
+            if _lock(held):
+                shutil.rmtree(scratch, ignore_errors=True)
+                removed.append(scratch)
+            os.close(held)
+    return removed
 
 
 def _keep(
-    final: Path, release: str, kind: KernelKind, image: Path, config: Path | None, origin: Mapping[str, Any]
+    final: Path,
+    scratch: Path,
+    release: str,
+    kind: KernelKind,
+    image: Path,
+    config: Path | None,
+    origin: Mapping[str, Any],
 ) -> None:
     """Put a kernel into the cache, whole or not at all."""
-    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=folder()) as scratch:
-        made = Path(scratch) / "made"
-        made.mkdir()
-        name = f"{'vmlinuz' if kind == 'machine' else 'linux'}-{release}"
-        shutil.copyfile(image, made / name)
-        (made / name).chmod(0o755 if kind == "uml" else 0o644)
-        if config:
-            shutil.copyfile(config, made / f"config-{release}")
-        known = {
-            "release": release,
-            "kind": kind,
-            "image": name,
-            "sha256": debian.digest(made / name),
-            "config": debian.digest(config) if config else None,
-            "origin": dict(origin),
-        }
-        (made / _FACTS).write_text(json.dumps(known, indent=1) + "\n")
-        shutil.rmtree(final, ignore_errors=True)
-        made.rename(final)
+    made = scratch / "made"
+    made.mkdir()
+    name = f"{'vmlinuz' if kind == 'machine' else 'linux'}-{release}"
+    shutil.copyfile(image, made / name)
+    (made / name).chmod(0o755 if kind == "uml" else 0o644)
+    if config:
+        shutil.copyfile(config, made / f"config-{release}")
+    known = {
+        "release": release,
+        "kind": kind,
+        "image": name,
+        "sha256": debian.digest(made / name),
+        "config": debian.digest(config) if config else None,
+        "origin": dict(origin),
+    }
+    (made / _FACTS).write_text(json.dumps(known, indent=1) + "\n")
+    shutil.rmtree(final, ignore_errors=True)
+    made.rename(final)
 
 
 def offered() -> list[debian.Package]:

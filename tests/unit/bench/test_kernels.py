@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -281,25 +283,44 @@ def test_a_damaged_kernel_is_not_booted(cache: Path) -> None:
 
 
 def test_what_a_killed_build_left_is_removed(cache: Path) -> None:
-    assert kernels.clean() == []  # nobody ever built here: there is no lock
-    (cache / "tare/kernels/.lock").touch()
     assert kernels.clean() == [cache / "tare/kernels/.work-abc"]
     assert kernels.clean() == []
     assert len(kernels.available()) == 6
 
 
 def test_what_a_build_under_way_has_is_not(cache: Path) -> None:
-    with kernels._making() as scratch:
+    with kernels._making("one") as one, kernels._making("two") as two:
+        assert not (cache / "tare/kernels/.work-abc").exists()
         assert kernels.clean() == []
-        assert scratch.is_dir()
-    assert not scratch.exists()
-    assert cache.is_dir()
+        assert one.is_dir()
+        assert two.is_dir()
+    assert not one.exists()
+    assert not two.exists()
+
+
+@pytest.mark.usefixtures("cache")
+def test_one_thing_is_made_by_one_at_a_time() -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with kernels._making("it", order.append) as scratch:
+            order.append(f"second: {sorted(scratch.iterdir())}")
+
+    with kernels._making("it", order.append) as scratch:
+        (scratch / "file").touch()
+        thread = threading.Thread(target=second)
+        thread.start()
+        while not order:
+            time.sleep(0.001)
+        order.append("first ends")
+    thread.join()
+    assert order == ["waiting for another tare that makes it", "first ends", "second: []"]
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tare").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(HostError, match=r"cannot be written: .*make room"), kernels._making():
+    with pytest.raises(HostError, match=r"cannot be written: .*make room"), kernels._making("it"):
         pass
 
 
