@@ -24,6 +24,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from bench import lock
 from bench.results import JOURNAL, read_journal, read_plan
 
 TOP: Final = Path(__file__).resolve().parents[2]
@@ -72,10 +73,10 @@ def run(name: str, seed: int, seconds: float, patience: float) -> pd.DataFrame:
         file = Path(folder) / "campaign.toml"
         file.write_text(campaign_file(name, seed))
         until = time.monotonic() + patience
-        while not _ran(file, Path(folder), seconds):
+        while lock.is_held() or not _ran(file, Path(folder), seconds):
             if time.monotonic() > until:
                 sys.exit(f"record: this host was held for {patience:.0f} s: try again later")
-            time.sleep(10)
+            time.sleep(0.5)
         (results,) = Path(folder).glob(f"recording-{name}-*")
         return table(results).assign(campaign=name)
 

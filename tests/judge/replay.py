@@ -99,7 +99,7 @@ found = []
 for values in json.load(sys.stdin):
     series = Series("t", None, list(range(len(values))), {"m": Metric()}, {"m": values}, {})
     points = series.analyze(AnalysisOptions()).change_points["m"]
-    found.append([[int(p.index), p.mean_after() > p.mean_before()] for p in points])
+    found.append([[int(p.index), bool(p.mean_after() > p.mean_before())] for p in points])
 json.dump(found, sys.stdout)
 """
 
