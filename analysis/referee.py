@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.compare import tests_of
@@ -13,33 +12,10 @@ from analysis.looks import looks_of
 from analysis.matching import Matched, match_blocks
 from analysis.policy import Policy
 from analysis.sequential import hopeless
-from bench.results import SCHEMA, Record
+from bench.results import SCHEMA, Record, read_decisions
 
 #: Counts that repeat need no more than a repetition.
 _EXACT_LOOK = 2
-
-
-@dataclass(frozen=True)
-class Decision:
-    """One gating metric of a pair: its verdict so far, and whether further blocks would be of use."""
-
-    pair: tuple[str, str]
-    scenario: str
-    metric: str
-    verdict: Verdict
-    over: bool
-
-    def record(self) -> Record:
-        return {
-            "base": self.pair[0],
-            "new": self.pair[1],
-            "scenario": self.scenario,
-            "metric": self.metric,
-            "verdict": str(self.verdict),
-            "ratio": self.verdict.ratio.point,
-            "blocks": self.verdict.count,
-            "over": self.over,
-        }
 
 
 class Referee:
@@ -58,22 +34,24 @@ class Referee:
     def look(self, folder: Path, block: int) -> Record:
         """What the first `block` blocks decide: the content of decisions.json (see bench.results).
 
-        Raises InputError where the folder's journal is garbage.
+        What an earlier look decided stays decided. Raises InputError where the folder's journal is garbage.
         """
         loaded = load([folder])
+        earlier = {_key(each): each for each in (read_decisions(folder) or {}).get("metrics", []) if each["over"]}
         found = [each for pair in self._pairs for each in self._decide(loaded, pair, block)]
+        found = [earlier.get(_key(each), each) for each in found]
         return {
             "schema": SCHEMA,
             "block": block,
-            "text": _told(block, found),
+            "text": _told(block, found, [each for each in found if each["over"] and _key(each) not in earlier]),
             "stopped": [{"scenario": s, "arm": a, "blocks": block} for s, a in self._needless(found)],
-            "metrics": [decision.record() for decision in found],
+            "metrics": found,
         }
 
-    def _decide(self, loaded: Loaded, pair: tuple[str, str], block: int) -> list[Decision]:
+    def _decide(self, loaded: Loaded, pair: tuple[str, str], block: int) -> list[Record]:
+        """Each gating metric of a pair: its verdict so far, and whether it is over."""
         samples = loaded.samples[loaded.samples["block"] <= block]
-        ran = set(samples["arm"].unique())
-        if not set(pair) <= ran:
+        if not set(pair) <= set(samples["arm"].unique()):
             return []
         slots = loaded.slots
         bad = slots[(slots["status"] != "ok") & slots["arm"].isin(pair) & (slots["block"] <= block)]
@@ -83,23 +61,26 @@ class Referee:
         tests = tests_of(kept, self._policy, self._looks)
         verdicts = judge(tests, alpha=self._policy.alpha)
         return [
-            Decision(pair, each.scenario, each.metric, verdict, self._over(test, verdict, block))
+            {
+                "base": pair[0],
+                "new": pair[1],
+                "scenario": each.scenario,
+                "metric": each.metric,
+                "verdict": str(verdict),
+                "ratio": verdict.ratio.point,
+                "blocks": verdict.count,
+                "over": _over(test, verdict, block),
+            }
             for each, test, verdict in zip(kept, tests, verdicts, strict=True)
         ]
 
-    def _over(self, test: Test, verdict: Verdict, block: int) -> bool:
-        if verdict.exact:
-            return True
-        if not any(look <= block for look in test.looks):
-            return False
-        return verdict.kind != "inconclusive" or hopeless(verdict, block, test.looks[-1])
-
-    def _needless(self, found: Sequence[Decision]) -> list[tuple[str, str]]:
+    def _needless(self, found: Sequence[Record]) -> list[tuple[str, str]]:
         """Scenarios' arms of which every pair is decided in every metric. Arms of no pair stop with the last pair."""
         needless = []
         for scenario, taken in self._plan["measures"].items():
-            here = [decision for decision in found if decision.scenario == scenario]
-            decided = {decision.pair for decision in here} - {decision.pair for decision in here if not decision.over}
+            here = [each for each in found if each["scenario"] == scenario]
+            seen = {(each["base"], each["new"]) for each in here}
+            decided = seen - {(each["base"], each["new"]) for each in here if not each["over"]}
             pairs = [pair for pair in self._pairs if set(pair) <= set(taken)]
             still = {arm for pair in pairs if pair not in decided for arm in pair}
             compared = {arm for pair in pairs for arm in pair}
@@ -109,9 +90,22 @@ class Referee:
         return needless
 
 
-def _told(block: int, found: Sequence[Decision]) -> str:
-    """A look in a sentence, for the screen."""
-    over = [each for each in found if each.over]
-    names = ", ".join(f"{each.metric} of {each.pair[1]} {each.verdict}" for each in over[:3])
-    more = f" and {len(over) - 3} more" if len(over) > 3 else ""
-    return f"after {block} blocks {len(over)} of {len(found)} are decided" + (f": {names}{more}" if over else "")
+def _key(each: Record) -> tuple[str, ...]:
+    return each["base"], each["new"], each["scenario"], each["metric"]
+
+
+def _over(test: Test, verdict: Verdict, block: int) -> bool:
+    """Whether further blocks would be of no use."""
+    if verdict.exact:
+        return True
+    if not any(look <= block for look in test.looks):
+        return False
+    return verdict.kind != "inconclusive" or hopeless(verdict, block, test.looks[-1])
+
+
+def _told(block: int, found: Sequence[Record], new: Sequence[Record]) -> str:
+    """A look in a sentence, for the screen: how many metrics are decided, and those that this look decided."""
+    over = [each for each in found if each["over"]]
+    names = ", ".join(f"{each['metric']} of {each['new']} {each['verdict']}" for each in new[:3])
+    more = f" and {len(new) - 3} more" if len(new) > 3 else ""
+    return f"after {block} blocks {len(over)} of {len(found)} are decided" + (f", now {names}{more}" if new else "")

@@ -96,3 +96,14 @@ def test_failed_slots_decide_nothing(tmp_path: Path, bad: list[float]) -> None:
     path, plan = folder(tmp_path, {"a": noisy(1, 0.01, 10, 1), "b": bad, "c": noisy(1.2, 0.01, 10, 3)})
     found = Referee(plan).look(path, 10)
     assert "b" not in {each["arm"] for each in found["stopped"]}
+
+
+def test_what_a_look_decided_stays_decided(tmp_path: Path) -> None:
+    """Later noise takes no verdict back, or the looks' levels would mean nothing."""
+    values = {"a": noisy(1, 0.01, 20, 1), "b": noisy(1.2, 0.01, 10, 2) + noisy(0.4, 0.5, 10, 5), "c": [1.0] * 20}
+    path, plan = folder(tmp_path, values)
+    early = Referee(plan).look(path, 10)
+    (path / "decisions.json").write_text(json.dumps(early))
+    late = Referee(plan).look(path, 20)
+    assert early["metrics"][0] == late["metrics"][0]
+    assert early["metrics"][0]["verdict"] == "regressed"
