@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
+import numpy as np
 import pandas as pd
 
 from analysis.badges import between
 from analysis.load import Campaign, Loaded, load
 from analysis.looks import looks_of
-from analysis.matching import Failed, Found, Gap, match_blocks, match_runs
+from analysis.matching import Failed, Found, Gap, Matched, match_blocks, match_runs
 from analysis.suites import read_suite
 from analysis.words import listed, plural
 from bench.errors import InputError
@@ -128,7 +129,8 @@ def _blocks(base: Reference, new: Reference) -> Sides:
     notes = [*_torn(loaded), *told, *_boots((loaded, names))]
     looks = looks_of(loaded.campaigns[0].plan)
     if looks:
-        notes.append("the campaign could stop early: each look is held to the level that its looks leave it")
+        matched = [_ended(each, loaded.campaigns[0].decisions, set(names)) for each in matched]
+        notes.append("the campaign could stop early: a metric is judged by the blocks that decided it, at their level")
     return Sides(
         str(base),
         str(new),
@@ -139,6 +141,16 @@ def _blocks(base: Reference, new: Reference) -> Sides:
         failed={"": lost},
         looks=looks,
     )
+
+
+def _ended(each: Found, decisions: Mapping[str, Any], names: set[str]) -> Found:
+    """A metric up to the look that decided it, if one did; later blocks ran for other metrics' sake."""
+    for decided in decisions.get("metrics", []):
+        same = (decided["scenario"], decided["metric"]) == (each.scenario, each.metric)
+        if same and decided["over"] and {decided["base"], decided["new"]} == names and isinstance(each, Matched):
+            base, new = each.base[: decided["blocks"]], each.new[: decided["blocks"]]
+            return replace(each, base=base, new=new, levels=(float(np.median(base)), float(np.median(new))))
+    return each
 
 
 def _campaigns(base: Reference, new: Reference, arms: Sequence[str]) -> Sides:
