@@ -91,11 +91,11 @@ def _ran(file: Path, folder: Path, seconds: float) -> bool:
             while process.poll() is None:
                 begun = begun or (time.monotonic() if any(folder.glob(f"*/{JOURNAL}")) else None)
                 if begun and time.monotonic() > begun + seconds:
-                    os.killpg(process.pid, signal.SIGINT)
+                    os.killpg(process.pid, signal.SIGTERM)
                     process.wait(120)
                 time.sleep(0.5)
         except BaseException:
-            os.killpg(process.pid, signal.SIGINT)
+            os.killpg(process.pid, signal.SIGTERM)
             process.wait(120)
             raise
         said.seek(0)

@@ -66,6 +66,10 @@ class Target:
             return f"at least {self.low:g}"
         return f"at most {self.high:g}" if self.low <= 0 else f"{self.low:g} to {self.high:g}"
 
+    @property
+    def short(self) -> str:
+        return f"{self.name} ({self.figure:.2f})"
+
     def as_dict(self) -> dict[str, Any]:
         return {"name": self.name, "figure": self.figure, "asked": self.asked, "reached": self.reached}
 
@@ -111,9 +115,11 @@ def _null(rows: pd.DataFrame, how: str, schedule: str, nuisance: str) -> pd.Data
     return rows[kept & (rows["size"] == 0)]
 
 
-def shifted(rows: pd.DataFrame, size: float, low: float, high: float, nuisance: str = "none") -> pd.DataFrame:
-    """Interleaved answers, of all ways, where every metric was shifted by ± size and the spread is in (low, high]."""
-    kept = (rows["schedule"] == "interleaved") & (rows["what"] == "shift") & (rows["size"] == size)
+def shifted(
+    rows: pd.DataFrame, size: float, low: float, high: float, nuisance: str = "none", schedule: str = "interleaved"
+) -> pd.DataFrame:
+    """Answers, of all ways, where every metric was shifted by ± size and the spread is in (low, high]."""
+    kept = (rows["schedule"] == schedule) & (rows["what"] == "shift") & (rows["size"] == size)
     return rows[kept & (rows["nuisance"] == nuisance) & (rows["spread"] > low) & (rows["spread"] <= high)]
 
 
