@@ -70,12 +70,15 @@ def figure(height: float) -> Figure:
     return Figure(figsize=(WIDTH, height))
 
 
-def chart(name: str, title: str, caption: str, drawn: Figure, colours: dict[str, str]) -> Chart:
-    """Renders `drawn`; `colours` maps each #rrggbb that the page may change to its CSS variable."""
+def chart(name: str, title: str, caption: str, drawn: Figure, colours: dict[str, str], alt: str = "") -> Chart:
+    """Renders `drawn`; `colours` maps each #rrggbb that the page may change to its CSS variable.
+
+    `alt` is read instead of the picture, by default the title.
+    """
     png = io.BytesIO()
     drawn.savefig(png, format="png", dpi=150)
     drawn.patch.set_visible(False)
-    return Chart(name, title, caption, _inline(_svg(name, drawn), name, title, colours), png.getvalue())
+    return Chart(name, title, caption, _inline(_svg(name, drawn), name, alt or title, colours), png.getvalue())
 
 
 def standalone(name: str, title: str, drawn: Figure) -> str:
@@ -93,7 +96,7 @@ def _svg(name: str, drawn: Figure) -> str:
     return text.getvalue()
 
 
-def _inline(svg: str, name: str, title: str, colours: dict[str, str]) -> str:
+def _inline(svg: str, name: str, alt: str, colours: dict[str, str]) -> str:
     """The bare <svg> element: scales with the page, its own ids, the page's colours and fonts."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
@@ -101,7 +104,7 @@ def _inline(svg: str, name: str, title: str, colours: dict[str, str]) -> str:
     svg = svg.replace("font-family: 'DejaVu Sans'; ", "")
     head, body = svg.split(">", 1)
     box = re.search(r'viewBox="[^"]*"', head)
-    label = escape(title, quote=True)
+    label = escape(alt, quote=True)
     picture = f'{box[0] if box else ""} role="img" aria-label="{label}"'
     head = f'<svg {picture} xmlns:xlink="http://www.w3.org/1999/xlink"'
     body = re.sub(r"#[0-9a-f]{6}\b", lambda found: colours.get(found[0], found[0]), body)

@@ -1,0 +1,150 @@
+"""Sessions of a history: results folders and pyperf files, found, read and reduced to a median a metric and arm."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from analysis.estimate import ratio_of, slot_medians
+from analysis.load import clean, load, no_collector
+from analysis.suites import read_suite, suite_started
+from bench.errors import InputError
+from bench.results import JOURNAL
+
+POINTS: Final = (
+    "session",
+    "started",
+    "arm",
+    "backend",
+    "release",
+    "reference",
+    "scenario",
+    "metric",
+    "unit",
+    "better",
+    "value",
+    "ratio",
+    "slots",
+)
+_SUITES = (".json", ".json.gz")
+_SERIES: Final = ("scenario", "metric", "arm")
+_BEFORE_RELEASE = frozenset({"rc", "a", "b", "alpha", "beta", "pre", "dev"})
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """What was read.
+
+    points    one row a session, arm, scenario and metric, sessions in their order of time (where all of them say
+              when they began, else of name):
+              session (its name), started (ISO 8601, or ""), arm, backend, release (of the kernel; "" where there is
+              none), reference (whether the arm is the session's baseline), scenario, metric, unit, better,
+              value (median over slots of each slot's median, in `unit`, > 0), ratio (to the baseline arm of the same
+              blocks, Hodges–Lehmann; NaN without), slots (how many)
+    left_out  what was found and not read, a sentence each
+    """
+
+    points: pd.DataFrame
+    left_out: list[str]
+
+
+def read_sessions(paths: Sequence[Path]) -> Sessions:
+    """Reads results folders, pyperf files, and folders of either. Raises InputError naming what cannot be read."""
+    left_out: list[str] = []
+    found = {path.resolve(): path for given in paths for path in _find(given, left_out)}
+    if not found:
+        what = f"; {left_out[0]}" if left_out else ""
+        raise InputError(f"no results folder and no pyperf file in {', '.join(map(str, paths))}{what}")
+    names = _names(list(found.values()))
+    with no_collector():
+        points = pd.concat([_session(path, name) for path, name in names.items()], ignore_index=True)[list(POINTS)]
+    order = ["started", "session"] if (points["started"] != "").all() else ["session"]
+    return Sessions(points.sort_values(order, kind="stable", ignore_index=True), left_out)
+
+
+def _find(given: Path, left_out: list[str]) -> Iterator[Path]:
+    if (given / JOURNAL).is_file() or given.is_file():
+        yield given
+        return
+    if not given.is_dir():
+        raise InputError(f"no such file or folder: {given}", hint="name results folders or pyperf .json files")
+    for inner in sorted(given.iterdir()):
+        if inner.name.startswith("."):
+            continue
+        if (journal := inner / JOURNAL).is_file():
+            if journal.stat().st_size:
+                yield inner
+            else:
+                left_out.append(f"{journal} is empty: no slot has ended yet")
+        elif inner.is_dir() and not inner.is_symlink():
+            yield from _find(inner, left_out)
+        elif inner.is_file() and inner.name.endswith(_SUITES):
+            if inner.suffix == ".gz" or b'"benchmarks"' in inner.read_bytes():
+                yield inner
+            else:
+                left_out.append(f"{inner} is not a pyperf suite")
+
+
+def _names(paths: list[Path]) -> dict[Path, str]:
+    """Short names that tell sessions apart: the last parts of their paths, as few as do."""
+    for parts in range(1, 100):
+        names = {path: clean("/".join(path.resolve().parts[-parts:])) for path in paths}
+        if len(set(names.values())) == len(paths):
+            break
+    return {path: re.sub(r"\.json(\.gz)?$", "", name) for path, name in names.items()}
+
+
+def _session(path: Path, name: str) -> pd.DataFrame:
+    if path.is_file():
+        points = _medians(read_suite(path, ""), None)
+        return points.assign(session=name, started=suite_started(path), backend="", release="", reference=False)
+    loaded = load([path])
+    points = _medians(loaded.samples, loaded.baseline)
+    slots = loaded.slots[loaded.slots["status"] == "ok"]
+    return points.assign(
+        session=name,
+        started=min(filter(None, loaded.slots["started"]), default=""),
+        backend=points["arm"].map({arm.name: arm.backend for arm in loaded.arms.values()}),
+        release=points["arm"].map({arm: _release(arm, slots) for arm in points["arm"].unique()}),
+        reference=points["arm"] == loaded.baseline,
+    )
+
+
+def _medians(samples: pd.DataFrame, baseline: str | None) -> pd.DataFrame:
+    """scenario, metric, arm, unit, better, value, slots and ratio, a row a metric and arm."""
+    slots = slot_medians(samples)
+    slots = slots.astype(dict.fromkeys((*_SERIES, "unit", "better"), str))
+    kept = slots.groupby([*_SERIES, "unit", "better"], sort=False)["value"].agg(value="median", slots="size")
+    logs = slots[slots["value"] > 0].assign(log=lambda rows: np.log(rows["value"]))
+    sides = logs[logs["arm"] != baseline].merge(
+        logs[logs["arm"] == baseline], on=["scenario", "metric", "block"], suffixes=("", "_base")
+    )
+    sides["log"] -= sides["log_base"]
+    ratios = {key: ratio_of(blocks["log"].to_numpy()).point for key, blocks in sides.groupby(list(_SERIES), sort=False)}
+    points = kept.reset_index()
+    points["ratio"] = [ratios.get(key, np.nan) for key in points[list(_SERIES)].itertuples(index=False, name=None)]
+    return points
+
+
+def _release(arm: str, slots: pd.DataFrame) -> str:
+    """The kernel release that the arm's name says, else the one that ran."""
+    named = arm.partition("@")[2]
+    ran = slots.loc[slots["arm"] == arm, "kernel"].dropna()
+    return named or (str(ran.iloc[0]) if len(ran) else "")
+
+
+def version_key(release: str) -> list[tuple[int, int, str]]:
+    """Sorts releases as people count: 6.1.9 < 6.1.10, 6.2-rc1 < 6.2, 6.1.0-50 < 6.1.0-50-cloud < 6.1.0-51."""
+    key: list[tuple[int, int, str]] = []
+    for part in re.findall(r"\d+|[a-zA-Z]+", release):
+        if part.isdigit():
+            key.append((2, int(part), ""))
+        else:
+            key.append((0 if part.lower() in _BEFORE_RELEASE else 1, 1, part.lower()))
+    return [*key, (1, 0, "")]

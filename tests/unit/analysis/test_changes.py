@@ -1,0 +1,112 @@
+"""Change points: what noise, outliers and steps do to them; the penalty, simulated again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis import changes as module
+from analysis.changes import FEWEST, apart, changes, critical_penalty, noise, penalty, running_median
+
+
+def _series(draw: np.random.Generator, levels: list[tuple[int, float]], spread: float = 0.02) -> np.ndarray:
+    """`count` values of each level, with noise."""
+    return np.concatenate([level * np.exp(spread * draw.standard_normal(count)) for count, level in levels])
+
+
+@pytest.mark.parametrize("kind", ["normal", "heavy", "skewed"])
+def test_pure_noise_alarms_in_at_most_five_per_cent_of_histories(kind: str) -> None:
+    draw = np.random.default_rng(120)
+    noises = {
+        "normal": lambda: draw.standard_normal(120),
+        "heavy": lambda: draw.standard_t(3, 120),
+        "skewed": lambda: draw.gamma(2.0, 1.0, 120),
+    }
+    alarms = sum(bool(changes(np.exp(0.05 * noises[kind]()))) for _ in range(400))
+    assert alarms <= stats.binom.ppf(0.99, 400, 0.05)
+
+
+@pytest.mark.parametrize("count", [8, 12, 30])
+def test_short_histories_of_noise_do_not_alarm_more_often(count: int) -> None:
+    draw = np.random.default_rng(count)
+    alarms = sum(bool(changes(np.exp(0.05 * draw.standard_normal(count)))) for _ in range(400))
+    assert alarms <= stats.binom.ppf(0.99, 400, 0.05)
+
+
+def test_committed_penalty_is_what_its_simulation_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert critical_penalty(30, series=1000, seed=5) == pytest.approx(penalty(30), rel=0.15)
+    monkeypatch.setattr(module, "ALARMS", 0.5)
+    assert critical_penalty(30, series=300, seed=5) < 0.6 * penalty(30)
+
+
+def test_a_step_is_found_where_it_is_and_with_its_size() -> None:
+    draw = np.random.default_rng(1)
+    alone = [found for _ in range(40) if len(found := changes(_series(draw, [(60, 1.0), (60, 1.05)]))) == 1]
+    assert len(alone) >= 36
+    for (found,) in alone:
+        assert abs(found.at - 60) <= 4
+        assert found.ratio.point == pytest.approx(1.05, abs=0.015)
+        assert (found.before, found.after) == (found.at, 120 - found.at)
+    assert sum(found.ratio.low <= 1.05 <= found.ratio.high for (found,) in alone) >= 0.85 * len(alone)
+
+
+def test_several_steps_and_their_directions() -> None:
+    found = changes(_series(np.random.default_rng(2), [(20, 1.0), (20, 1.2), (20, 0.9)]))
+    assert [change.at for change in found] == [20, 40]
+    assert found[0].ratio.low > 1 > found[1].ratio.high
+
+
+@pytest.mark.parametrize("place", [0, 30, 118])
+def test_two_neighbouring_outliers_are_no_step(place: int) -> None:
+    values = _series(np.random.default_rng(3), [(120, 1.0)])
+    values[place : place + 2] *= 2.5
+    assert not changes(values)
+    assert np.flatnonzero(apart(values)).tolist() == [place, place + 1]
+
+
+def test_three_points_that_last_are_a_level() -> None:
+    values = _series(np.random.default_rng(4), [(60, 1.0), (3, 1.5)])
+    assert not apart(values)[-3:].any()
+    assert [change.at for change in changes(values)] == [60]
+
+
+def test_scale_and_direction_of_time_change_nothing() -> None:
+    values = _series(np.random.default_rng(5), [(40, 1.0), (50, 1.1)])
+    (one,), (scaled,), (reverse,) = changes(values), changes(values * 1e6), changes(values[::-1])
+    assert scaled.at == one.at
+    assert scaled.ratio.point == pytest.approx(one.ratio.point)
+    assert reverse.at == len(values) - one.at
+    assert reverse.ratio.point == pytest.approx(1 / one.ratio.point)
+
+
+def test_exact_repetition_has_changes_and_no_false_ones() -> None:
+    assert changes(np.full(40, 1234.0)) == []
+    found = changes(np.array([1e9] * 8 + [1.003e9] * 8))
+    assert [change.at for change in found] == [8]
+
+
+def test_fewer_than_the_fewest_have_none() -> None:
+    assert changes(np.array([])) == []
+    assert changes(np.array([1.0] * 4 + [9.0] * (FEWEST - 5))) == []
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, np.nan, np.inf])
+def test_values_must_be_above_zero(bad: float) -> None:
+    with pytest.raises(ValueError, match="above zero"):
+        changes(np.array([1.0] * 20 + [bad]))
+
+
+def test_running_median_keeps_steps_and_ignores_pairs_and_gaps() -> None:
+    assert running_median(np.array([0.0] * 5 + [1.0] * 5)).tolist() == [0.0] * 5 + [1.0] * 5
+    assert running_median(np.array([0.0, 0, 0, 9, 9, 0, 0, 0])).tolist() == [0.0] * 8
+    assert running_median(np.array([5.0, 5, 0, 0, 0, 0, 0])).tolist() == [0.0] * 7
+    assert running_median(np.array([1.0, np.nan, 3.0])).tolist() == [2.0] * 3
+    columns = running_median(np.array([[0.0, 1.0], [0.0, np.nan], [0.0, 1.0], [9.0, 1.0], [0.0, 1.0], [0.0, 1.0]]))
+    assert columns.tolist() == [[0.0, 1.0]] * 6
+
+
+def test_noise_is_the_spread_whatever_the_level_does() -> None:
+    draw = np.random.default_rng(6)
+    logs = 0.03 * draw.standard_normal(4000) + np.repeat([0.0, 2.0, -1.0, 4.0], 1000)
+    assert noise(logs) == pytest.approx(0.03, rel=0.1)
