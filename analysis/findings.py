@@ -119,9 +119,8 @@ def _work(loaded: Loaded, table: Table) -> list[str]:
     for arm, counts in table.counts.items():
         if (boot := counts.get("boot.instructions")) and boot.change is not None:
             verb = "as many as" if boot.difference == 0 else f"{boot.against} against"
-            found.append(
-                f"{loaded.arms[arm].label} boots in {show(boot.value, 'instruction')}, {verb} {reference} ({boot.proof})."
-            )
+            took = show(boot.value, "instruction")
+            found.append(f"{loaded.arms[arm].label} boots in {took}, {verb} {reference} ({boot.proof}).")
     return found
 
 
@@ -161,10 +160,13 @@ def cautions(
             f"Unfinished: {failed.missing_total:,} of {plural(failed.planned, 'planned slot')} did not run. "
             "`tare resume` runs them."
         )
+    torn = [campaign.name for campaign in loaded.campaigns if campaign.torn]
+    if torn:
+        found.append(f"Cut: the last journal line of {listed(torn)} is not whole and does not count; the others do.")
     if failed.spared:
         found.append(
-            f"Stopped early: {failed.spared:,} of {plural(failed.planned, 'planned slot')} were not needed to decide what "
-            "the campaign compares (`tare compare` says what). Intervals here are those of the blocks that ran."
+            f"Stopped early: {failed.spared:,} of {plural(failed.planned, 'planned slot')} were not needed to decide "
+            "what the campaign compares (`tare compare` says what). Intervals here are those of the blocks that ran."
         )
     if failed.total:
         found.append(f"{failed.total:,} of {plural(failed.ran, 'slot')} failed; their figures are not used.")
