@@ -22,7 +22,7 @@ SEED = "20261122"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--copies", default="4", help="cases of each kind and window, with labels drawn anew")
+    parser.add_argument("--copies", default="8", help="cases of each kind and window, with labels drawn anew")
     parser.add_argument("--folders", default="120", help="cases that `tare compare` is run on")
     parser.add_argument("--otava", help="an interpreter that can import otava")
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent, help="where the report goes")
@@ -33,7 +33,7 @@ def main() -> None:
         few = harness.trial(Path(made) / "few", "--seed", SEED)
         mutants = [kind.name for kind in MUTANTS]
         asked = [pool.submit(trial.ask, ["tare"]), pool.submit(few.ask, mutants)]
-        asked.append(pool.submit(trial.every.ask, ["pyperf", "mann-whitney"], "single"))
+        asked.append(pool.submit(few.every.ask, ["pyperf", "mann-whitney"], "single"))
         asked.append(pool.submit(folders.ask, ["cli"], "single"))
         if arguments.otava:
             asked.append(pool.submit(few.every.ask, ["otava"], "single", "--otava", arguments.otava))

@@ -120,17 +120,18 @@ def spread(window: Window, metric: Metric) -> float:
 
 
 def plans(menu: str, window: Window, copies: int, draw: np.random.Generator) -> list[Plan]:
-    """A window's cases; `copies` of each kind whose labels can be drawn anew."""
+    """A window's cases; of each kind whose labels can be drawn anew `copies`, three times as many without an effect."""
     names = [metric.name for metric in window.metrics]
 
     def shifts(size: float) -> dict[str, float]:
         return {name: float(size * draw.choice([-1, 1])) for name in names}
 
-    def interleaved(nuisance: str, size: float, count: int = copies) -> list[Plan]:
+    def interleaved(nuisance: str, size: float) -> list[Plan]:
+        # False alarms are rare: it takes more cases to count them.
+        count = copies if size else 3 * copies
         return [Plan(window, "interleaved", nuisance, shifts(size) if size else {}) for _ in range(count)]
 
-    made = [*interleaved("none", 0), *interleaved("none", 0.05)]
-    made += [plan for size in (0.02, 0.10) for plan in interleaved("none", size, 1 if menu == "stopping" else copies)]
+    made = [plan for size in (0, *EFFECTS) for plan in interleaved("none", size)]
     if menu == "all":
         made += [plan for nuisance in NUISANCES[1:] for plan in interleaved(nuisance, 0)]
         made += [plan for nuisance in ("drift", "step", "outliers") for plan in interleaved(nuisance, 0.05)]

@@ -11,9 +11,9 @@ from tests.judge import harness, score
 from tests.judge.judges import MUTANTS
 from tests.judge.score import Target
 
-PLANTED = ("--seed", "1", "--windows", "24", "--copies", "3")
-#: Mutants are so far off that a part of the windows shows it.
-FOR_MUTANTS = ("--seed", "2", "--windows", "8")
+PLANTED = ("--seed", "1", "--windows", "20", "--copies", "4")
+#: Mutants, and pyperf, are so far off that a part of the windows shows it.
+FEW = ("--seed", "2", "--windows", "8")
 CAUGHT_BY = {
     "always-no": "+5 % found where spread ≤ 8 %",
     "always-yes": "false alarms, interleaved, none",
@@ -32,23 +32,17 @@ Missed = dict[str, list[Target]]
 def missed(tmp_path_factory: pytest.TempPathFactory) -> Missed:
     """The targets that each judge misses."""
     folder = tmp_path_factory.mktemp("judge")
+    trial = harness.trial(folder / "all", *PLANTED)
+    few = harness.trial(folder / "few", *FEW)
+    mutants = [mutant.name for mutant in MUTANTS]
     with ThreadPoolExecutor(2) as pool:
-        mutants = pool.submit(_mutants, folder / "few")
-        return _tare(folder / "all") | mutants.result()
-
-
-def _tare(folder: Path) -> Missed:
-    trial = harness.trial(folder, *PLANTED)
-    others = trial.every.ask(["pyperf"], "single")["pyperf"]
-    rows = trial.ask(["tare"])["tare"]
-    return {"tare": _misses(score.targets(rows, trial.ask_mde("tare"), others))}
-
-
-def _mutants(folder: Path) -> Missed:
-    trial = harness.trial(folder, *FOR_MUTANTS)
-    said = trial.ask([mutant.name for mutant in MUTANTS])
-    mde = {"boasting": trial.ask_mde("boasting")}
-    return {name: _misses(score.targets(rows, mde.get(name), None)) for name, rows in said.items()}
+        ours = pool.submit(trial.ask, ["tare"])
+        said = few.ask(mutants)
+        mde = {"boasting": few.ask_mde("boasting")}
+        others = {"tare": few.every.ask(["pyperf"], "single")["pyperf"]}
+    said |= ours.result()
+    mde["tare"] = trial.ask_mde("tare")
+    return {name: _misses(score.targets(rows, mde.get(name), others.get(name))) for name, rows in said.items()}
 
 
 def _misses(targets: list[Target]) -> list[Target]:
