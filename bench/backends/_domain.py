@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 from xml.sax.saxutils import escape, quoteattr
 
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
@@ -49,6 +50,8 @@ class Machine:
     cpu: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     as_root: bool = False
+    #: What console and channel are: sockets that QEMU connects to, or pairs of FIFOs (path.in, path.out).
+    serial: Literal["unix", "pipe"] = "unix"
     #: QEMU's own arguments, behind those that libvirt makes of the rest.
     arguments: Sequence[str] = ()
 
@@ -80,8 +83,8 @@ def describe(machine: Machine) -> str:
   <devices>
     <emulator>{escape(machine.emulator)}</emulator>
     {_disk(machine.image, machine.machine)}
-    {_serial(0, machine.console)}
-    {_serial(1, machine.channel)}
+    {_serial(0, machine.console, machine.serial)}
+    {_serial(1, machine.channel, machine.serial)}
     <controller type="usb" model="none"/>
     <memballoon model="none"/>
   </devices>
@@ -124,9 +127,9 @@ def _disk(image: Path | None, machine: str) -> str:
     )
 
 
-def _serial(port: int, socket: Path) -> str:
-    source = f'<source mode="connect" path={quoteattr(str(socket))}/>'
-    return f'<serial type="unix">{source}<target port="{port}"/></serial>'
+def _serial(port: int, path: Path, kind: Literal["unix", "pipe"]) -> str:
+    mode = 'mode="connect" ' if kind == "unix" else ""
+    return f'<serial type="{kind}"><source {mode}path={quoteattr(str(path))}/><target port="{port}"/></serial>'
 
 
 def _label(as_root: bool) -> str:

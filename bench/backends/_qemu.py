@@ -116,8 +116,7 @@ class LibvirtInstance(Instance):
         self.marks["requested"] = self._creation.begin()
         try:
             self._await_qemu(deadline)
-            console, channel = (self._streams[name].fileno() for name in ("console", "channel"))
-            self.channel = Channel(channel, channel, console=console, exited=self._exited)
+            self.channel = self._open_channel()
             if self.order.guest == "linux":
                 self.marks["init"] = self._await_init(deadline)
             self.marks["ready"] = self.channel.expect("READY", deadline)
@@ -130,6 +129,11 @@ class LibvirtInstance(Instance):
         if self.channel.first_console is not None:
             self.marks["kernel"] = self.channel.first_console
         self._backend.prove_accelerator(self._creation.domain)
+
+    def _open_channel(self) -> Channel:
+        """To the init, once QEMU has connected."""
+        console, channel = (self._streams[name].fileno() for name in ("console", "channel"))
+        return Channel(channel, channel, console=console, exited=self._exited)
 
     def _await_qemu(self, deadline: float) -> None:
         """Both connections, and with them QEMU's pid."""

@@ -4,7 +4,8 @@ With `-icount shift=0,sleep=off` the guest's time advances by 1 ns with each ins
 that neither the host's load nor its clock can be seen from inside. What else differs from start to start is taken
 away: random numbers of the processor and of QEMU, kernel and user address randomisation, the date, the machine's
 UUID. Bytes from outside come at a chance moment; so the guest finds its requests in its initramfs, and nothing is
-sent to it until it has answered them.
+sent to it until it has answered them. Neither may the harness's own pace be felt: a socket takes less than 300 bytes
+that nobody has read yet, one at a time, and then the serial port waits; so the ports end in pipes, which take 64 KiB.
 
 The clock itself is no count of instructions: it includes idle waits. A plugin (_icount.c) counts instructions alone and
 writes the count to QEMU's log whenever the guest writes to a port; QEMU's own trace tells in the same log which byte
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import re
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -27,11 +29,14 @@ from bench.backends import _domain
 from bench.backends._libvirt import EMBED
 from bench.backends._qemu import LibvirtBackend, LibvirtInstance
 from bench.backends.base import Counts, Order
+from bench.cage import Cage
+from bench.channel import Channel
 from bench.errors import HostError, InstanceError
 
 _SOURCE = Path(__file__).with_name("_icount.c")
 _REQUESTS = "requests"  # where the init looks, see bench/init.sh
 _KERNEL_ARGUMENTS = ("nokaslr", "norandmaps", "random.trust_cpu=on")
+_PORTS = {"console": "ttyS0", "channel": "ttyS1"}
 _UUID = "7a2e0000-0000-4000-8000-000000000002"
 #: A byte written to a serial port's register 0, which is the transmitter unless register 3 has its top bit set.
 _WRITE = re.compile(r"(?:^|:)serial_write write addr 0x0([03]) val 0x([0-9a-f]{2})")
@@ -40,6 +45,25 @@ _DLAB = 0x80
 
 class Guest(LibvirtInstance):
     """One domain that counts until its requests are answered."""
+
+    def __init__(self, backend: Backend, order: Order, cage: Cage | None) -> None:
+        self._pipes: dict[str, int] = {}
+        for port in _PORTS.values():
+            for end in ("in", "out"):
+                pipe = order.folder / f"{port}.{end}"
+                os.mkfifo(pipe)
+                # Open for both, so that neither end waits for the other.
+                self._pipes[pipe.name] = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+        super().__init__(backend, order, cage)
+
+    def _open_channel(self) -> Channel:
+        console, reader, writer = (self._pipes[name] for name in ("ttyS0.out", "ttyS1.out", "ttyS1.in"))
+        return Channel(reader, writer, console=console, exited=self._exited)
+
+    def _tidy(self) -> None:
+        super()._tidy()
+        while self._pipes:
+            os.close(self._pipes.popitem()[1])
 
     def start(self, deadline: float) -> None:
         super().start(deadline)
@@ -91,24 +115,34 @@ class Backend(LibvirtBackend):
         assert plain.initramfs is not None
         initramfs = order.folder / "initramfs"
         initramfs.write_bytes(plain.initramfs.read_bytes() + _packed(order.requests))
-        arguments = {
-            "-cpu": self.options.cpu,
-            "-icount": "shift=0,sleep=off",
-            "-rtc": "clock=vm,base=2026-01-01",
-            "-seed": "1",
-            "-uuid": _UUID,
-            "-plugin": str(self._plugin).replace(",", ",,"),
-            "-trace": "serial_write",
-            "-d": "plugin",
-            "-D": str(_log(order)),
-        }
+        arguments = [
+            ("-cpu", self.options.cpu),
+            ("-icount", "shift=0,sleep=off"),
+            ("-rtc", "clock=vm,base=2026-01-01"),
+            ("-seed", "1"),
+            ("-uuid", _UUID),
+            ("-plugin", _quoted(self._plugin)),
+            ("-trace", "serial_write"),
+            ("-d", "plugin"),
+            ("-D", str(_log(order))),
+            # No device's: by them QEMU shows itself.
+            *(("-chardev", f"socket,id=tare-{name},path={_quoted(order.folder / name)}") for name in _PORTS),
+        ]
         return dataclasses.replace(
             plain,
             initramfs=initramfs,
             kernel_arguments=[*_KERNEL_ARGUMENTS, *plain.kernel_arguments],
             cpu=None,
-            arguments=[word for pair in arguments.items() for word in pair],
+            console=order.folder / _PORTS["console"],
+            channel=order.folder / _PORTS["channel"],
+            serial="pipe",
+            arguments=[word for pair in arguments for word in pair],
         )
+
+
+def _quoted(path: Path) -> str:
+    """A file's name in an option of QEMU's."""
+    return str(path).replace(",", ",,")
 
 
 def _log(order: Order) -> Path:

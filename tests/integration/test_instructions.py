@@ -29,12 +29,12 @@ CAMPAIGN = """
 name = "counted"
 blocks = 2
 baseline = "a"
-[arms]
-a = { backend = "qemu-icount" }
-b = { backend = "qemu-icount" }
 [scenarios]
 instructions = { warmups = 1, values = 2 }
+[arms]
+a = { backend = "qemu-icount" }
 """
+SAME_AGAIN = 'b = { backend = "qemu-icount" }\n'
 PHASES = ["boot.instructions", "boot.setup.instructions", "boot.kernel.instructions", "boot.init.instructions"]
 
 
@@ -49,9 +49,9 @@ def busy() -> Iterator[None]:
         process.wait()
 
 
-def run(top: Path, tree: Path) -> Path:
-    """The campaign, by the code in a tree; its results folder."""
-    (top / "counted.toml").write_text(CAMPAIGN)
+def run(top: Path, tree: Path, campaign: str) -> Path:
+    """A campaign, by the code in a tree; its results folder."""
+    (top / "counted.toml").write_text(campaign)
     words = ["-m", "bench.cli", "run", str(top / "counted.toml"), "--results", str(top / "results"), "--json"]
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=900, cwd=tree)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -60,7 +60,7 @@ def run(top: Path, tree: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def plain(busy: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run(tmp_path_factory.mktemp("plain"), PROJECT)
+    return run(tmp_path_factory.mktemp("plain"), PROJECT, CAMPAIGN + SAME_AGAIN)
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +111,7 @@ def test_nothing_of_it_is_in_seconds(plain: Path) -> None:
 def test_a_planted_thousandth_is_called_and_placed(plain: Path, busy: None, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     subprocess.run([sys.executable, Path(__file__).with_name("plant.py"), copy, str(PLANTED)], check=True)
-    planted, before = counts(run(tmp_path, copy), "b"), counts(plain, "a")
+    planted, before = counts(run(tmp_path, copy, CAMPAIGN), "a"), counts(plain, "a")
     found = verdict(before["boot.instructions"], planted["boot.instructions"])
     assert (found.kind, found.exact, found.count) == ("regressed", True, 2)
     more = {metric: planted[metric][0] - before[metric][0] for metric in PHASES}

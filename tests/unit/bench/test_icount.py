@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench import cpio
-from bench.backends import base, qemu_icount
+from bench.backends import _domain, base, qemu_icount
 from bench.channel import Channel
 from bench.errors import HostError, InstanceError
 from bench.measures import instructions
@@ -120,6 +120,10 @@ def test_the_machine_counts(tmp_path: Path) -> None:
     given = dict(zip(words[::2], words[1::2], strict=True))
     assert given["-icount"] == "shift=0,sleep=off"
     assert given["-plugin"] == "/a,,b/plugin.so"
+    assert machine.serial == "pipe"  # a socket waits for its reader, and the guest would feel it
+    described = _domain.describe(machine)
+    assert f'<serial type="pipe"><source path="{tmp_path}/own/ttyS0"/><target port="0"/>' in described
+    assert f"socket,id=tare-channel,path={tmp_path}/own/channel" in described
     assert machine.initramfs is not None
     content = machine.initramfs.read_bytes()
     assert content.startswith(b"initramfs070701")
