@@ -83,8 +83,8 @@ class Backend(LibvirtBackend):
     counts = True
     tools = LibvirtBackend.tools | {"gcc": "gcc"}
     # Some five times slower than plain emulation, and shared machines are slower still.
-    probe_limit = 120.0
-    silence_limit = 120.0
+    probe_limit = 300.0
+    silence_limit = 300.0
 
     @dataclass(frozen=True)
     class Options:
