@@ -446,7 +446,7 @@ def _kernel_fetch(arguments: argparse.Namespace) -> int:
 
 
 def _kernel_build(arguments: argparse.Namespace) -> int:
-    from bench import clean, config, kernels, lock, progress, state
+    from bench import clean, config, debian, kernels, lock, progress, state
 
     wish = kernels.parse(arguments.source)
     kernels.check_kind(wish, "uml")
@@ -455,11 +455,14 @@ def _kernel_build(arguments: argparse.Namespace) -> int:
     options = config.read_options(arguments.config) if arguments.config else {}
     if arguments.name is not None:
         options = kernels.named(options, arguments.name)
-    # A build would disturb a campaign, and what it starts must be found if it is killed.
-    with lock.hold(), state.enter("tare kernel build") as own, progress.Screen() as screen:
-        os.environ["TARE_RUN"] = own.id
-        clean.clean()
-        found = kernels.build(wish.name, wish.version, options, screen.preparing)
+    wish = kernels.Wish("source", wish.name, wish.version or debian.find(wish.name).version, options)
+    found = kernels.find(wish, "uml")
+    if found is None:
+        # A build would disturb a campaign, and what it starts must be found if it is killed.
+        with lock.hold(), state.enter("tare kernel build") as own, progress.Screen() as screen:
+            os.environ["TARE_RUN"] = own.id
+            clean.clean()
+            found = kernels.prepare(wish, "uml", screen.preparing)
     _tell_kernels([found], arguments.json)
     return 0
 
