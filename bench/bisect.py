@@ -398,7 +398,7 @@ def tell(question: Question, found: Found, parts: Mapping[str, float]) -> list[s
     lines += [f"  {metric}: {change:+.3%} from {name(found.before)}" for metric, change in parts.items()]
     if found.astray:
         names = ", ".join(name(place) for place in found.astray)
-        lines.append(f"  not the only step: {names} lie on another side of it than they should")
+        lines.append(f"  not the only step, as it moved the other way or back in: {names} (--all shows them all)")
     unseen = len(question.kernels) - 1 - len(found.looks)
     how = "counts that repeated to the last digit" if found.exact else "judged by statistics"
     rest = (
