@@ -140,8 +140,8 @@ def sentences(history: History) -> list[str]:
     gone = set_aside(history)
     lines = [
         f"{history.metric}{of}: {words.plural(len(history.changes), 'change')} in "
-        f"{words.plural(len(history.points), 'point')} by {history.by}, {words.plural(len(gone), 'session')} set aside, normalised by "
-        f"{history.normalised_by}"
+        f"{words.plural(len(history.points), 'point')} by {history.by}, "
+        f"{words.plural(len(gone), 'session')} set aside, normalised by {history.normalised_by}"
     ]
     for moved in history.changes:
         lines.append(f"  {plot_history.said(moved)} {interval(moved)} {direction(history, moved)}, {basis(moved)}")
