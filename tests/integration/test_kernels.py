@@ -38,10 +38,10 @@ CONFIG_EPOLL=y
 CONFIG_SHMEM=y
 CONFIG_POSIX_TIMERS=y
 """
-#: What is planted: each lock that is taken is checked against all orders in which locks were ever taken.
+#: What is planted: each allocation is recorded, with the stack of who asked for it.
 COSTLY = """\
 CONFIG_DEBUG_KERNEL=y
-CONFIG_PROVE_LOCKING=y
+CONFIG_DEBUG_KMEMLEAK=y
 """
 
 
