@@ -249,7 +249,7 @@ def test_what_moves_and_comes_back_is_said(monkeypatch: pytest.MonkeyPatch, tmp_
     figures = [1000, 1000, 1000, 1000, 990, 1000, 1000, 1005, 1005]
     found, _ = searched(monkeypatch, tmp_path, Bench(asked(9), figures.__getitem__))
     assert found.astray == [4]
-    assert "not the only step: 6.1.0-5-cloud-amd64" in "\n".join(bisect.tell(asked(9), found, {}))
+    assert "moved the other way or back in: 6.1.0-5-cloud-amd64" in "\n".join(bisect.tell(asked(9), found, {}))
     (tmp_path / "all").mkdir()
     whole, _ = searched(monkeypatch, tmp_path / "all", Bench(asked(9), figures.__getitem__), everything=True)
     assert whole.first == 4
