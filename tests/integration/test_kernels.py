@@ -38,10 +38,11 @@ CONFIG_EPOLL=y
 CONFIG_SHMEM=y
 CONFIG_POSIX_TIMERS=y
 """
-#: What is planted: each allocation is recorded, with the stack of who asked for it.
+#: What is planted: each allocation is recorded, with the stack of who asked for it, and poisoned before and after.
 COSTLY = """\
 CONFIG_DEBUG_KERNEL=y
 CONFIG_DEBUG_KMEMLEAK=y
+CONFIG_SLUB_DEBUG_ON=y
 """
 
 
@@ -210,14 +211,14 @@ def test_a_planted_regression(tmp_path: Path, tare: Tare, builds: dict[str, str]
     """A debug option is called regressed; another build of the same thing is not."""
     arms = "".join(f'"uml@{release}" = {{}}\n' for release in builds.values())
     file = write(
-        tmp_path, arms, blocks=24, scenarios='release = { measures = ["boot", "spawn"], warmups = 2, values = 10 }'
+        tmp_path, arms, blocks=30, scenarios='release = { measures = ["boot", "spawn"], warmups = 2, values = 10 }'
     )
     done = tare("run", file, "--results", tmp_path, timeout=600)
     assert done.returncode == 0, done.stderr
     folder = results(tmp_path)
     assert {line["kernel"] for line in journal(folder)} == set(builds.values())
-    # At 0.1 % a false alarm is not what makes this test fail.
-    (tmp_path / "policy.toml").write_text("alpha = 0.001\n")
+    # At 0.5 % a false alarm is not what makes this test fail.
+    (tmp_path / "policy.toml").write_text("alpha = 0.005\n")
     verdicts = {}
     for name in ("again", "costly"):
         sides = [f"{folder}:uml@{builds[side]}" for side in ("base", name)]
