@@ -154,6 +154,7 @@ def main() -> None:
     names = arguments.campaigns.split(",")
     if unknown := [name for name in names if name not in CAMPAIGNS]:
         parser.error(f"there is no campaign {unknown[0]!r}: one of {', '.join(CAMPAIGNS)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("record: ended"))  # and the campaign with us
     now = datetime.now(UTC)
     session = now.strftime("%Y-%m-%d-%H%M")
     tables: dict[str, pd.DataFrame] = {}
