@@ -29,14 +29,9 @@ NOT_SHOWN = frozenset(
     {
         "+2 % found where spread ≤ 3 %",
         "blocks saved at +5 % where spread ≤ 8 %",
-        ")
-
-
-def lost(rows: pd.DataFrame) -> float:
-    ",
+        "power lost at +5 % where spread ≤ 8 %",
     }
 )
-
 
 Missed = dict[str, list[Target]]
 
