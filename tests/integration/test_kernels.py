@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -190,39 +191,53 @@ def test_a_cache_with_too_little_room(tmp_path: Path, own_cache: Path, tare: Tar
         subprocess.run(["umount", own_cache], check=True)
 
 
+@dataclass(frozen=True)
+class Build:
+    """A kernel of the tests: its release, and the configuration that it is known by."""
+
+    release: str
+    config: Path
+
+    @property
+    def arm(self) -> str:
+        return f"uml@{self.release}"
+
+
 @pytest.fixture(scope="module")
-def builds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The same source built three times, name → release: twice alike, and once with a costly debug option."""
+def builds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Build]:
+    """The same source built three times, by name: twice alike, and once with what costs."""
     folder = tmp_path_factory.mktemp("configs")
     found = {}
-    for name, config in (("base", SMALL), ("again", SMALL), ("costly", SMALL + COSTLY)):
-        (folder / name).write_text(config)
-        argv = [sys.executable, "-m", "bench.cli", "kernel", "build", SOURCE, "--json"]
-        argv += ["--config", str(folder / name), "--name", name]
+    for name, options in (("base", SMALL), ("again", SMALL), ("costly", SMALL + COSTLY)):
+        config = folder / name
+        config.write_text(f'{options}CONFIG_LOCALVERSION="-{name}"\n')
+        argv = [sys.executable, "-m", "bench.cli", "kernel", "build", SOURCE, "--json", "--config", str(config)]
         done = subprocess.run(argv, cwd=PROJECT, capture_output=True, text=True, timeout=1800)
         assert done.returncode == 0, done.stderr
         (known,) = json.loads(done.stdout)
         assert known["release"].endswith(f"-{name}")
-        found[name] = known["release"]
+        found[name] = Build(known["release"], config)
     return found
 
 
-def test_a_planted_regression(tmp_path: Path, tare: Tare, builds: dict[str, str]) -> None:
-    """A debug option is called regressed; another build of the same thing is not."""
-    arms = "".join(f'"uml@{release}" = {{}}\n' for release in builds.values())
+def test_a_planted_regression(tmp_path: Path, tare: Tare, builds: dict[str, Build]) -> None:
+    """What costs is called regressed; another build of the same thing is not."""
+    arms = "".join(
+        f'"{build.arm}" = {{ kernel = "{SOURCE}", config = "{build.config}" }}\n' for build in builds.values()
+    )
     file = write(
         tmp_path, arms, blocks=30, scenarios='release = { measures = ["boot", "spawn"], warmups = 2, values = 10 }'
     )
     done = tare("run", file, "--results", tmp_path, timeout=600)
     assert done.returncode == 0, done.stderr
     folder = results(tmp_path)
-    assert {line["kernel"] for line in journal(folder)} == set(builds.values())
+    assert {line["kernel"] for line in journal(folder)} == {build.release for build in builds.values()}
     # At 0.5 % a false alarm is not what makes this test fail.
     (tmp_path / "policy.toml").write_text("alpha = 0.005\n")
-    verdicts = {}
-    for name in ("again", "costly"):
-        sides = [f"{folder}:uml@{builds[side]}" for side in ("base", name)]
-        done = tare("check", *sides, "--policy", tmp_path / "policy.toml", "--json")
-        verdicts[name] = done.returncode
-    assert verdicts == {"again": verdicts["again"], "costly": 1}
-    assert verdicts["again"] in (0, 3)
+
+    def check(name: str) -> subprocess.CompletedProcess[str]:
+        sides = [f"{folder}:{builds[side].arm}" for side in ("base", name)]
+        return tare("check", *sides, "--policy", tmp_path / "policy.toml")
+
+    assert (costly := check("costly")).returncode == 1, costly.stdout
+    assert (again := check("again")).returncode in (0, 3), again.stdout
