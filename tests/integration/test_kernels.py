@@ -136,7 +136,8 @@ def test_a_kernel_of_the_wrong_kind(tmp_path: Path, tare: Tare) -> None:
         ("qemu", Path(sys.executable), "is no kernel"),
         ("uml", Path(sys.executable), "is no kernel"),
     ]:
-        done = tare("run", write(tmp_path, f"{arm} = {{ kernel = '{kernel}' }}\n", blocks=1), "--results", tmp_path)
+        file = write(tmp_path, f"'{arm}' = {{ kernel = '{kernel}' }}\n", blocks=1)
+        done = tare("run", file, "--results", tmp_path)
         assert done.returncode == 2
         (line,) = done.stderr.splitlines()
         assert f"arms.{arm}.kernel: " in line
