@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import pandas as pd
 
 from analysis.files import replacing
@@ -58,7 +58,7 @@ def suites(loaded: Loaded, out: Path) -> list[Path]:
             target = out / "pyperf" / f"{arm}.json"
             document = {"benchmarks": benchmarks, "metadata": {"loops": 1}, "version": "1.0"}
             with replacing(target) as partial:
-                partial.write_text(json.dumps(document, separators=(",", ":")) + "\n")
+                partial.write_bytes(msgspec.json.encode(document) + b"\n")
             written.append(target)
     return written
 

@@ -238,17 +238,19 @@ class Cage(Group):
             leaf.mkdir(exist_ok=True)
         return leaves
 
-    def doors(self, leaf: str = "launch") -> list[str]:
+    def doors(self, leaf: str = "launch", *, everywhere: bool = False) -> list[str]:
         """Files into which a process writes "0" to enter.
 
-        leaf: of no matter for v1. In v2 nspawn and LXC make groups of their own below the one that they are started in,
-        and so close it to all others: what comes later must ask for another one.
+        everywhere: also in the v1 hierarchies of which nothing is read here. leaf: of no matter for v1. In v2 nspawn
+        and LXC make groups of their own below the one that they are started in, and so close it to all others: what
+        comes later must ask for another one.
 
         The first migration after a pause waits for an RCU grace period (several ms), those right after it do not. Since
         every instance enters its cage just before its start, no runtime pays that for a migration of its own, and
         none is luckier than another. (v1's `tasks` would not wait, and leave it to whoever migrates next.)
         """
-        return [str(folder / "cgroup.procs") for folder in self._leaf(leaf, self.hierarchy.all)]
+        mounts = self.hierarchy.all if everywhere else self.hierarchy.entered
+        return [str(folder / "cgroup.procs") for folder in self._leaf(leaf, mounts)]
 
     def memory_limit(self) -> int:
         """The limit in force, bytes, as the kernel tells it; a very large number where there is none."""

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import os
 import re
-import shutil
 import signal
 import sys
 import time
@@ -18,7 +17,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import cage, kernels, process, state
+from bench import cage, kernels, mounts, process, state
 from bench.backends import base
 from bench.backends.base import NAME_PREFIX
 from bench.errors import HostError, TareError
@@ -243,7 +242,7 @@ def _shared_memory() -> list[Removed]:
     for file in Path("/dev/shm").glob(f"{NAME_PREFIX}*"):
         if _left(file, file.name.removeprefix(NAME_PREFIX)[:8]):
             if file.is_dir() and not file.is_symlink():
-                shutil.rmtree(file, ignore_errors=True)
+                mounts.remove_tree(file)
             else:
                 file.unlink(missing_ok=True)
             removed.append(Removed("shared memory", str(file)))
@@ -260,7 +259,7 @@ def _runtimes_files(own: str | None = None) -> list[Removed]:
         for identity, path in base.load(name).leftovers():
             if identity == own if own else _left(path, identity):
                 if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path, ignore_errors=True)
+                    mounts.remove_tree(path)
                 else:
                     path.unlink(missing_ok=True)
                 removed.append(Removed("runtime's file", str(path)))
@@ -304,6 +303,6 @@ def _folders(kept: Collection[str] = ()) -> list[Removed]:
     removed = []
     dead = [run.folder for run in state.runs() if run.id not in kept and _dead(run.id, run.uid)]
     for folder in dead + state.stillborn():
-        shutil.rmtree(folder, ignore_errors=True)
+        mounts.remove_tree(folder)
         removed.append(Removed("folder", str(folder)))
     return removed

@@ -33,7 +33,7 @@ def names() -> list[str]:
 
 
 def build(name: str, cache: Path | None = None) -> Rootfs:
-    """The rootfs of this name, from the cache where it is there already. Raises InputError, HostError, CommandError."""
+    """The rootfs of this name, from the cache where it is there already and undamaged. Raises InputError, HostError, CommandError."""
     if name not in names():
         raise InputError(f"there is no rootfs {name!r}", hint=f"one of: {', '.join(names())}")
     folder = (cache or state.cache_folder()) / "rootfs"
@@ -52,15 +52,30 @@ def _build(name: str, folder: Path) -> Rootfs:
         _make_tiny(tree)
         digest = "sha256:" + hashlib.sha256(initramfs(tree)).hexdigest()
         final = folder / f"{name}-{digest[7:23]}"
-        if not (final / "complete").exists():
-            (tree / DIGEST_FILE).write_text(digest + "\n")
-            _settle(tree)
-            (made / "initramfs.cpio").write_bytes(initramfs(tree))
+        (tree / DIGEST_FILE).write_text(digest + "\n")
+        _settle(tree)
+        packed = initramfs(tree)
+        if not _is_whole(final, packed):
+            (made / "initramfs.cpio").write_bytes(packed)
             ext4(tree, made / "root.ext4")
-            (made / "complete").touch()
+            (made / "complete").write_text(_sha256(made / "root.ext4"))
             shutil.rmtree(final, ignore_errors=True)
             made.rename(final)
     return Rootfs(digest, final / "tree", final / "initramfs.cpio", final / "root.ext4")
+
+
+def _is_whole(final: Path, packed: bytes) -> bool:
+    """Whether all three packings in a cache folder are still what was put there."""
+    try:
+        complete = (final / "complete").read_text() == _sha256(final / "root.ext4")
+        return complete and (final / "initramfs.cpio").read_bytes() == initramfs(final / "tree") == packed
+    except OSError:
+        return False
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _make_tiny(tree: Path) -> None:

@@ -1,16 +1,22 @@
-"""Mount namespaces of the worker's own: what is mounted here is seen by our instances only and ends with them."""
+"""Mount namespaces of the worker's own: what is mounted here is seen by our instances only and ends with them.
+
+And the end of a folder in which something may be mounted.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import re
+import shutil
 from pathlib import Path
 
 from bench.errors import HostError
 
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000
 _MS_RDONLY, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 4096, 16384, 1 << 18
-_MNT_DETACH = 2
+_MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
 _libc = ctypes.CDLL(None, use_errno=True)
 _entered = False
 
@@ -52,3 +58,25 @@ def hide_hybrid_cgroup2() -> None:
     hybrid = Path("/sys/fs/cgroup/unified")
     if hybrid.is_mount():
         _check(_libc.umount2(os.fsencode(hybrid), _MNT_DETACH), f"unmount {hybrid}")
+
+
+def below(folder: Path) -> list[Path]:
+    """Where something is mounted at or below a folder, as this process sees it, the innermost first."""
+    top = os.fsencode(folder.parent.resolve() / folder.name)
+    found = []
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+        place = _ESCAPED.sub(lambda code: bytes([int(code[1], 8)]), line.split(b" ")[4])
+        if place == top or place.startswith(top + b"/"):
+            found.append(Path(os.fsdecode(place)))
+    return sorted(found, reverse=True)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder with all that is in it, as far as that can be.
+
+    What is mounted there is unmounted first; where that cannot be, all stays. It may be a bind of the host's own /dev.
+    """
+    for place in below(folder):
+        _libc.umount2(os.fsencode(place), _MNT_DETACH | _UMOUNT_NOFOLLOW)
+    if not below(folder):
+        shutil.rmtree(folder, ignore_errors=True)

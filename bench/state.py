@@ -8,7 +8,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import socket
 import stat
 import struct
@@ -20,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench import mounts
 from bench.errors import HostError
 
 _OWNER = "owner.json"
@@ -192,7 +192,7 @@ def enter(what: str) -> Iterator[Run]:
         try:
             yield run
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            mounts.remove_tree(folder)
             with contextlib.suppress(OSError):
                 top().rmdir()
 
@@ -219,7 +219,7 @@ def _make(folder: Path, owner: str) -> None:
             new.rename(folder)
             return
         except BaseException:
-            shutil.rmtree(new, ignore_errors=True)
+            mounts.remove_tree(new)
             raise
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import shutil
 import signal
 import time
 from abc import abstractmethod
@@ -13,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import process
+from bench import mounts, process
 from bench.backends.base import Backend, Instance, Order
 from bench.cage import Cage
 from bench.channel import Channel, Reply
@@ -64,7 +63,8 @@ class CommandInstance(Instance):
         self._asked = False
         self._backend = backend
         command = backend.command(order)
-        self._process = Launched(command.argv, doors=cage.doors() if cage else (), env=bare_environment(command.env))
+        doors = cage.doors(everywhere=backend.nests) if cage else ()
+        self._process = Launched(command.argv, doors=doors, env=bare_environment(command.env))
         self.channel = Channel(
             self._process.output, self._process.input, console=self._process.errors, exited=self._process.exited
         )
@@ -175,7 +175,7 @@ class CommandInstance(Instance):
 
     def _tidy(self) -> None:
         self._backend.forget(self)
-        shutil.rmtree(self.order.folder, ignore_errors=True)
+        mounts.remove_tree(self.order.folder)
 
 
 class CommandBackend(Backend):

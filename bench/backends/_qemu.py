@@ -12,7 +12,6 @@ import contextlib
 import os
 import re
 import select
-import shutil
 import signal
 import socket
 import struct
@@ -23,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from bench import firmware
+from bench import firmware, mounts
 from bench.backends import _domain
 from bench.backends._command import RUN_VARIABLE
 from bench.backends._libvirt import EMBED, EMULATOR, Connection, adopt_orphans, reap_orphans
@@ -277,7 +276,7 @@ class LibvirtInstance(Instance):
                 os.close(fd)
         if self._connection.embedded:
             self._connection.log(self.order.name).unlink(missing_ok=True)
-        shutil.rmtree(self.order.folder, ignore_errors=True)
+        mounts.remove_tree(self.order.folder)
 
 
 def _listen(path: Path) -> socket.socket:

@@ -138,6 +138,8 @@ class Backend(ABC):
     counts: ClassVar[bool] = False
     #: What kind of kernel its guests boot: Order.kernel, which a campaign may choose. None: they run on the host's.
     kernel: ClassVar[KernelKind | None] = None
+    #: Whether its runtime makes groups of its own below the one that it finds itself in, in every v1 hierarchy.
+    nests: ClassVar[bool] = False
     #: Seconds in which a probe guest must be up, for `tare doctor` to believe that it can run at all.
     probe_limit: ClassVar[float] = 20.0
     #: What helps where all is there and still no probe comes up.

@@ -35,6 +35,7 @@ _LOCKS = Path("/run/lxc/lock")
 class Backend(CommandBackend):
     family = "container"
     door = "lxc-attach"
+    nests = True
     tools = {"lxc-start": "lxc", "lxc-attach": "lxc", "lxc-stop": "lxc"}
 
     def __init__(self, folder: Path, options: Any) -> None:

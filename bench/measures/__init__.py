@@ -8,6 +8,7 @@ its own can), `guest = "firmware"` (only machines with firmware can, and there i
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable
@@ -46,6 +47,7 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
+@functools.cache
 def load(name: str) -> Measure:
     """The measure in bench/measures/<name>.py. Raises InputError with the names there are."""
     if name not in names():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -258,3 +260,40 @@ def test_exports(tmp_path: Path, tare: Tare) -> None:
         assert done.returncode == 0, done.stderr
         assert "boot" in done.stdout
     assert {"report.html", "report.md", "slots.parquet", "samples.parquet"} <= {path.name for path in folder.iterdir()}
+
+
+def test_an_ordinary_user_measures_what_he_can() -> None:
+    """Without rights: process and bwrap run uncaged, runc is left out with its reason, and nothing stays."""
+    somebody = 65534
+    with tempfile.TemporaryDirectory(prefix="tare-somebody-") as home:
+        folder = Path(home)
+        os.chown(folder, somebody, somebody)
+        file = campaign(folder, {name: (name, {}) for name in ("process", "bwrap", "runc")}, blocks=2)
+        done = subprocess.run(
+            [
+                *("setpriv", f"--reuid={somebody}", f"--regid={somebody}", "--clear-groups", "--no-new-privs"),
+                *(sys.executable, "-m", "bench.cli", "run", str(file), "--results", home),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            cwd=PROJECT,
+            env={"PATH": os.environ["PATH"], "HOME": home, "LANG": "C.UTF-8"},
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        lines = read_journal(results(folder) / JOURNAL)
+        assert Counter((line["arm"], line["status"]) for line in lines) == {("process", "ok"): 2, ("bwrap", "ok"): 2}
+        assert not any(line["equivalence"]["caged"] for line in lines)
+        plan = read_plan(results(folder))
+        assert plan is not None
+        assert any(entry["arm"] == "runc" and "root" in entry["reason"] for entry in plan["left_out"]), plan["left_out"]
+        assert "uncaged" in (results(folder) / "report.md").read_text()
+        assert not Path(f"/tmp/tare-{somebody}").exists()
+        assert not [pid for pid, environ in environments() if f"HOME={home}" in environ]
+
+
+def environments() -> Iterator[tuple[str, list[str]]]:
+    """Of every process on this host: its pid and its variables."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            yield folder.name, (folder / "environ").read_text(errors="replace").split("\0")

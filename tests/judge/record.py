@@ -50,6 +50,11 @@ CAMPAIGNS: Final = {
         'lifecycle = { measures = ["boot", "spawn", "teardown"], warmups = 2, values = 10 }',
         0.4,
     ),
+    "steady": Recorded(  # the calmest that a noisy host has: much work a slot
+        ("crun",),
+        'hash = { measures = ["spawn"], workload = "sha256", warmups = 1, values = 15 }',
+        1.0,
+    ),
     "sha256": Recorded(
         ("crun",),
         'hash = { measures = ["spawn"], workload = "sha256", warmups = 1, values = 3 }',

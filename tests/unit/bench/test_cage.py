@@ -48,10 +48,11 @@ def test_who_comes_later_enters_a_v2_cage_by_another_group(tmp_path: Path) -> No
     assert made.doors("clients") == [later]
 
 
-def test_a_v1_cage_is_entered_itself_in_every_hierarchy(tmp_path: Path) -> None:
+def test_a_v1_cage_is_entered_itself_and_in_every_hierarchy_where_asked(tmp_path: Path) -> None:
     made = make(1, tmp_path)
-    expected = {str(tmp_path / name / "tare/run/cage/cgroup.procs") for name in (*cage.V1_CONTROLLERS, "devices")}
+    expected = {str(tmp_path / name / "tare/run/cage/cgroup.procs") for name in cage.V1_CONTROLLERS}
     assert set(made.doors()) == set(made.doors("clients")) == expected
+    assert set(made.doors(everywhere=True)) - expected == {str(tmp_path / "devices/tare/run/cage/cgroup.procs")}
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,19 @@ def test_a_build_that_was_cut_short_is_made_again(tmp_path: Path, first: Rootfs)
     assert sorted(path.name for path in (tmp_path / "rootfs").iterdir()) == [".lock", torn.name]
 
 
+@pytest.mark.parametrize("damage", ["tree/init", "initramfs.cpio", "root.ext4"])
+def test_a_damaged_cache_is_made_again(tmp_path: Path, damage: str) -> None:
+    made = image.build("tiny", tmp_path)
+    file = made.tree.parent / damage
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + b"#")
+    assert image.build("tiny", tmp_path) == made
+    assert file.read_bytes() == whole
+    file.unlink()
+    image.build("tiny", tmp_path)
+    assert file.read_bytes() == whole
+
+
 def test_an_unknown_rootfs_makes_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no rootfs 'debian'.*tiny"):
         image.build("debian", tmp_path / "cache")
