@@ -24,8 +24,6 @@ APART: Final = 5.0  # noise spreads from the running median, beyond which a poin
 CLIP: Final = 3.0  # noise spreads from the running median that a point may weigh
 CONFIRM: Final = 0.05  # the rank test's level for each point that PELT proposes
 ALARMS: Final = 0.01  # share of pure-noise series in which PELT finds anything
-_KEPT: Final = 0.94  # of normal noise's spread, that its distances to the running median have (root mean square)
-_LEAST: Final = 8.0  # lower penalties let PELT find something in every other series
 
 # By the number of points: the penalty, in units of the noise variance, at which PELT finds something in ALARMS of the
 # series of normal noise. Made with critical_penalty(n, series=10_000, seed=n) (3,000 series from 500 points on). The
@@ -158,11 +156,9 @@ def critical_penalty(count: int, *, series: int, seed: int) -> float:
 
 
 def _largest_penalty(values: Floats) -> float:
-    """The penalty up to which PELT finds something; 0 where that is below _LEAST, or too few points stay to look."""
+    """The penalty up to which PELT finds something; 0 where too few points stay to look for anything."""
     standard = _standard(np.log(values[~apart(values)]))
-    if len(standard) < FEWEST or not _cuts(standard, _LEAST):
-        return 0.0
-    low, high = _LEAST, 64.0
+    low, high = 0.0, 64.0 if len(standard) >= FEWEST else 0.0
     while high - low > 0.01:
         middle = (low + high) / 2
         low, high = (middle, high) if _cuts(standard, middle) else (low, middle)
@@ -170,14 +166,8 @@ def _largest_penalty(values: Floats) -> float:
 
 
 def _standard(logs: Floats) -> Floats:
-    """Clipped, and in units of the noise that is left then.
-
-    That is more than `noise` says where the noise is heavy-tailed, has two modes or is alike from point to point.
-    """
     spread, middle = noise(logs), running_median(logs)
-    clipped = np.clip(logs, middle - CLIP * spread, middle + CLIP * spread)
-    left = math.sqrt(np.mean((clipped - middle) ** 2)) / _KEPT
-    return (clipped - np.median(logs)) / max(spread, left)
+    return (np.clip(logs, middle - CLIP * spread, middle + CLIP * spread) - np.median(logs)) / spread
 
 
 def _cuts(standard: Floats, price: float) -> list[int]:

@@ -33,7 +33,10 @@ def names() -> list[str]:
 
 
 def build(name: str, cache: Path | None = None) -> Rootfs:
-    """The rootfs of this name, from the cache where it is there already and undamaged. Raises InputError, HostError, CommandError."""
+    """The rootfs of this name, from the cache where it is there and undamaged.
+
+    Raises InputError, HostError, CommandError.
+    """
     if name not in names():
         raise InputError(f"there is no rootfs {name!r}", hint=f"one of: {', '.join(names())}")
     folder = (cache or state.cache_folder()) / "rootfs"
