@@ -31,11 +31,13 @@ if Path("/sys/fs/cgroup/cgroup.controllers").exists():
 class Backend(CommandBackend):
     family = "container"
     door = "nsenter"
+    nests = True
     tools = {"systemd-nspawn": "systemd-container", "nsenter": "util-linux"}
 
     def __init__(self, folder: Path, options: Any) -> None:
         super().__init__(folder, options)
         mounts.enter_private_namespace()
+        mounts.hide_hybrid_cgroup2()  # it would make groups there, outside the cage
 
     def command(self, order: Order) -> Command:
         return Command(

@@ -1,0 +1,74 @@
+"""Containers by podman, each with a conmon of its own, on storage that lasts as long as the arm's worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from bench import mounts
+from bench.backends._command import Command, CommandBackend, CommandInstance
+from bench.backends.base import Order
+from bench.cage import Cage
+from bench.process import require
+
+#: Its locks would lie in /dev/shm under one name for all; the limits are those that any user may set.
+_CONFIGURATION = """\
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+[engine]
+lock_type = "file"
+"""
+
+
+class Backend(CommandBackend):
+    family = "container"
+    door = "podman exec"
+    tools: ClassVar[Mapping[str, str]] = {"podman": "podman", "conmon": "conmon"}
+
+    @dataclass(frozen=True)
+    class Options:
+        """runtime: the OCI runtime that podman starts containers by."""
+
+        runtime: Literal["crun", "runc"] = "crun"
+
+    def __init__(self, folder: Path, options: Any) -> None:
+        super().__init__(folder, options)
+        mounts.enter_private_namespace()
+        mounts.hide_hybrid_cgroup2()
+        self._configuration = folder / "containers.conf"
+        self._configuration.write_text(_CONFIGURATION)
+        self._cage: Cage | None = None
+
+    @classmethod
+    def required(cls, options: Options) -> Mapping[str, str]:
+        return {**cls.tools, options.runtime: options.runtime}
+
+    def _do(self, *words: str) -> list[str]:
+        """podman through env, as its door and its end need the variable as well."""
+        places = (f"--{name}={self.folder / name}" for name in ("root", "runroot", "tmpdir"))
+        drivers = ("--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=none")
+        env = [require("env", "coreutils"), f"CONTAINERS_CONF={self._configuration}"]
+        runtime = (f"--runtime={self.options.runtime}", f"--runtime-flag=root={self.folder / 'runtime'}")
+        podman = [require("podman", "podman"), *places, *drivers, *runtime]
+        return [*env, *podman, *words]
+
+    def command(self, order: Order) -> Command:
+        alike = ["--rm", "--interactive", "--log-driver=none", "--hostname=tare", "--no-hosts", "--network=none"]
+        alike += ["--read-only", "--read-only-tmpfs=false", "--tmpfs=/tmp", "--ipc=private", "--pids-limit=0"]
+        # As the other containers: no filter, nothing masked.
+        alike += ["--security-opt=seccomp=unconfined", "--security-opt=unmask=ALL"]
+        if self._cage is not None:
+            alike.append(f"--cgroup-parent=/{self._cage.path}")
+        return Command(self._do("run", f"--name={order.name}", *alike, "--rootfs", str(order.rootfs.tree), "/init"))
+
+    def provision(self, order: Order, cage: Cage | None) -> CommandInstance:
+        self._cage = cage
+        return CommandInstance(self, order, cage)
+
+    def exec_command(self, instance: CommandInstance, argv: Sequence[str]) -> Sequence[str]:
+        return self._do("exec", instance.order.name, *argv)
+
+    def kill_command(self, instance: CommandInstance) -> Sequence[str]:
+        return self._do("rm", "--force", "--time=0", instance.order.name)
