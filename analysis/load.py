@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import pandas as pd
 
 from bench.errors import InputError
 from bench.results import (
     JOURNAL,
+    PLAN,
     Record,
     last_of_each_slot,
     read_decisions,
@@ -111,7 +113,7 @@ def load(folders: list[Path]) -> Loaded:
     scenarios: dict[str, Record] = {}
     left_out: list[Record] = []
     for campaign in campaigns:
-        scenarios.update(_objects(campaign, "scenarios"))
+        scenarios.update(campaign.plan.get("scenarios") or {})
         left_out += [entry for entry in campaign.plan.get("left_out") or [] if entry not in left_out]
     slots, samples, ramps, records = _frames(campaigns)
     return Loaded(campaigns, arms, baseline, scenarios, left_out, slots, samples, ramps, records)
@@ -148,21 +150,42 @@ def _campaign(folder: Path) -> Campaign:
         raise InputError(f"{folder / JOURNAL} is empty: no slot has ended yet", hint="`tare resume` runs the plan")
     torn = torn_bytes(folder / JOURNAL)
     plan, known, decisions = read_plan(folder) or {}, read_facts(folder) or {}, read_decisions(folder) or {}
+    _check_plan(plan, folder)
     return Campaign(folder, plan, known, records, torn, decisions)
 
 
-def _objects(campaign: Campaign, key: str) -> dict[str, Record]:
-    found = campaign.plan.get(key) or {}
-    if not isinstance(found, dict) or not all(isinstance(value, dict) for value in found.values()):
-        raise InputError(f"{campaign.folder / 'plan.json'}: `{key}` is not an object of objects")
-    return found
+class _PlannedSlot(msgspec.Struct):
+    slot: str
+    scenario: str
+    arm: str
+
+
+class _Plan(msgspec.Struct):
+    """What is read of a plan here. What else is in it is kept."""
+
+    campaign: str | None = None
+    baseline: str | None = None
+    blocks: int | None = None
+    arms: dict[str, dict[str, Any]] | None = None
+    scenarios: dict[str, dict[str, Any]] | None = None
+    measures: dict[str, dict[str, list[str]]] | None = None
+    left_out: list[dict[str, Any]] | None = None
+    slots: list[_PlannedSlot] | None = None
+
+
+def _check_plan(plan: Record, folder: Path) -> None:
+    """Raises InputError naming what is not as `tare run` writes it."""
+    try:
+        msgspec.convert(plan, _Plan)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{folder / PLAN}: {error}") from error
 
 
 def _arms(campaigns: tuple[Campaign, ...]) -> dict[str, Arm]:
     """Arms by name: families in their order, in a family as planned, then arms that only a journal knows."""
     arms: dict[str, Arm] = {}
     for campaign in campaigns:
-        for name, given in _objects(campaign, "arms").items():
+        for name, given in (campaign.plan.get("arms") or {}).items():
             family, label = clean(given.get("family") or "unknown"), clean(given.get("label") or name)
             arm = Arm(name, family, label, clean(given.get("backend") or name), given.get("options") or {})
             arms.setdefault(name, arm)
@@ -206,6 +229,9 @@ def _slot_row(run: int, record: Record) -> Record:
         row[key] = _number(record.get(key), key)
     row["block"], row["order"] = int(row["block"] or 0), int(row["order"] or 0)
     equivalence = record.get("equivalence") or {}
+    for key, value in (("seen", record.get("seen")), ("differs", equivalence.get("differs"))):
+        if value and not isinstance(value, dict):
+            raise ValueError(f"`{key}` is not an object")
     row["badge"], row["caged"] = equivalence.get("badge"), equivalence.get("caged")
     for mark, at in (record.get("marks") or {}).items():
         row[f"mark_{clean(mark)}"] = _number(at, mark)

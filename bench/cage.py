@@ -19,6 +19,8 @@ from bench.errors import HostError, InstanceError
 
 ROOT = "tare"
 V1_CONTROLLERS = ("cpuacct", "cpuset", "memory", "pids")
+#: Where it is mounted on its own, instructions are counted there (see bench.counters).
+V1_COUNTER = "perf_event"
 V2_CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
 
 
@@ -129,12 +131,12 @@ def detect() -> Hierarchy:
         if kind == "cgroup":
             others.append(Path(folder))
             for name in options.split(","):
-                if name in V1_CONTROLLERS:
+                if name in (*V1_CONTROLLERS, V1_COUNTER):
                     v1.setdefault(name, Path(folder))
         elif kind == "cgroup2" and v2 is None:
             v2 = Path(folder)
     hierarchy: Hierarchy
-    if len(v1) == len(V1_CONTROLLERS):
+    if set(V1_CONTROLLERS) <= v1.keys():
         hierarchy = HierarchyV1(v1, others)
     elif v2 is not None and set(V2_CONTROLLERS) <= set((v2 / "cgroup.controllers").read_text().split()):
         hierarchy = HierarchyV2({"unified": v2})

@@ -262,22 +262,28 @@ def test_exports(tmp_path: Path, tare: Tare) -> None:
     assert {"report.html", "report.md", "slots.parquet", "samples.parquet"} <= {path.name for path in folder.iterdir()}
 
 
+#: Shows the project ($1) in a folder ($2) that everyone may enter, and runs what follows there.
+SHOWN = 'mount --bind "$1" "$2" && cd "$2" && shift 2 && exec "$@"'
+
+
 def test_an_ordinary_user_measures_what_he_can() -> None:
     """Without rights: process and bwrap run uncaged, runc is left out with its reason, and nothing stays."""
     somebody = 65534
     with tempfile.TemporaryDirectory(prefix="tare-somebody-") as home:
-        folder = Path(home)
+        folder, project = Path(home), Path(home) / "project"
+        project.mkdir()
         os.chown(folder, somebody, somebody)
         file = campaign(folder, {name: (name, {}) for name in ("process", "bwrap", "runc")}, blocks=2)
+        python = project / Path(sys.executable).relative_to(PROJECT)
         done = subprocess.run(
             [
+                *("unshare", "--mount", "--propagation", "private", "sh", "-c", SHOWN, "shown", PROJECT, project),
                 *("setpriv", f"--reuid={somebody}", f"--regid={somebody}", "--clear-groups", "--no-new-privs"),
-                *(sys.executable, "-m", "bench.cli", "run", str(file), "--results", home),
+                *(python, "-m", "bench.cli", "run", file, "--results", home),
             ],
             capture_output=True,
             text=True,
             timeout=300,
-            cwd=PROJECT,
             env={"PATH": os.environ["PATH"], "HOME": home, "LANG": "C.UTF-8"},
         )
         assert done.returncode == 0, done.stdout + done.stderr

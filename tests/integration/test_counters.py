@@ -68,7 +68,7 @@ def test_the_measure_counts_boot_and_commands_in_the_cage(
     assert instructions.impossible(process.Backend) is None
     found = cage.detect()
     if found.version == 1:
-        found = cage.HierarchyV1(found.mounts, [*found.all, unified()])
+        found = cage.HierarchyV1({**found.mounts, cage.V1_COUNTER: unified()}, found.all)
     rootfs = image.build("tiny")
     with lock.hold(), state.enter("a test") as own:
         backend = process.Backend(tmp_path, process.Backend.Options())

@@ -218,6 +218,7 @@ def test_parquet_holds_every_value(whole: tuple[Path, list[Path]]) -> None:
     values = sum(len(sample["values"]) for record in records for sample in record["samples"])
     assert len(pd.read_parquet(folder / "samples.parquet")) == values
     assert len(pd.read_parquet(folder / "slots.parquet")) == len(records)
+    assert len(pd.read_parquet(folder / "ramps.parquet")) == sum(len(record.get("ramp", [])) for record in records) > 0
 
 
 def test_pyperf_reads_the_suites(whole: tuple[Path, list[Path]]) -> None:
