@@ -17,7 +17,7 @@ COUNTED = {"instructions"} if counters.missing() is None else set()
 IN_LINUX = GUESTS | COUNTED
 BY_DOOR = IN_LINUX | {"exec"}
 #: What the arms of a back-end can take, as measurement.md has it: a container's, and what is different.
-POSSIBLE = {name: BY_DOOR for name in base.names()} | {
+POSSIBLE = dict.fromkeys(base.names(), BY_DOOR) | {
     "uml": IN_LINUX,
     "qemu": GUESTS | {"firmware"},
     "kvm": GUESTS | {"firmware"},
