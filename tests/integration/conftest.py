@@ -67,7 +67,8 @@ def things() -> dict[str, set[str]]:
     } | {str(path) for path in [Path("/run/lxc/lock/run"), *Path("/run/systemd/nspawn").glob("*/*")] if path.exists()}
     # A lock of the tree and of no run: a killed campaign leaves it, and the next container of that tree removes it.
     found["runtime's file"] = {name for name in found["runtime's file"] if "/locks/inode-" not in name}
-    found["cgroup"] = {str(path) for folder in _own_groups() for path in folder.iterdir() if path.is_dir()}
+    groups = [path for folder in _own_groups() for path in folder.iterdir() if path.is_dir()]
+    found["cgroup"] = {str(path) for path in groups if path.name != cage.ROOT}  # which stays; what is in it is above
     found["device"] = {path.name for path in Path("/sys/class/net").iterdir()}
     found["shared memory"] = {path.name for path in Path("/dev/shm").iterdir()}
     return found
@@ -78,7 +79,7 @@ def _own_groups() -> Iterator[Path]:
     mounted = [line.split(" ") for line in Path("/proc/self/mounts").read_text().splitlines()]
     ours = [line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines()]
     for _, folder, kind, options, *_ in mounted:
-        if kind in ("cgroup", "cgroup2"):
+        if kind in ("cgroup", "cgroup2") and folder.startswith("/sys/"):  # no instance's view of them
             yield Path(folder)
             for names, path in ours:
                 if path != "/" and (set(names.split(",")) <= set(options.split(",")) if names else kind == "cgroup2"):
