@@ -18,14 +18,11 @@ PYPERF_UNITS: Final = {"second": "second", "byte": "byte", "integer": "integer",
 
 
 def parquet(loaded: Loaded, out: Path) -> list[Path]:
-    """Writes slots.parquet (a row a slot), samples.parquet (a row a value, warm-ups marked) and ramps.parquet.
-
-    The last has a row a density step; it is there where there was a ramp.
+    """Writes slots.parquet (a row a slot), samples.parquet (a row a value, warm-ups marked) and ramps.parquet (a row a
+    density step).
     """
     written = []
     for name, frame in (("slots", loaded.slots), ("samples", loaded.samples), ("ramps", loaded.ramps)):
-        if name == "ramps" and frame.empty:
-            continue
         target = out / f"{name}.parquet"
         with replacing(target) as partial:
             frame.to_parquet(partial, index=False)

@@ -79,7 +79,7 @@ def _own_groups() -> Iterator[Path]:
     mounted = [line.split(" ") for line in Path("/proc/self/mounts").read_text().splitlines()]
     ours = [line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines()]
     for _, folder, kind, options, *_ in mounted:
-        if kind in ("cgroup", "cgroup2") and folder.startswith("/sys/"):  # no instance's view of them
+        if kind in ("cgroup", "cgroup2"):
             yield Path(folder)
             for names, path in ours:
                 if path != "/" and (set(names.split(",")) <= set(options.split(",")) if names else kind == "cgroup2"):

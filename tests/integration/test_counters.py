@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import cage, counters, image, lock, state
+from bench import cage, counters, image, lock, mounts, state
 from bench.backends import process
 from bench.errors import HostError
 from bench.measures import instructions
@@ -85,6 +85,7 @@ def test_the_measure_counts_boot_and_commands_in_the_cage(
         finally:
             session.release(by_force=True)
             cage.Group(found, own.id).remove(0)
+            mounts.remove_tree(tmp_path)  # /dev is bound in it, and pytest's own process sees it there
             if found.version == 1:
                 (unified() / cage.ROOT).rmdir()
     samples = {sample.metric: sample for sample in session.samples}

@@ -1,6 +1,6 @@
 """The whole report: the judge, its mutants and what people use instead, on the recordings.
 
-    .venv/bin/python -m tests.judge [--windows 60] [--copies 4] [--otava PYTHON]
+    .venv/bin/python -m tests.judge [--windows 20] [--copies 4] [--otava PYTHON]
 
 Writes tests/judge/REPORT.md and REPORT.json. Takes some minutes. Otava is run where an interpreter is named that has it
 (`python3 -m venv DIR; DIR/bin/pip install apache-otava`).
@@ -23,7 +23,7 @@ SEED = "20261122"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--copies", default="4", help="cases of each kind and window, with labels drawn anew")
-    parser.add_argument("--windows", default="60", help="so many windows, drawn at random")
+    parser.add_argument("--windows", default="20", help="so many windows, drawn at random")
     parser.add_argument("--folders", default="60", help="cases that `tare compare` is run on")
     parser.add_argument("--otava", help="an interpreter that can import otava")
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent, help="where the report goes")

@@ -23,8 +23,8 @@ CAUGHT_BY = {
     "uncorrected": "false alarms, interleaved, none, family-wise",
     "boasting": "printed MDE found",
 }
-#: What these recordings do not show: they are of hosts that were busy with other things. No window of them is calm
-#: enough for +2 %, and few are for what an early stop saves and costs. Calmer recordings shorten this list.
+#: What these recordings do not show: no window of them is calm enough for +2 %, also on a quiet host, and what an
+#: early stop saves and costs differs too much between the few windows with a spread of 3 to 8 %.
 NOT_SHOWN = frozenset(
     {
         "+2 % found where spread ≤ 3 %",
