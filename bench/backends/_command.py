@@ -9,7 +9,6 @@ import signal
 import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import mounts, process
@@ -18,15 +17,6 @@ from bench.cage import Cage
 from bench.channel import Channel, Reply
 from bench.errors import CommandError, InstanceError, InstanceTimeout
 from bench.launch import Launched, readable
-
-
-@dataclass(frozen=True)
-class Command:
-    """argv with an absolute program; env is added to a bare environment."""
-
-    argv: Sequence[str]
-    env: Mapping[str, str] = field(default_factory=dict)
-
 
 #: Marks the processes of a run for `tare clean`, where there is no cgroup to find them by.
 RUN_VARIABLE = "TARE_RUN"
@@ -62,9 +52,9 @@ class CommandInstance(Instance):
         super().__init__(order, cage)
         self._asked = False
         self._backend = backend
-        command = backend.command(order)
+        argv = backend.command(order)
         doors = cage.doors(everywhere=backend.nests) if cage else ()
-        self._process = Launched(command.argv, doors=doors, env=bare_environment(command.env))
+        self._process = Launched(argv, doors=doors, env=bare_environment(backend.env))
         self.channel = Channel(
             self._process.output, self._process.input, console=self._process.errors, exited=self._process.exited
         )
@@ -99,7 +89,7 @@ class CommandInstance(Instance):
         client = Launched(
             self._backend.exec_command(self, argv),
             doors=self.cage.doors("clients") if self.cage else (),
-            env=bare_environment({}),
+            env=bare_environment(self._backend.env),
             errors_to_output=True,
         )
         output = bytearray()
@@ -161,7 +151,7 @@ class CommandInstance(Instance):
         self.marks.setdefault("stopping", time.monotonic_ns())
         if self._process.status is None and (argv := self._backend.kill_command(self)):
             with contextlib.suppress(CommandError):
-                process.run(argv, timeout=_KILL_COMMAND_LIMIT, env=bare_environment({}), check=False)
+                process.run(argv, timeout=_KILL_COMMAND_LIMIT, env=bare_environment(self._backend.env), check=False)
             self._process.wait(time.monotonic() + 1)
         if self._process.status is None:
             family = [] if self.cage else process_tree(self.leader)
@@ -181,9 +171,15 @@ class CommandInstance(Instance):
 class CommandBackend(Backend):
     """Derive from it, set the class attributes of Backend, and say what to run."""
 
+    #: Variables that its programs get beside the bare ones.
+    env: Mapping[str, str] = {}
+
     @abstractmethod
-    def command(self, order: Order) -> Command:
-        """What starts an instance in the foreground; write its files into order.folder first."""
+    def command(self, order: Order) -> Sequence[str]:
+        """What starts an instance in the foreground, an absolute program first.
+
+        Write its files into order.folder before.
+        """
 
     def exec_command(self, instance: CommandInstance, argv: Sequence[str]) -> Sequence[str]:
         """What runs argv inside through the runtime's own door, printing its output and ending with its status."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import mounts
-from bench.backends._command import Command, CommandBackend, CommandInstance
+from bench.backends._command import CommandBackend, CommandInstance
 from bench.backends.base import Order
 from bench.cage import Cage
 
@@ -36,9 +36,9 @@ class OciBackend(CommandBackend):
     def _do(self, *words: str) -> list[str]:
         return [self.runtime, *self.arguments, "--root", str(self._state), *words]
 
-    def command(self, order: Order) -> Command:
+    def command(self, order: Order) -> Sequence[str]:
         (order.folder / "config.json").write_text(json.dumps(self.config(order)))
-        return Command(self._do("run", "--bundle", str(order.folder), order.name))
+        return self._do("run", "--bundle", str(order.folder), order.name)
 
     def provision(self, order: Order, cage: Cage | None) -> CommandInstance:
         self._cage = cage
@@ -47,7 +47,7 @@ class OciBackend(CommandBackend):
     def bare_command(self, order: Order, cage: Cage) -> Sequence[str]:
         """What provision() would start, for the bare loop that the harness is measured against."""
         self._cage = cage
-        return self.command(order).argv
+        return self.command(order)
 
     def exec_command(self, instance: CommandInstance, argv: Sequence[str]) -> Sequence[str]:
         return self._do("exec", instance.order.name, *argv)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from bench.backends._command import Command, CommandBackend, CommandInstance, nsenter
+from bench.backends._command import CommandBackend, CommandInstance, nsenter
 from bench.backends.base import Order
 from bench.process import require
 
@@ -22,8 +22,8 @@ class Backend(CommandBackend):
     needs_root = False
     tools = {"bwrap": "bubblewrap", "nsenter": "util-linux"}
 
-    def command(self, order: Order) -> Command:
-        return Command(
+    def command(self, order: Order) -> Sequence[str]:
+        return (
             [require("bwrap", "bubblewrap"), *_NAMESPACES, "--die-with-parent", "--hostname", "tare"]
             + ["--ro-bind", str(order.rootfs.tree), "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
             + ["--ro-bind", "/sys", "/sys", "--as-pid-1", "--", "/init"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import mounts, state
-from bench.backends._command import Command, CommandBackend, CommandInstance
+from bench.backends._command import CommandBackend, CommandInstance
 from bench.backends.base import Order
 from bench.cage import Cage
 from bench.process import require
@@ -48,7 +48,7 @@ class Backend(CommandBackend):
         self._cage = cage
         return CommandInstance(self, order, cage)
 
-    def command(self, order: Order) -> Command:
+    def command(self, order: Order) -> Sequence[str]:
         config = _CONFIG.format(tree=order.rootfs.tree)
         if self._cage is not None:
             config += f"lxc.cgroup.relative = 1\nlxc.cgroup.dir = {order.name}\n"
@@ -60,7 +60,7 @@ class Backend(CommandBackend):
             "--rcfile",
             str(order.folder / "config"),
         ]
-        return Command([*argv, "--logpriority", "WARN", "--logfile", "/dev/stderr"])
+        return [*argv, "--logpriority", "WARN", "--logfile", "/dev/stderr"]
 
     def exec_command(self, instance: CommandInstance, argv: Sequence[str]) -> Sequence[str]:
         return [require("lxc-attach", "lxc"), *self._which(instance.order), "--", *argv]

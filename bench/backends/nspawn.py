@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import mounts
-from bench.backends._command import Command, CommandBackend, CommandInstance, nsenter
+from bench.backends._command import CommandBackend, CommandInstance, nsenter
 from bench.backends.base import NAME_PREFIX, Order
 from bench.process import require
 
@@ -32,6 +32,7 @@ class Backend(CommandBackend):
     family = "container"
     door = "nsenter"
     nests = True
+    env = _ENVIRONMENT
     tools = {"systemd-nspawn": "systemd-container", "nsenter": "util-linux"}
 
     def __init__(self, folder: Path, options: Any) -> None:
@@ -39,8 +40,8 @@ class Backend(CommandBackend):
         mounts.enter_private_namespace()
         mounts.hide_hybrid_cgroup2()  # it would make groups there, outside the cage
 
-    def command(self, order: Order) -> Command:
-        return Command(
+    def command(self, order: Order) -> Sequence[str]:
+        return (
             [
                 require("systemd-nspawn", "systemd-container"),
                 "--quiet",
@@ -49,8 +50,7 @@ class Backend(CommandBackend):
                 "--console=pipe",
             ]
             + [f"--machine={order.name}", f"--directory={order.rootfs.tree}", "--read-only", "--private-network"]
-            + ["--resolv-conf=off", "--timezone=off", "--link-journal=no", "--tmpfs=/tmp", "--", "/init"],
-            _ENVIRONMENT,
+            + ["--resolv-conf=off", "--timezone=off", "--link-journal=no", "--tmpfs=/tmp", "--", "/init"]
         )
 
     def exec_command(self, instance: CommandInstance, argv: Sequence[str]) -> Sequence[str]:

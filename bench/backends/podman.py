@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from bench import mounts
-from bench.backends._command import Command, CommandBackend, CommandInstance
+from bench.backends._command import CommandBackend, CommandInstance
 from bench.backends.base import Order
 from bench.cage import Cage
 from bench.process import require
@@ -37,8 +37,9 @@ class Backend(CommandBackend):
         super().__init__(folder, options)
         mounts.enter_private_namespace()
         mounts.hide_hybrid_cgroup2()
-        self._configuration = folder / "containers.conf"
-        self._configuration.write_text(_CONFIGURATION)
+        configuration = folder / "containers.conf"
+        configuration.write_text(_CONFIGURATION)
+        self.env = {"CONTAINERS_CONF": str(configuration)}
         self._cage: Cage | None = None
 
     @classmethod
@@ -46,22 +47,19 @@ class Backend(CommandBackend):
         return {**cls.tools, options.runtime: options.runtime}
 
     def _do(self, *words: str) -> list[str]:
-        """podman through env, as its door and its end need the variable as well."""
         places = (f"--{name}={self.folder / name}" for name in ("root", "runroot", "tmpdir"))
         drivers = ("--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=none")
-        env = [require("env", "coreutils"), f"CONTAINERS_CONF={self._configuration}"]
         runtime = (f"--runtime={self.options.runtime}", f"--runtime-flag=root={self.folder / 'runtime'}")
-        podman = [require("podman", "podman"), *places, *drivers, *runtime]
-        return [*env, *podman, *words]
+        return [require("podman", "podman"), *places, *drivers, *runtime, *words]
 
-    def command(self, order: Order) -> Command:
+    def command(self, order: Order) -> Sequence[str]:
         alike = ["--rm", "--interactive", "--log-driver=none", "--hostname=tare", "--no-hosts", "--network=none"]
         alike += ["--read-only", "--read-only-tmpfs=false", "--tmpfs=/tmp", "--ipc=private", "--pids-limit=0"]
         # As the other containers: no filter, nothing masked.
         alike += ["--security-opt=seccomp=unconfined", "--security-opt=unmask=ALL"]
         if self._cage is not None:
             alike.append(f"--cgroup-parent=/{self._cage.path}")
-        return Command(self._do("run", f"--name={order.name}", *alike, "--rootfs", str(order.rootfs.tree), "/init"))
+        return self._do("run", f"--name={order.name}", *alike, "--rootfs", str(order.rootfs.tree), "/init")
 
     def provision(self, order: Order, cage: Cage | None) -> CommandInstance:
         self._cage = cage

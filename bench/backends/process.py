@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import mounts
-from bench.backends._command import Command, CommandBackend, CommandInstance
+from bench.backends._command import CommandBackend, CommandInstance
 from bench.backends.base import Order, Rootfs
 from bench.process import require
 
@@ -23,8 +23,8 @@ class Backend(CommandBackend):
         mounts.enter_private_namespace(become_root=True)
         self._root: Path | None = None
 
-    def command(self, order: Order) -> Command:
-        return Command([require("chroot", "coreutils"), str(self._tree(order.rootfs)), "/init"])
+    def command(self, order: Order) -> Sequence[str]:
+        return [require("chroot", "coreutils"), str(self._tree(order.rootfs)), "/init"]
 
     def exec_command(self, instance: CommandInstance, argv: Sequence[str]) -> Sequence[str]:
         return [require("chroot", "coreutils"), str(self._tree(instance.order.rootfs)), *argv]

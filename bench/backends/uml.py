@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from bench.backends import _uml_xstate
-from bench.backends._command import Command, CommandBackend, CommandInstance
+from bench.backends._command import CommandBackend, CommandInstance
 from bench.backends.base import Order
 from bench.errors import HostError
 from bench.process import require
@@ -32,11 +33,11 @@ class Backend(CommandBackend):
 
     def __init__(self, folder: Path, options: Any) -> None:
         super().__init__(folder, options)
-        self._env = {"TMPDIR": "/dev/shm"}
+        self.env = {"TMPDIR": "/dev/shm"}
         if _uml_xstate.needed():
-            self._env["LD_PRELOAD"] = str(_uml_xstate.build(folder))
+            self.env["LD_PRELOAD"] = str(_uml_xstate.build(folder))
 
-    def command(self, order: Order) -> Command:
+    def command(self, order: Order) -> Sequence[str]:
         # Under address-space randomisation this kernel adds the gap to its heap, a random amount of up to a gigabyte,
         # to its physical memory, and pays for it in page structures. Later UML kernels switch randomisation off
         # themselves.
@@ -50,7 +51,7 @@ class Backend(CommandBackend):
             argv += [f"ubd0={disk},{order.rootfs.ext4}", "root=/dev/ubda", "rw", "init=/init"]
         else:
             argv += [f"initrd={order.rootfs.initramfs}", "rdinit=/init"]
-        return Command(argv, self._env)
+        return argv
 
     def kernel_mark(self, instance: CommandInstance) -> int:
         return instance.channel.first_console or instance.marks["init"]
