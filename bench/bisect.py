@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from bench import config, kernels, measures, runner, workloads
 from bench.backends import base
 from bench.errors import InputError, InstanceError, RecordError
 from bench.results import JOURNAL, last_of_each_slot, read_journal
+from bench.slots import Watcher
 
 QUESTION = "bisect.json"
 INSTRUCTIONS = ".instructions"
@@ -26,12 +27,6 @@ INSTRUCTIONS = ".instructions"
 _BARE = r"\d[\d.]*(?:[-+~](?:\d|deb|bpo)[\d.]*)*"
 #: Boots of each end, which also prove that counts repeat; the two kernels beside the step get as many.
 PROOF = 2
-
-
-class Watcher(runner.Watcher, Protocol):
-    """Who is told of the search, and of the runs in it."""
-
-    def say(self, text: str) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -78,7 +77,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--json", action="store_true", help="print what a program would read")
         return command
 
-    add("doctor", _doctor, "what this host can run, proved by starting it")
+    command = add("doctor", _doctor, "what a host can run, proved by starting it")
+    command.add_argument("--host", metavar="NAME", help="another host than this machine: see host list")
     command = add("plan", _plan, "show a campaign's matrix, order and cost; starts nothing")
     command.add_argument("file", type=Path, metavar="FILE")
     command = add("run", _run, "run a campaign and write its report")
@@ -110,9 +110,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--out", type=Path, default=Path("history"), metavar="DIR", help="where its files go (history/)"
     )
-    add("clean", _clean, "remove what dead runs left on this host")
+    command = add("clean", _clean, "remove what dead runs left on a host")
+    command.add_argument("--host", metavar="NAME", help="another host, and all of Tare's files there too")
     command = add("selfbench", _selfbench, "what the harness itself costs, as ratios from one run")
     command.add_argument("parts", nargs="*", metavar="PART", help="only these: boot, runner, density, help, report")
+    _add_host(commands.add_parser("host", help="the hosts that a campaign can name: list, trust"))
     _add_kernel(commands.add_parser("kernel", help="kernels for guests: list, fetch or build"))
     commands.add_parser("setup", help="check the set-up again and complete it", add_help=False)
     kinds = "lint|unit|judge|integration|web"
@@ -129,6 +131,19 @@ def _add_comparison(command: argparse.ArgumentParser) -> None:
     command.add_argument("--policy", type=Path, metavar="FILE", help="TOML: margins, and which metrics gate")
     command.add_argument("--markdown", type=Path, metavar="FILE", help="write it for a pull request")
     command.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios with their intervals")
+
+
+def _add_host(command: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(required=True, metavar="ACTION")
+    text = "this machine, those of the inventory file, and lab hosts that are up"
+    action = actions.add_parser("list", help=text, description=text[0].upper() + text[1:] + ".")
+    action.set_defaults(command=_host_list)
+    action.add_argument("--json", action="store_true", help="print what a program would read")
+    text = "vouch for a host's key, after comparing it"
+    action = actions.add_parser("trust", help=text, description=text[0].upper() + text[1:] + ".")
+    action.set_defaults(command=_host_trust)
+    action.add_argument("name", metavar="NAME")
+    action.add_argument("--fingerprint", metavar="SHA256:…", help="do not ask: trust this key, and no other")
 
 
 def _add_kernel(command: argparse.ArgumentParser) -> None:
@@ -179,10 +194,11 @@ def _emit(value: object) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from bench import counters, doctor
+    from bench import counters, doctor, inventory
 
+    where = inventory.find(arguments.host or inventory.LOCAL)
     answers = []
-    for answer in doctor.examine():
+    for answer in doctor.examine(where):
         answers.append(answer)
         if not arguments.json:
             what = answer.backend if answer.guest == "linux" else f"{answer.backend} ({answer.guest})"
@@ -195,19 +211,21 @@ def _doctor(arguments: argparse.Namespace) -> int:
                 print(f"     {'':16}          note: {note}")
     if arguments.json:
         _emit([answer.as_dict() for answer in answers])
-    elif reason := counters.missing():
+    elif where.entry is None and (reason := counters.missing()):
         print(f"note: {reason}: instructions are counted in qemu-icount alone")
     return 0 if any(answer.runs for answer in answers) else 4
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from bench import config, crew, kernels, plan
+    from bench import config, crew, inventory, kernels, plan
 
     campaign = config.load(arguments.file)
     missing: dict[tuple[str, str], str] = {}
     first: dict[str, str] = {}
     for arm in campaign.arms.values():
-        reason = crew.static_reason(arm.kind, arm.options)
+        # What another host has is asked when the campaign runs.
+        here = inventory.LOCAL in campaign.hosts
+        reason = crew.static_reason(arm.kind, arm.options) if here else None
         if arm.kernel and arm.kind.kernel and not reason:
             try:
                 if text := kernels.foresee(arm.kernel, arm.kind.kernel):
@@ -389,13 +407,50 @@ def _history(arguments: argparse.Namespace) -> int:
 def _clean(arguments: argparse.Namespace) -> int:
     from bench import clean
 
-    removed = clean.clean()
-    if arguments.json:
-        _emit([{"kind": thing.kind, "name": thing.name} for thing in removed])
+    if arguments.host:
+        from bench import host, inventory
+
+        where = inventory.find(arguments.host)
+        if where.entry is None:
+            raise InputError("this machine is cleaned without --host")
+        removed = host.clean_up(where)
     else:
-        for thing in removed:
-            print(f"removed {thing.kind} {thing.name}")
+        removed = [(thing.kind, thing.name) for thing in clean.clean()]
+    if arguments.json:
+        _emit([{"kind": kind, "name": name} for kind, name in removed])
+    else:
+        for kind, name in removed:
+            print(f"removed {kind} {name}")
         print(f"{len(removed)} things removed" if removed else "nothing to remove")
+    return 0
+
+
+def _host_list(arguments: argparse.Namespace) -> int:
+    from bench import inventory
+
+    there = inventory.hosts()
+    if arguments.json:
+        _emit([{"name": name, "address": found.address, "emulated": found.emulated} for name, found in there.items()])
+        return 0
+    for name, found in there.items():
+        where = "this machine" if found.entry is None else found.address
+        print(f"{name:16} {where}{'  (emulated host)' if found.emulated else ''}")
+    if len(there) == 1:
+        print(f"others are named in {inventory.file()}, or come up with ./tare lab up")
+    return 0
+
+
+def _host_trust(arguments: argparse.Namespace) -> int:
+    from bench import host, inventory
+
+    def approve(name: str, told: str) -> bool:
+        if arguments.fingerprint:
+            return bool(told.split()[-1] == arguments.fingerprint)
+        print(f"{name} shows {told}")
+        return input("Is that its own key? Type yes: ").strip() == "yes"
+
+    told = host.trust(inventory.find(arguments.name), approve)
+    print(f"{told}: trusted" if told else f"{arguments.name}'s key is known already")
     return 0
 
 
@@ -446,7 +501,7 @@ def _kernel_fetch(arguments: argparse.Namespace) -> int:
 
 
 def _kernel_build(arguments: argparse.Namespace) -> int:
-    from bench import clean, config, debian, kernels, lock, progress, state
+    from bench import config, debian, kernels, lock, progress
 
     wish = kernels.parse(arguments.source)
     kernels.check_kind(wish, "uml")
@@ -459,9 +514,10 @@ def _kernel_build(arguments: argparse.Namespace) -> int:
     found = kernels.find(wish, "uml")
     if found is None:
         # A build would disturb a campaign, and what it starts must be found if it is killed.
-        with lock.hold(), state.enter("tare kernel build") as own, progress.Screen() as screen:
-            os.environ["TARE_RUN"] = own.id
-            clean.clean()
+        with (
+            progress.Screen() as screen,
+            lock.occupy("tare kernel build", lambda removed: None, screen.warned),
+        ):
             found = kernels.prepare(wish, "uml", screen.preparing)
     _tell_kernels([found], arguments.json)
     return 0

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from bench import image, kbuild, kernels, measures, units, workloads
+from bench import image, inventory, kbuild, kernels, measures, units, workloads
 from bench.backends import base
 from bench.errors import InputError
 
@@ -64,6 +64,7 @@ class CampaignFile(msgspec.Struct, forbid_unknown_fields=True):
     stop: Literal["fixed", "adaptive"] = "fixed"
     pairs: list[list[str]] = []
     delta: str | None = None
+    hosts: Annotated[list[str], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=lambda: [inventory.LOCAL])
 
 
 class Stop(msgspec.Struct):
@@ -99,6 +100,7 @@ class Campaign(msgspec.Struct):
     arms: dict[str, Arm]
     text: str
     stop: Stop | None = None
+    hosts: list[str] = msgspec.field(default_factory=lambda: [inventory.LOCAL])
 
 
 def load(path: Path) -> Campaign:
@@ -140,7 +142,17 @@ def parse(text: str, path: Path) -> Campaign:
         arms=arms,
         text=text,
         stop=_stop(path, found, arms),
+        hosts=_hosts(path, found.hosts),
     )
+
+
+def _hosts(path: Path, names: list[str]) -> list[str]:
+    for name in names:
+        if not inventory.NAME.match(name):
+            raise _wrong(path, "hosts", f"{name!r} is not a host's name: ./tare host list says which there are")
+        if names.count(name) > 1:
+            raise _wrong(path, "hosts", f"{name!r} is there more than once: name it once")
+    return names
 
 
 def _stop(path: Path, found: CampaignFile, arms: dict[str, Arm]) -> Stop | None:

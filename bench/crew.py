@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from bench import process, state
+from bench import facts, process, state
 from bench.backends import base
 from bench.cage import Group, detect, divide_cpus
 from bench.errors import InstanceError, TareError
-from bench.host import WorkerProcess, setup
-from bench.kernels import Kernel
+from bench.workers import WorkerProcess, setup
+
+_HOLDING = ("uncaged", "cgroup", "cpus", "harness_cpus")
 
 
 class Crew:
@@ -24,9 +26,9 @@ class Crew:
         arms: Mapping[str, Mapping[str, Any]],
         envelope: Mapping[str, Any],
         rootfs: base.Rootfs,
-        kernels: Mapping[str, Kernel | str],
+        kernels: Mapping[str, Path | str],
     ) -> None:
-        """arms, envelope: as in plan.json; kernels: what each arm boots that boots a kernel, or why there is none."""
+        """arms, envelope: as in plan.json; kernels: the image that an arm boots, or why there is none."""
         self._run = run
         self._arms = arms
         self._envelope = envelope
@@ -59,13 +61,13 @@ class Crew:
         if arm not in self._workers:
             spec = self._arms[arm]
             kernel = self._kernels.get(arm)
-            image = kernel.image if isinstance(kernel, Kernel) else None
+            image = kernel if isinstance(kernel, Path) else None
             # Not the arm's name, which may be long: QEMU's sockets lie in there, whose paths may not.
             folder = self._run.folder / str(list(self._arms).index(arm))
             first = setup(self._run.id, folder, arm, spec, self._rootfs, self._envelope, self._cpus, image)
             worker = WorkerProcess(first)
             self._workers[arm] = worker
-            for name in ("uncaged", "cgroup", "cpus", "harness_cpus"):
+            for name in _HOLDING:
                 setattr(self, name, worker.hello[name])
             if self.cgroup:
                 os.sched_setaffinity(0, self._cpus.harness)
@@ -89,6 +91,28 @@ class Crew:
         except TareError as error:
             return str(error)
         return None if answer["status"] == "ok" else _explain(answer, kind, guest)
+
+    def facts(self, arms: Iterable[str]) -> dict[str, Any]:
+        """What must be known of this machine to read what these arms did here.
+
+        facts.here(), `cgroup`, `cage`, and `notes`: what each arm's backend says of how it is run.
+        """
+        tools: list[str] = []
+        notes: list[str] = []
+        for name in arms:
+            kind = base.load(self._arms[name]["backend"])
+            options = base.make_options(kind, self._arms[name]["options"])
+            tools += kind.required(options)
+            notes += [f"{name}: {note}" for note in kind.notes(options)]
+        return facts.here(tools) | {
+            "cgroup": self.cgroup or f"none: {self.uncaged}",
+            "cage": {"cpus": self.cpus, "harness_cpus": self.harness_cpus},
+            "notes": notes,
+        }
+
+    def holding(self) -> dict[str, str | None]:
+        """How instances are held, as the last worker to start told: `uncaged`, `cgroup`, `cpus`, `harness_cpus`."""
+        return {name: getattr(self, name) for name in _HOLDING}
 
     def peak_memory(self, arm: str) -> int:
         """The most memory that an arm's worker ever held, bytes."""

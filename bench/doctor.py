@@ -6,14 +6,14 @@ One probe instance per backend and kind of guest, under a time limit.
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench import clean, image, kernels, lock, state
+from bench import image, inventory, kernels
 from bench.backends import base
-from bench.crew import Crew
+from bench.host import enter
+from bench.slots import Watcher
 
 
 @dataclass(frozen=True)
@@ -34,30 +34,33 @@ class Answer:
         return dataclasses.asdict(self)
 
 
-def examine() -> Iterator[Answer]:
+def examine(where: inventory.Host | None = None, watcher: Watcher | None = None) -> Iterator[Answer]:
     """An Answer for each backend that needs no options of its own, and each of its guests.
 
-    Raises HostError (host held).
+    where: this machine, or another host; watcher: told what else there is to tell. Raises HostError (host held,
+    unreachable).
     """
-    with lock.hold(), state.enter("tare doctor") as own:
-        os.environ["TARE_RUN"] = own.id
-        clean.clean()
-        rootfs = image.build("tiny")
-        kinds = {name: base.load(name) for name in base.names()}
-        plain = {name: kind for name, kind in kinds.items() if _without_options(kind)}
-        arms = {name: {"backend": name, "options": {}} for name in plain}
+    watcher = watcher or Watcher()
+    kinds = {name: base.load(name) for name in base.names()}
+    plain = {name: kind for name, kind in kinds.items() if _without_options(kind)}
+    arms = {name: {"backend": name, "options": {}} for name in plain}
+    with enter(where or inventory.find(inventory.LOCAL), "tare doctor", watcher.warned) as seat:
+        watcher.cleaned(seat.cleaned)
         booted = {name: kernels.default(kind.kernel) for name, kind in plain.items() if kind.kernel}
-        crew = Crew(own, arms, {"cpus": 1, "memory": 128 << 20}, rootfs, booted)
+        images = {name: kernel if isinstance(kernel, str) else kernel.image for name, kernel in booted.items()}
+        envelope = {"cpus": 1, "memory": 128 << 20, "rootfs": "tiny"}
+        crew = seat.crew(arms, envelope, image.build("tiny"), images)
         try:
             for name, kind in plain.items():
                 for guest in sorted(kind.guests, reverse=True):
                     begin = time.monotonic()
                     reason = crew.probe(name, guest)
-                    notes = kind.notes(base.make_options(kind, {}))
-                    yield Answer(name, guest, reason is None, reason, time.monotonic() - begin, notes)
+                    took = time.monotonic() - begin
+                    notes = [] if reason else crew.facts([name])["notes"]
+                    plainly = [note.removeprefix(f"{name}: ") for note in notes]
+                    yield Answer(name, guest, reason is None, reason, took, plainly)
         finally:
             crew.interrupt()
-            clean.release(own.id)
 
 
 def _without_options(kind: type[base.Backend]) -> bool:

@@ -40,6 +40,14 @@ class HostError(TareError):
     exit_code = 4
 
 
+class Unreachable(HostError):
+    pass
+
+
+class HostLost(HostError):
+    pass
+
+
 class CommandError(TareError):
     pass
 

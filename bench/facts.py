@@ -46,17 +46,24 @@ def host() -> dict[str, Any]:
     }
 
 
-def gather(plan: Mapping[str, Any], tools: Iterable[str], **more: Any) -> dict[str, Any]:
-    """facts.json for a plan. tools: names or paths of every tool that its arms run; more: what the caller knows."""
+def here(tools: Iterable[str]) -> dict[str, Any]:
+    """Of the machine that measures. tools: names or paths of every tool that is run there."""
+    return {
+        "host": host(),
+        "tools": {tool: version(tool) for tool in sorted({*tools, "busybox"})} | _libvirt(),
+        "user": "root" if os.geteuid() == 0 else "unprivileged",
+        "python": platform.python_version(),
+    }
+
+
+def gather(there: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """facts.json. there: here() of the machine that measured, with what else it told; more: what the caller knows."""
     return {
         "schema": SCHEMA,
         "started": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "host": host(),
-        "tools": {tool: version(tool) for tool in sorted({*tools, "busybox"})} | _libvirt(),
+        **there,
         "git": _git(),
-        "python": platform.python_version(),
         "packages": {name: _package(name) for name in _PACKAGES},
-        "user": "root" if os.geteuid() == 0 else "unprivileged",
         **more,
     }
 

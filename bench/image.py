@@ -7,10 +7,13 @@ where every instance reports it.
 from __future__ import annotations
 
 import fcntl
+import gzip
 import hashlib
+import io
 import os
 import shutil
 import stat
+import tarfile
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -65,6 +68,58 @@ def _build(name: str, folder: Path) -> Rootfs:
             shutil.rmtree(final, ignore_errors=True)
             made.rename(final)
     return Rootfs(digest, final / "tree", final / "initramfs.cpio", final / "root.ext4")
+
+
+def pack(rootfs: Rootfs) -> bytes:
+    """All packings in one archive, for a host that makes none itself; the same bytes for the same rootfs."""
+    packed = io.BytesIO()
+    with (
+        gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=6, mtime=0) as squeezed,
+        tarfile.open(fileobj=squeezed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for path in (rootfs.tree, rootfs.initramfs, rootfs.ext4):
+            archive.add(path, path.name, filter=_settled)
+    return packed.getvalue()
+
+
+def _settled(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    member.mtime = EPOCH
+    return member
+
+
+def unpack(packed: Path, name: str, digest: str, folder: Path) -> Rootfs:
+    """A rootfs from its archive, below folder, where it is not there already whole.
+
+    Raises HostError where the archive is not that of this digest, or there is no room.
+    """
+    final = folder / "rootfs" / f"{name}-{digest[7:23]}"
+    found = Rootfs(digest, final / "tree", final / "initramfs.cpio", final / "root.ext4")
+    if not _is_unpacked(found):
+        shutil.rmtree(final, ignore_errors=True)
+        try:
+            final.mkdir(parents=True)
+            with tarfile.open(packed, "r:gz") as archive:
+                # Newer Pythons would leave out links; the file came by its SHA-256.
+                archive.extraction_filter = getattr(tarfile, "fully_trusted_filter", None)
+                archive.extractall(final)
+            for path in [*found.tree.rglob("*"), found.tree]:
+                os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)
+            (final / "complete").write_text(_sha256(found.ext4))
+        except (OSError, tarfile.TarError) as error:
+            raise HostError(f"the rootfs cannot be unpacked in {final}: {error}") from error
+        if not _is_unpacked(found):
+            raise HostError(f"the rootfs in {packed} is not {digest}")
+    return found
+
+
+def _is_unpacked(found: Rootfs) -> bool:
+    try:
+        told = (found.tree / DIGEST_FILE).read_text().strip() == found.digest
+        return told and _is_whole(found.tree.parent, initramfs(found.tree))
+    except OSError:
+        return False
 
 
 def _is_whole(final: Path, packed: bytes) -> bool:

@@ -7,18 +7,37 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import state
+from bench import clean, state
 from bench.errors import HostError
 
 _ADDRESS = "\0tare-host"
 #: Who asks for the holder's name stays in its queue, because the holder is busy measuring and never accepts.
 _ASKERS = 4096
 _CREDENTIALS = struct.Struct("3i")
+
+
+@contextlib.contextmanager
+def occupy(
+    what: str, cleaned: Callable[[list[clean.Removed]], None], warned: Callable[[str], None]
+) -> Iterator[state.Run]:
+    """A run on this host, which is held for it and rid of what dead runs left.
+
+    cleaned: told what that was; warned: told what of this run resists its removal. Raises as hold().
+    """
+    with hold(), state.enter(what) as own:
+        os.environ["TARE_RUN"] = own.id
+        cleaned(clean.clean())
+        try:
+            yield own
+        finally:
+            for left in clean.release(own.id):
+                warned(f"could not be removed: {left}")
 
 
 @contextlib.contextmanager

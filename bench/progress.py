@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench import clean, units
+from bench import units
+from bench.slots import Watcher
 
 _PLAIN_EVERY = 5.0
 
 
-class Screen:
+class Screen(Watcher):
     """Tells a run's progress on standard error. Use as a context manager."""
 
     def __init__(self) -> None:
@@ -47,9 +48,12 @@ class Screen:
     def say(self, text: str, style: str = "") -> None:
         self._console.print(escape(text), style=style, soft_wrap=True)
 
-    def cleaned(self, removed: list[clean.Removed]) -> None:
-        for thing in removed:
-            self.say(f"left by a dead run, removed: {thing.kind} {thing.name}", "yellow")
+    def on(self, host: str) -> Voice:
+        return Voice(self, host)
+
+    def cleaned(self, removed: list[tuple[str, str]]) -> None:
+        for kind, name in removed:
+            self.say(f"left by a dead run, removed: {kind} {name}", "yellow")
 
     def warned(self, text: str) -> None:
         self.say(f"warning {text}", "red")
@@ -79,6 +83,14 @@ class Screen:
             self.say(f"resumed {done} of {total} slots are in the journal already")
         self._bar.update(self._task, total=total, completed=done)
 
+    def joined(self, folder: Path, total: int, done: int) -> None:
+        """One of several hosts begins its slots. folder: the campaign's."""
+        if self.folder is None:
+            self._begin = time.monotonic()
+        self.folder = folder
+        self._total, self._done = self._total + total, self._done + done
+        self._bar.update(self._task, total=self._total, completed=self._done)
+
     def slot_begins(self, slot: Mapping[str, Any], left: float) -> None:
         where = f"block {slot['block']} slot {slot['order']} {slot['scenario']} {slot['arm']}"
         self._left = f"{units.show_time(left)} left"
@@ -101,3 +113,46 @@ class Screen:
         self._bar.update(self._task, completed=self._done)
         if line["status"] != "ok":
             self.say(f"{line['status']:7} {line['slot']} {line['scenario']} {line['arm']}: {line['reason']}", "red")
+
+
+class Voice(Watcher):
+    """One of several hosts on a screen: its lines begin with its name, its slots count together with the others'."""
+
+    def __init__(self, screen: Screen, host: str) -> None:
+        self._screen = screen
+        self._host = host
+
+    def cleaned(self, removed: list[tuple[str, str]]) -> None:
+        for kind, name in removed:
+            self.say(f"left by a dead run, removed: {kind} {name}", "yellow")
+
+    def warned(self, text: str) -> None:
+        self.say(f"warning {text}", "red")
+
+    def preparing(self, text: str) -> None:
+        self._screen.preparing(text)
+
+    def probed(self, arm: str, guest: str, reason: str | None) -> None:
+        what = arm if guest == "linux" else f"{arm} ({guest})"
+        self.say(
+            f"probe   {what}: " + ("runs" if reason is None else f"left out: {reason}"), "yellow" if reason else ""
+        )
+
+    def started(self, folder: Path, total: int, done: int) -> None:
+        self.say(f"results {folder}" + (f", {done} of {total} slots are in the journal already" if done else ""))
+        self._screen.joined(folder.parent, total, done)
+
+    def slot_begins(self, slot: Mapping[str, Any], left: float) -> None:
+        self._screen.slot_begins({**slot, "arm": f"{slot['arm']} on {self._host}"}, left)
+
+    def looked(self, text: str) -> None:
+        self.say(f"look    {text}")
+
+    def spared(self, slot: Mapping[str, Any]) -> None:
+        self._screen.spared(slot)
+
+    def slot_ended(self, line: Mapping[str, Any]) -> None:
+        self._screen.slot_ended({**line, "arm": f"{line['arm']} on {self._host}"})
+
+    def say(self, text: str, style: str = "") -> None:
+        self._screen.say(f"{self._host}: {text}", style)

@@ -20,6 +20,11 @@ SCHEMA: Final = 1
 JOURNAL: Final = "journal.jsonl"
 PLAN: Final = "plan.json"
 FACTS: Final = "facts.json"
+CAMPAIGN: Final = "campaign.toml"
+#: Of a campaign on several hosts: {"schema", "hosts": [name]}. Each has a results folder of its own beside it.
+HOSTS: Final = "hosts.json"
+#: Of a host that was lost before its last slot: {"schema", "when", "reason"}.
+LOST: Final = "lost.json"
 #: Of a campaign that may stop early: {"schema", "block": the last look, "text": it in words, "stopped": [{"scenario",
 #: "arm", "blocks"}]: what took no further block, "metrics": [{"base", "new", "scenario", "metric", "verdict", "ratio",
 #: "blocks", "over"}]}.
@@ -121,7 +126,13 @@ def read_journal(path: Path) -> list[Record]:
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise InputError(f"no journal at {path}", hint="name a results folder that `tare run` made") from error
+        hint = "name a results folder that `tare run` made"
+        with contextlib.suppress(InputError):
+            if names := read_hosts(path.parent):
+                hint = "that campaign ran on several hosts: name one's folder, " + " or ".join(
+                    str(path.parent / name) for name in names
+                )
+        raise InputError(f"no journal at {path}", hint=hint) from error
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     lines = data.split(b"\n")
@@ -175,6 +186,22 @@ def read_facts(folder: Path) -> Record | None:
 def read_decisions(folder: Path) -> Record | None:
     """decisions.json, or None where the folder has none. Raises InputError where it is not a JSON object."""
     return _read_object(folder / DECISIONS)
+
+
+def read_hosts(folder: Path) -> list[str] | None:
+    """The hosts of a campaign that ran on several, or None for one that did not. Raises InputError."""
+    found = _read_object(folder / HOSTS)
+    if found is None:
+        return None
+    names = found.get("hosts")
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        raise InputError(f"{folder / HOSTS}: no list of hosts")
+    return names
+
+
+def read_lost(folder: Path) -> Record | None:
+    """lost.json, or None where no host was lost. Raises InputError where it is not a JSON object."""
+    return _read_object(folder / LOST)
 
 
 def spared(plan: Record, decisions: Record | None) -> set[str]:

@@ -1,4 +1,4 @@
-"""Runs a plan: one slot after another, every ending a line in the journal.
+"""Campaigns: prepared, proved, planned and run on each of their hosts, until all slots are in the journal.
 
 Resuming is running what the journal lacks.
 """
@@ -8,108 +8,294 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import os
+import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from bench import clean, equivalence, facts, image, kernels, lock, plan, state
+from bench import facts, image, inventory, kernels, plan
 from bench.backends import base
-from bench.config import Campaign
-from bench.crew import Crew
-from bench.errors import HostError, InputError, RecordError, TareError
+from bench.config import Campaign, parse
+from bench.errors import HostError, HostLost, InputError, RecordError, TareError
+from bench.host import Seat, Workers, enter, reach
 from bench.measures import load as load_measure
-from bench.results import FACTS, JOURNAL, PLAN, SCHEMA, Journal, last_of_each_slot, read_facts, read_journal, read_plan
-from bench.stops import Referee, Stops
+from bench.results import (
+    CAMPAIGN,
+    FACTS,
+    HOSTS,
+    JOURNAL,
+    LOST,
+    PLAN,
+    SCHEMA,
+    read_facts,
+    read_hosts,
+    read_journal,
+    read_plan,
+)
+from bench.slots import Watcher, execute, now
+from bench.stops import Referee
+
+#: How often a host may be lost without a slot in between, how long it is waited for each time, and how often it is
+#: looked for meanwhile, seconds.
+_LOST_TIMES = 3
+_LOST_LIMIT = 300.0
+_LOST_STEP = 5.0
 
 #: Makes the referee of a plan; None for one that runs all its blocks.
 Appoint = Callable[[dict[str, Any]], Referee | None]
 
 
-class Watcher(Protocol):
-    """Who is told of a run's progress."""
-
-    def cleaned(self, removed: list[clean.Removed]) -> None: ...
-    def warned(self, text: str) -> None: ...
-    def preparing(self, text: str) -> None: ...
-    def probed(self, arm: str, guest: str, reason: str | None) -> None: ...
-    def started(self, folder: Path, total: int, done: int) -> None: ...
-    def slot_begins(self, slot: Mapping[str, Any], left: float) -> None: ...
-    def slot_ended(self, line: Mapping[str, Any]) -> None: ...
-    def looked(self, text: str) -> None: ...
-    def spared(self, slot: Mapping[str, Any]) -> None: ...
-
-
 def run(campaign: Campaign, top: Path, watcher: Watcher, *, probe: bool = True, appoint: Appoint | None = None) -> Path:
     """Run a campaign from its start; its results folder, made in `top`. Without a probe no arm is left out.
 
-    appoint: makes the referee of a campaign that may stop early, from its plan.
+    On several hosts it runs at the same time, on each whole and with a folder of its own inside. appoint: makes the
+    referee of a campaign that may stop early, from its plan.
 
-    Raises HostError when this host is held or can run no arm, RecordError when the record cannot be written, and
-    KeyboardInterrupt after taking the running slot down.
+    Raises HostError when no host can be had or none can run an arm, RecordError when the record cannot be written, and
+    KeyboardInterrupt after taking the running slots down.
     """
-    with _host(f"campaign {campaign.name}", watcher) as own:
-        rootfs = image.build(campaign.envelope.rootfs)
-        draft = plan.make(campaign)
-        booted = _kernels(campaign, watcher)
-        crew = Crew(own, draft["arms"], draft["envelope"], rootfs, booted)
-        with _released(crew):
-            missing = _probe(campaign, crew, watcher) if probe else {}
-            final = plan.make(campaign, missing)
-            if not final["slots"]:
-                raise HostError("this host can run no arm of this campaign", hint="./tare doctor says why")
-            _pin_kernels(final, booted)
-            folder = _new_folder(top, campaign, final, _facts(final, rootfs, crew))
-            execute(folder, final, crew, rootfs.digest, watcher, [], appoint(final) if appoint else None)
+    hosts = [inventory.find(name) for name in campaign.hosts]
+    what = f"campaign {campaign.name}"
+    if len(hosts) == 1:
+        return _Part(hosts[0], what, watcher, appoint).begin(campaign, None, _named(top, campaign), probe=probe)
+    folder = _make(
+        _named(top, campaign), {CAMPAIGN: campaign.text, HOSTS: _json({"schema": SCHEMA, "hosts": campaign.hosts})}
+    )
+    ready = _Ready.make(campaign, watcher)
+    parts = [_Part(host, what, watcher.on(host.name), appoint, apart=True) for host in hosts]
+    _all(parts, lambda part: part.begin(campaign, ready, iter([folder / part.host.name]), probe=probe))
     return folder
 
 
 def resume(folder: Path, watcher: Watcher, *, appoint: Appoint | None = None) -> Path:
     """Run the slots that a results folder's journal lacks. Raises as run() does, InputError where there is no plan."""
-    final = read_plan(folder)
-    known = read_facts(folder)
-    if final is None or known is None:
-        raise InputError(
-            f"{folder}: no plan.json and facts.json there", hint="give a results folder, like results/quick-…"
-        )
-    with _host(f"campaign {final['campaign']} (resumed)", watcher) as own:
-        rootfs = image.build(final["envelope"]["rootfs"])
-        if rootfs.digest != known["rootfs"]["digest"]:
-            raise InputError(
-                f"{folder}: was begun with another {final['envelope']['rootfs']} rootfs", hint="start the campaign anew"
-            )
-        booted = {
-            name: kernels.find_again(arm["boots"], watcher.preparing)
-            for name, arm in final["arms"].items()
-            if "boots" in arm
-        }
-        crew = Crew(own, final["arms"], final["envelope"], rootfs, booted)
-        with _released(crew):
-            journal = folder / JOURNAL
-            lines = read_journal(journal) if journal.exists() else []
-            execute(folder, final, crew, rootfs.digest, watcher, lines, appoint(final) if appoint else None)
+    if (names := read_hosts(folder)) is None:
+        final = read_plan(folder)
+        if final is None:
+            raise _no_results(folder)
+        host = inventory.find(final.get("host", inventory.LOCAL))
+        return _Part(host, f"campaign {final['campaign']} (resumed)", watcher, appoint).go_on(folder)
+    # What a host never began is begun; the file lies where its scenarios are looked for in the project alone.
+    campaign = parse((folder / CAMPAIGN).read_text(), folder / CAMPAIGN)
+    ready = _Ready.make(campaign, watcher)
+    what = f"campaign {campaign.name} (resumed)"
+    parts = [_Part(inventory.find(name), what, watcher.on(name), appoint, apart=True) for name in names]
+
+    def go_on(part: _Part) -> None:
+        own = folder / part.host.name
+        if read_plan(own) is None:
+            part.begin(campaign, ready, iter([own]))
+        else:
+            part.go_on(own)
+
+    _all(parts, go_on)
     return folder
 
 
-@contextmanager
-def _host(what: str, watcher: Watcher) -> Iterator[state.Run]:
-    """This host for ourselves, without anything that dead runs left."""
-    with lock.hold(), state.enter(what) as own:
-        os.environ["TARE_RUN"] = own.id
-        watcher.cleaned(clean.clean())
+@dataclass(frozen=True)
+class _Ready:
+    """What is made once for all hosts of a campaign. kernels: by arm, or why an arm has none."""
+
+    rootfs: base.Rootfs
+    kernels: Mapping[str, kernels.Kernel | str]
+
+    @classmethod
+    def make(cls, campaign: Campaign, watcher: Watcher) -> _Ready:
+        return cls(image.build(campaign.envelope.rootfs), _kernels(campaign, watcher))
+
+
+class _Part:
+    """A campaign's part on one host: begun, and gone on with for as long as a host that was lost comes back."""
+
+    def __init__(
+        self, host: inventory.Host, what: str, watcher: Watcher, appoint: Appoint | None, *, apart: bool = False
+    ) -> None:
+        """apart: see host.enter()."""
+        self.host = host
+        self._what = what
+        self._watcher = watcher
+        self._appoint = appoint
+        self._apart = apart
+        self._seat: Seat | None = None
+        self._run: str | None = None
+        self._folder: Path | None = None
+        self._cancelled = False
+        self.error: BaseException | None = None
+
+    def begin(self, campaign: Campaign, ready: _Ready | None, names: Iterator[Path], *, probe: bool = True) -> Path:
+        """Run the campaign from its start. names: for its results folder, the first that is free."""
+        return self._stubbornly(lambda: self._begin(campaign, ready, names, probe=probe))
+
+    def go_on(self, folder: Path) -> Path:
+        """Run what a results folder's journal lacks."""
+        self._folder = folder
+        return self._stubbornly(lambda: self._go_on(folder))
+
+    def report(self, error: TareError) -> None:
+        """Tell of what ended this host's part, and not that of the others."""
+        self._watcher.warned(f"{self.host.name} takes no further part: {error}")
+
+    def cancel(self) -> None:
+        """From another thread: end as on a signal."""
+        self._cancelled = True
+        if self._seat:
+            self._seat.cancel()
+
+    def _stubbornly(self, work: Callable[[], Path]) -> Path:
+        """A host that was lost is waited for and gone on with, unless that is in vain. Raises HostLost."""
+        lost = before = 0
+        while True:
+            try:
+                folder = work()
+            except HostLost as error:
+                if self._folder is None:
+                    raise
+                done = len(_journal(self._folder))
+                lost = 1 if done > before else lost + 1
+                before = done
+                self._watcher.warned(f"{self.host.name} was lost: {error}")
+                if lost > _LOST_TIMES or not self._await_host():
+                    _mark_lost(self._folder, str(error))
+                    raise
+                work = partial(self._go_on, self._folder)
+            else:
+                (folder / LOST).unlink(missing_ok=True)
+                return folder
+
+    def _await_host(self) -> bool:
+        """Whether a lost host can be reached again within the limit."""
+        deadline = time.monotonic() + _LOST_LIMIT
+        while time.monotonic() < deadline and not self._cancelled:
+            time.sleep(_LOST_STEP)
+            with contextlib.suppress(HostLost):
+                reach(self.host)
+                return True
+        return False
+
+    @contextmanager
+    def _entered(self) -> Iterator[Seat]:
+        with enter(self.host, self._what, self._watcher.warned, replaces=self._run, apart=self._apart) as seat:
+            self._watcher.cleaned(seat.cleaned)
+            self._seat, self._run = seat, seat.run
+            if self._cancelled:
+                raise KeyboardInterrupt
+            try:
+                yield seat
+            finally:
+                self._seat = None
+
+    def _begin(self, campaign: Campaign, ready: _Ready | None, names: Iterator[Path], *, probe: bool) -> Path:
+        with self._entered() as seat:
+            ready = ready or _Ready.make(campaign, self._watcher)
+            draft = plan.make(campaign)
+            crew = seat.crew(draft["arms"], draft["envelope"], ready.rootfs, _images(ready.kernels))
+            with _released(crew):
+                missing = _probe(campaign, crew, self._watcher) if probe else {}
+                final = plan.make(campaign, missing) | {"host": self.host.name}
+                if not final["slots"]:
+                    raise HostError(
+                        f"{self.host.name} can run no arm of this campaign",
+                        hint=f"./tare doctor{_option(self.host)} says why",
+                    )
+                _pin_kernels(final, ready.kernels)
+                known = _facts(final, ready.rootfs, crew)
+                self._folder = _make(names, {CAMPAIGN: campaign.text, PLAN: _json(final), FACTS: _json(known)})
+                self._execute(final, seat, crew, ready.rootfs.digest)
+        return self._folder
+
+    def _go_on(self, folder: Path) -> Path:
+        final, known = read_plan(folder), read_facts(folder)
+        if final is None or known is None:
+            raise _no_results(folder)
+        with self._entered() as seat:
+            rootfs = image.build(final["envelope"]["rootfs"])
+            if rootfs.digest != known["rootfs"]["digest"]:
+                raise InputError(
+                    f"{folder}: was begun with another {final['envelope']['rootfs']} rootfs",
+                    hint="start the campaign anew",
+                )
+            booted = {
+                name: kernels.find_again(arm["boots"], self._watcher.preparing)
+                for name, arm in final["arms"].items()
+                if "boots" in arm
+            }
+            crew = seat.crew(final["arms"], final["envelope"], rootfs, _images(booted))
+            with _released(crew):
+                self._execute(final, seat, crew, rootfs.digest)
+        return folder
+
+    def _execute(self, final: dict[str, Any], seat: Seat, crew: Workers, digest: str) -> None:
+        assert self._folder
+        referee = self._appoint(final) if self._appoint else None
+        execute(self._folder, final, seat.host, crew, digest, self._watcher, _journal(self._folder), referee)
+
+
+def _all(parts: Sequence[_Part], work: Callable[[_Part], object]) -> None:
+    """Work on every host at once. A host that fails does not end the others.
+
+    Raises what the first of them failed of where all did, and KeyboardInterrupt when all have ended in order.
+    """
+
+    def guarded(part: _Part) -> None:
         try:
-            yield own
-        finally:
-            for what in clean.release(own.id):
-                watcher.warned(f"could not be removed: {what}")
+            work(part)
+        except BaseException as error:
+            part.error = error
+            if isinstance(error, TareError):
+                part.report(error)
+
+    threads = [threading.Thread(target=guarded, args=[part], name=part.host.name) for part in parts]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException:
+        for part in parts:
+            part.cancel()
+        for thread in threads:
+            thread.join()
+        raise
+    for part in parts:
+        if part.error and not isinstance(part.error, TareError):
+            raise part.error
+    if all(part.error for part in parts):
+        raise next(part.error for part in parts if part.error)
+
+
+def _no_results(folder: Path) -> InputError:
+    return InputError(f"{folder}: no {PLAN} and {FACTS} there", hint="give a results folder, like results/quick-…")
+
+
+def _images(booted: Mapping[str, kernels.Kernel | str]) -> dict[str, Path | str]:
+    return {arm: kernel if isinstance(kernel, str) else kernel.image for arm, kernel in booted.items()}
+
+
+def _journal(folder: Path) -> list[dict[str, Any]]:
+    path = folder / JOURNAL
+    return read_journal(path) if path.exists() else []
+
+
+def _mark_lost(folder: Path, reason: str) -> None:
+    """So that a report says why slots are missing."""
+    (folder / LOST).write_text(_json({"schema": SCHEMA, "when": now(), "reason": reason}))
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=1) + "\n"
+
+
+def _option(host: inventory.Host) -> str:
+    return f" --host {host.name}" if host.entry else ""
 
 
 @contextmanager
-def _released(crew: Crew) -> Iterator[None]:
+def _released(crew: Workers) -> Iterator[None]:
     try:
         yield
     except BaseException:
@@ -118,7 +304,7 @@ def _released(crew: Crew) -> Iterator[None]:
     crew.close()
 
 
-def _probe(campaign: Campaign, crew: Crew, watcher: Watcher) -> dict[tuple[str, str], str]:
+def _probe(campaign: Campaign, crew: Workers, watcher: Watcher) -> dict[tuple[str, str], str]:
     """Start each arm once per kind of guest that the campaign asks of it; why those fail that do.
 
     Also warms caches, alike.
@@ -159,162 +345,43 @@ def _pin_kernels(final: dict[str, Any], booted: Mapping[str, kernels.Kernel | st
             final["arms"][name] |= {"kernel": kernel.release, "boots": kernel.facts()}
 
 
-def _facts(final: Mapping[str, Any], rootfs: base.Rootfs, crew: Crew) -> dict[str, Any]:
-    tools: list[str] = []
+def _facts(final: Mapping[str, Any], rootfs: base.Rootfs, crew: Workers) -> dict[str, Any]:
+    there = crew.facts(list(final["arms"]))
     notes = [
         "page cache: warm (every arm was started once before the first block)",
         "KSM and huge pages: left as found",
+        *there.pop("notes"),
     ]
-    for name, arm in final["arms"].items():
-        kind = base.load(arm["backend"])
-        options = base.make_options(kind, arm["options"])
-        tools += kind.required(options)
-        notes += [f"{name}: {note}" for note in kind.notes(options)]
-    host = os.uname().release
+    release = there["host"]["kernel"]
     return facts.gather(
-        final,
-        tools,
-        cgroup=crew.cgroup or f"none: {crew.uncaged}",
-        cage={"cpus": crew.cpus, "harness_cpus": crew.harness_cpus},
+        there,
         rootfs={"name": final["envelope"]["rootfs"], "digest": rootfs.digest},
-        kernels={name: arm.get("boots", {"kind": "host", "release": host}) for name, arm in final["arms"].items()},
+        kernels={name: arm.get("boots", {"kind": "host", "release": release}) for name, arm in final["arms"].items()},
         notes=notes,
     )
 
 
-def _new_folder(top: Path, campaign: Campaign, final: Mapping[str, Any], known: Mapping[str, Any]) -> Path:
-    folder = first = top / f"{campaign.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    try:
-        top.mkdir(parents=True, exist_ok=True)
-        for number in itertools.count(2):
-            with contextlib.suppress(FileExistsError):
-                folder.mkdir()
-                break
-            folder = top / f"{first.name}-{number}"
-        (folder / "campaign.toml").write_text(campaign.text)
-        (folder / PLAN).write_text(json.dumps(final, indent=1) + "\n")
-        (folder / FACTS).write_text(json.dumps(known, indent=1) + "\n")
-    except OSError as error:
-        raise RecordError(
-            f"cannot write {folder}: {error.strerror}", hint="make room, or choose another --results"
-        ) from error
-    return folder
+def _named(top: Path, campaign: Campaign) -> Iterator[Path]:
+    """Names for a results folder, the next for when one is taken."""
+    first = f"{campaign.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    yield top / first
+    for number in itertools.count(2):
+        yield top / f"{first}-{number}"
 
 
-def execute(
-    folder: Path,
-    final: Mapping[str, Any],
-    crew: Crew,
-    digest: str,
-    watcher: Watcher,
-    lines: list[dict[str, Any]],
-    referee: Referee | None = None,
-) -> None:
-    """Run the slots of a plan that the lines of its journal lack, but for those that its referee finds needless."""
-    done = {line["slot"] for line in last_of_each_slot(lines)}
-    left = [slot for slot in final["slots"] if slot["slot"] not in done]
-    host = facts.host()
-    expected = equivalence.reference(final["envelope"], host, digest)
-    clock = _Clock(final, left)
-    stops = Stops(folder, referee)
-    watcher.started(folder, len(final["slots"]), len(final["slots"]) - len(left))
-    with Journal(folder / JOURNAL) as journal:
-        for slot in left:
-            if text := stops.look(slot["block"] - 1):
-                watcher.looked(text)
-            if stops.spares(slot):
-                clock.spare(slot)
-                watcher.spared(slot)
-                continue
-            watcher.slot_begins(slot, clock.left())
-            line = _slot(final, slot, crew, host, expected)
-            journal.append(line)
-            clock.note(slot, line["wall_s"])
-            watcher.slot_ended(line)
-        if text := stops.look(final["blocks"]):
-            watcher.looked(text)
-
-
-def _slot(
-    final: Mapping[str, Any], slot: Mapping[str, Any], crew: Crew, host: Mapping[str, Any], expected: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Run one slot; its journal line."""
-    scenario = dict(final["scenarios"][slot["scenario"]])
-    scenario["measures"] = final["measures"][slot["scenario"]][slot["arm"]]
-    for key in ("description", "blocks"):
-        scenario.pop(key)
-    arm = final["arms"][slot["arm"]]
-    started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    begin = time.monotonic()
-    # Every step has its own limit in the worker; this one is for a worker that hangs itself.
-    steps = 10 + 3 * (scenario["warmups"] + scenario["values"]) + scenario["instances"]
-    try:
-        found = crew.slot(slot["arm"], {"slot": slot["slot"], "scenario": scenario}, 60 + steps * scenario["timeout"])
-    except HostError as error:
-        found = {"status": "failed", "reason": str(error)}
-    seen = found.get("seen") or {}
-    line = {
-        "schema": SCHEMA,
-        **slot,
-        "family": arm["family"],
-        "host": host["name"],
-        "boot_id": host["boot_id"],
-        "kernel": seen.get("kernel") or host["kernel"],
-        "started": started,
-        "wall_s": round(time.monotonic() - begin, 6),
-        "marks": {},
-        "samples": [],
-        "cpu_s": None,
-        "memory": {},
-        "seen": {},
-        **found,
-    }
-    caged, limit = bool(line.pop("caged", False)), line.pop("memory_limit", None)
-    boots = arm.get("boots", {"kind": "host"})
-    release = slot["arm"].partition("@")[2]
-    if seen and not str(seen.get("kernel")).startswith(release):
-        line["status"] = "failed"
-        line["reason"] = f"the arm's name says kernel {release}, and it runs {seen.get('kernel')}"
-    by_cage = base.load(arm["backend"]).memory_by_cage
-    line["equivalence"] = (
-        equivalence.compare(expected, seen, memory_by_cage=by_cage, caged=caged, memory_limit=limit)
-        if seen
-        else {"badge": "unknown", "caged": caged, "differs": {}}
-    )
-    line["equivalence"]["kernel"] = {
-        "release": line["kernel"],
-        **{key: boots[key] for key in ("kind", "package", "version", "config") if key in boots},
-    }
-    return line
-
-
-class _Clock:
-    """Time left, from what slots like those to come took so far, or else what is typical."""
-
-    def __init__(self, final: Mapping[str, Any], slots: list[dict[str, Any]]) -> None:
-        """slots: those still to come."""
-        self._final = final
-        self._left = Counter((slot["scenario"], slot["arm"]) for slot in slots)
-        self._took: dict[tuple[str, str], list[float]] = {}
-
-    def note(self, slot: Mapping[str, Any], seconds: float) -> None:
-        """One of them is over."""
-        kind = slot["scenario"], slot["arm"]
-        self._left[kind] -= 1
-        self._took.setdefault(kind, []).append(seconds)
-
-    def spare(self, slot: Mapping[str, Any]) -> None:
-        """One of them is not needed any more."""
-        self._left[slot["scenario"], slot["arm"]] -= 1
-
-    def left(self) -> float:
-        """Seconds."""
-        seconds = 0.0
-        for kind, count in self._left.items():
-            took = self._took.get(kind)
-            once = sum(took) / len(took) if took else self._typical(*kind)
-            seconds += count * once
-        return seconds
-
-    def _typical(self, scenario: str, arm: str) -> float:
-        return plan.estimate({**self._final, "slots": [{"scenario": scenario, "arm": arm}]}).seconds
+def _make(names: Iterator[Path], files: Mapping[str, str]) -> Path:
+    """A results folder with these files. Raises RecordError."""
+    for folder in names:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+            for name, text in files.items():
+                (folder / name).write_text(text)
+            return folder
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise RecordError(
+                f"cannot write {folder}: {error.strerror}", hint="make room, or choose another --results"
+            ) from error
+    raise RecordError(f"{folder} is there already and has no {PLAN}", hint="remove it")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -20,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import cage, clean, image, lock, process, runner, state
+from bench import cage, facts, image, lock, process, slots, state
 from bench.backends.base import NAME_PREFIX, Order, Rootfs
 from bench.backends.crun import Backend as Crun
 from bench.cage import Cage, Group
@@ -92,16 +91,17 @@ class _Bench:
 
 @contextmanager
 def _bench() -> Iterator[_Bench]:
-    with lock.hold(), state.enter("tare selfbench") as own:
-        os.environ["TARE_RUN"] = own.id
-        clean.clean()
+    with lock.occupy("tare selfbench", lambda removed: None, _complain) as own:
         bench = _Bench(own, image.build("tiny"))
         try:
             yield bench
         finally:
             bench.crew.close()
             bench.loop_cage.remove(time.monotonic() + 10)
-            clean.release(own.id)
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"warning {text}\n")
 
 
 def _plan(slots: int = 0) -> dict[str, Any]:
@@ -159,20 +159,6 @@ def _numbered(word: str, number: int) -> str:
     return word.removesuffix(str(number)) + "{}"
 
 
-class _Quiet:
-    """A Watcher that does not look."""
-
-    def cleaned(self, removed: list[clean.Removed]) -> None: ...
-    def warned(self, text: str) -> None: ...
-    def preparing(self, text: str) -> None: ...
-    def probed(self, arm: str, guest: str, reason: str | None) -> None: ...
-    def started(self, folder: Path, total: int, done: int) -> None: ...
-    def slot_begins(self, slot: Mapping[str, Any], left: float) -> None: ...
-    def slot_ended(self, line: Mapping[str, Any]) -> None: ...
-    def looked(self, text: str) -> None: ...
-    def spared(self, slot: Mapping[str, Any]) -> None: ...
-
-
 def through_runner() -> Iterator[Result]:
     """1,000 crun boots with cages, equivalence, journal and all ÷ the bare loop of 1,000."""
     with _bench() as bench, tempfile.TemporaryDirectory(dir=_PROJECT) as scratch:
@@ -182,7 +168,7 @@ def through_runner() -> Iterator[Result]:
         for number in range(_ROUNDS):
             begin = time.monotonic()
             part = {**final, "slots": final["slots"][number * each : (number + 1) * each]}
-            runner.execute(Path(scratch), part, bench.crew, bench.rootfs.digest, _Quiet(), [])
+            slots.execute(Path(scratch), part, facts.host(), bench.crew, bench.rootfs.digest, slots.Watcher(), [])
             tare += time.monotonic() - begin
             bare += bench.bare(each)["wall"]
         yield Result(f"{_INSTANCES} crun boots, runner ÷ bare loop", tare / bare, 2.0, {"tare s": tare, "bare s": bare})

@@ -1,0 +1,224 @@
+"""A campaign's end on the host: takes the host, keeps its workers, and does what it is asked, line by line.
+
+It runs where slots run, as `python3 FILE agent FOLDER` (see bench.bundle), and speaks JSON, one object a line: a
+request {"do": NAME, …} on its standard input, {"ok": …} or {"error": …} on its standard output. An empty line is a
+heartbeat, and is answered by one. Whoever asks and is not heard of any more has everything here taken down.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import queue
+import select
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bench import clean, facts, image, lock, state
+from bench.crew import Crew
+from bench.errors import HostError, TareError
+
+#: Seconds between heartbeats, and those without one after which the other end is taken for lost.
+BEAT = 10.0
+SILENCE = 45.0
+_TAKEOVER_LIMIT = 40.0
+#: Lies in the folder of Tare's files, so that no other folder is ever taken for it and removed.
+MARK = "CACHEDIR.TAG"
+
+
+class Interrupted(BaseException):
+    """Nobody listens any more, or SIGTERM: take everything down."""
+
+    held: ClassVar[bool] = False
+
+
+class _Requests(threading.Thread):
+    """Reads requests as they come, answers heartbeats, and interrupts us when there will be none."""
+
+    def __init__(self, source: int, beat: Callable[[], None]) -> None:
+        super().__init__(name="requests", daemon=True)
+        self._source = source
+        self._beat = beat
+        self.queue: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+
+    def run(self) -> None:
+        heard = b""
+        with contextlib.suppress(OSError, ValueError):
+            while select.select([self._source], [], [], SILENCE)[0]:
+                data = os.read(self._source, 1 << 20)
+                if not data:
+                    break
+                *lines, heard = (heard + data).split(b"\n")
+                for line in lines:
+                    if line:
+                        self.queue.put(json.loads(line))
+                    else:
+                        self._beat()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Agent:
+    """A held host. folder: where the controller puts files, by the SHA-256 of their content."""
+
+    def __init__(self, own: state.Run, folder: Path, name: str, emulated: bool) -> None:
+        self._own = own
+        self._folder = folder
+        self._label = {"name": name, "emulated": emulated}
+        self._crew: Crew | None = None
+
+    def do(self, request: Mapping[str, Any]) -> Any:
+        """The answer to one request. Raises TareError."""
+        what = request["do"]
+        if what == "crew":
+            return self._set_up(request)
+        crew = self._crew
+        assert crew, "a crew is asked for first"
+        if what == "probe":
+            return {"reason": crew.probe(request["arm"], request["guest"]), **crew.holding()}
+        if what == "slot":
+            return crew.slot(request["arm"], request["job"], request["limit"]) | {"holding": crew.holding()}
+        assert what == "facts"
+        found = crew.facts(request["arms"])
+        return found | {"host": found["host"] | self._label}
+
+    def _set_up(self, request: Mapping[str, Any]) -> None:
+        """New workers. rootfs: its name, digest and packed file; kernels: by arm, a file or {"missing": reason}."""
+        if self._crew:
+            self._crew.close()
+        packed = _intact(self._folder / request["rootfs"]["file"])
+        rootfs = image.unpack(packed, request["rootfs"]["name"], request["rootfs"]["digest"], self._folder)
+        kernels = {
+            arm: str(kernel["missing"]) if isinstance(kernel, dict) else _intact(self._folder / kernel)
+            for arm, kernel in request["kernels"].items()
+        }
+        self._crew = Crew(self._own, request["arms"], request["envelope"], rootfs, kernels)
+
+    def interrupt(self) -> None:
+        if self._crew:
+            self._crew.interrupt()
+
+    def close(self) -> None:
+        if self._crew:
+            self._crew.close()
+
+
+def main() -> None:
+    """Serve until the controller has no more to ask, or is gone."""
+    out = os.dup(1)
+    os.dup2(2, 1)  # nothing else may write between the answers
+    writing = threading.Lock()
+
+    def write(message: bytes) -> None:
+        with writing, contextlib.suppress(BrokenPipeError):
+            os.write(out, message)
+
+    def say(message: Mapping[str, Any]) -> None:
+        data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        with writing, contextlib.suppress(BrokenPipeError):
+            while data:
+                data = data[os.write(out, data) :]
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    requests = _Requests(os.dup(0), lambda: write(b"\n"))
+    with Path(os.devnull).open() as nothing:
+        os.dup2(nothing.fileno(), 0)
+    requests.start()
+    with contextlib.suppress(Interrupted):
+        try:
+            _serve(requests.queue, say)
+        except TareError as error:
+            say(failure(error))
+
+
+def _serve(requests: queue.SimpleQueue[dict[str, Any]], say: Callable[[Mapping[str, Any]], None]) -> None:
+    first = requests.get()
+    folder = Path(sys.argv[1]).absolute()
+    if first["do"] == "clean":
+        say({"ok": _clean(folder)})
+        return
+    if first["replaces"]:
+        _take_over(first["replaces"])
+    removed: list[clean.Removed] = []
+    left: list[str] = []
+    with contextlib.ExitStack() as stack:
+        own = stack.enter_context(lock.occupy(first["what"], removed.extend, left.append))
+        agent = Agent(own, folder, first["name"], first["emulated"])
+        stack.callback(agent.interrupt)
+        stack.callback(_hold)
+        here = facts.host() | {"name": first["name"], "emulated": first["emulated"]}
+        say({"ok": {"run": own.id, "host": here, "cleaned": [[thing.kind, thing.name] for thing in removed]}})
+        while (request := requests.get())["do"] != "bye":
+            try:
+                say({"ok": agent.do(request)})
+            except TareError as error:
+                say(failure(error))
+        agent.close()
+    say({"ok": {"left": left}})
+
+
+def _take_over(run: str) -> None:
+    """End an earlier end of the same campaign, which nobody hears any more."""
+    deadline = time.monotonic() + _TAKEOVER_LIMIT
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        while old := next((each for each in state.runs() if each.id == run and each.alive), None):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(old.pid, number)
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.2)
+        deadline += _TAKEOVER_LIMIT / 4
+
+
+def _clean(folder: Path) -> list[list[str]]:
+    """What dead runs left, and all of Tare's files here. Raises HostError while a run lives."""
+    with lock.hold():
+        removed = [[thing.kind, thing.name] for thing in clean.clean()]
+        if (folder / MARK).is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            if folder.exists():
+                raise HostError(f"{folder} cannot be removed whole")
+            removed.append(["folder", str(folder)])
+    return removed
+
+
+def _intact(file: Path) -> Path:
+    """A file that was put here under the SHA-256 of its content. Raises HostError where it is not that any more."""
+    try:
+        with file.open("rb") as opened:
+            whole = hashlib.file_digest(opened, "sha256").hexdigest() == file.name
+        file.chmod(0o755)  # some are programs
+    except OSError as error:
+        raise HostError(f"{file} cannot be read: {error.strerror}") from error
+    if not whole:
+        file.unlink()
+        raise HostError(f"{file} was damaged, and is removed", hint="try again")
+    return file
+
+
+def failure(error: TareError) -> dict[str, Any]:
+    """An error as a line; bench.remote raises it again."""
+    return {"error": {"kind": type(error).__name__, "what": error.what, "detail": error.detail, "hint": error.hint}}
+
+
+def _hold() -> None:
+    Interrupted.held = True
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    if not Interrupted.held:
+        Interrupted.held = True
+        raise Interrupted
+
+
+if __name__ == "__main__":
+    main()

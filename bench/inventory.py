@@ -1,0 +1,116 @@
+"""The hosts that a campaign can name: this machine (`local`), those of the inventory file, and lab hosts that are up.
+
+The inventory is a TOML file without secrets, ~/.config/tare/hosts.toml or what TARE_HOSTS names:
+
+    [rack1]                     # the name is also the address, which may be an alias of ~/.ssh/config
+    [rack2]
+    address = "rack2.lab"
+    user = "root"
+    port = 2222
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from bench.errors import InputError
+
+LOCAL = "local"
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}\Z")
+
+
+class Entry(msgspec.Struct, forbid_unknown_fields=True):
+    """One host as the inventory has it. What is not said is left to ~/.ssh/config.
+
+    folder: where Tare's files lie there, from the user's home on; sudo: to become root by `sudo -n`; emulated: whether
+    its figures are those of an emulated machine.
+    """
+
+    address: str | None = None
+    user: str | None = None
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] | None = None
+    key: str | None = None
+    known_hosts: str | None = None
+    python: str = "python3"
+    folder: str = ".tare"
+    sudo: bool = False
+    emulated: bool = False
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host and how to get there; entry is None for this machine."""
+
+    name: str
+    entry: Entry | None
+
+    @property
+    def emulated(self) -> bool:
+        return self.entry is not None and self.entry.emulated
+
+    @property
+    def address(self) -> str:
+        return (self.entry and self.entry.address) or self.name
+
+
+def file() -> Path:
+    """Where the inventory is looked for."""
+    return Path(os.environ.get("TARE_HOSTS") or configuration() / "hosts.toml")
+
+
+def configuration() -> Path:
+    """$XDG_CONFIG_HOME/tare."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "tare"
+
+
+def known_hosts() -> Path:
+    """The host keys that the user has told Tare to trust, beside those of ~/.ssh."""
+    return configuration() / "known_hosts"
+
+
+def hosts() -> dict[str, Host]:
+    """Every host by name, this machine first. Raises InputError for an inventory that is wrong."""
+    return {LOCAL: Host(LOCAL, None)} | _written() | _lab()
+
+
+def find(name: str) -> Host:
+    """Raises InputError with the names there are."""
+    there = hosts()
+    if name not in there:
+        hint = f"there are {', '.join(there)}; others are named in {file()}"
+        if name.startswith("lab-"):
+            hint = f"./tare lab up {name.removeprefix('lab-')}"
+        raise InputError(f"there is no host {name!r}", hint=hint)
+    return there[name]
+
+
+def _written() -> dict[str, Host]:
+    path = file()
+    try:
+        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not valid TOML: {error}") from error
+    found = {}
+    for name, given in table.items():
+        if not NAME.match(name) or name == LOCAL:
+            raise InputError(f"{path}: {name!r} is not a host's name: at most 32 small letters, digits and . _ -")
+        try:
+            found[name] = Host(name, msgspec.convert(given, Entry))
+        except msgspec.ValidationError as error:
+            raise InputError(f"{path}: {name}: {error}", hint=f"keys: {', '.join(Entry.__struct_fields__)}") from error
+    return found
+
+
+def _lab() -> dict[str, Host]:
+    return {}

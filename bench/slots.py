@@ -1,0 +1,170 @@
+"""The slots of a plan on one host: one after another, every ending a line in the journal."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench import equivalence, plan
+from bench.backends import base
+from bench.errors import HostError, HostLost
+from bench.host import Workers
+from bench.results import JOURNAL, SCHEMA, Journal, last_of_each_slot
+from bench.stops import Referee, Stops
+
+
+class Watcher:
+    """Who is told of a run's progress; this one does not look."""
+
+    def on(self, host: str) -> Watcher:
+        """A watcher for one of several hosts, which tells it from the others."""
+        return self
+
+    def say(self, text: str) -> None: ...
+    def cleaned(self, removed: list[tuple[str, str]]) -> None: ...
+    def warned(self, text: str) -> None: ...
+    def preparing(self, text: str) -> None: ...
+    def probed(self, arm: str, guest: str, reason: str | None) -> None: ...
+    def started(self, folder: Path, total: int, done: int) -> None: ...
+    def slot_begins(self, slot: Mapping[str, Any], left: float) -> None: ...
+    def slot_ended(self, line: Mapping[str, Any]) -> None: ...
+    def looked(self, text: str) -> None: ...
+    def spared(self, slot: Mapping[str, Any]) -> None: ...
+
+
+def now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def execute(
+    folder: Path,
+    final: Mapping[str, Any],
+    host: Mapping[str, Any],
+    crew: Workers,
+    digest: str,
+    watcher: Watcher,
+    lines: list[dict[str, Any]],
+    referee: Referee | None = None,
+) -> None:
+    """Run the slots of a plan that the lines of its journal lack, but for those that its referee finds needless.
+
+    host: facts.host() of where they run; digest: of the rootfs.
+    """
+    done = {line["slot"] for line in last_of_each_slot(lines)}
+    left = [slot for slot in final["slots"] if slot["slot"] not in done]
+    expected = equivalence.reference(final["envelope"], host, digest)
+    clock = _Clock(final, left)
+    stops = Stops(folder, referee)
+    watcher.started(folder, len(final["slots"]), len(final["slots"]) - len(left))
+    with Journal(folder / JOURNAL) as journal:
+        for slot in left:
+            if text := stops.look(slot["block"] - 1):
+                watcher.looked(text)
+            if stops.spares(slot):
+                clock.spare(slot)
+                watcher.spared(slot)
+                continue
+            watcher.slot_begins(slot, clock.left())
+            line = _slot(final, slot, crew, host, expected)
+            journal.append(line)
+            clock.note(slot, line["wall_s"])
+            watcher.slot_ended(line)
+        if text := stops.look(final["blocks"]):
+            watcher.looked(text)
+
+
+def _slot(
+    final: Mapping[str, Any],
+    slot: Mapping[str, Any],
+    crew: Workers,
+    host: Mapping[str, Any],
+    expected: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Run one slot; its journal line."""
+    scenario = dict(final["scenarios"][slot["scenario"]])
+    scenario["measures"] = final["measures"][slot["scenario"]][slot["arm"]]
+    for key in ("description", "blocks"):
+        scenario.pop(key)
+    arm = final["arms"][slot["arm"]]
+    started = now()
+    begin = time.monotonic()
+    # Every step has its own limit in the worker; this one is for a worker that hangs itself.
+    steps = 10 + 3 * (scenario["warmups"] + scenario["values"]) + scenario["instances"]
+    try:
+        found = crew.slot(slot["arm"], {"slot": slot["slot"], "scenario": scenario}, 60 + steps * scenario["timeout"])
+    except HostLost:
+        raise
+    except HostError as error:
+        found = {"status": "failed", "reason": str(error)}
+    seen = found.get("seen") or {}
+    line = {
+        "schema": SCHEMA,
+        **slot,
+        "family": arm["family"],
+        "host": host["name"],
+        **({"emulated": True} if host.get("emulated") else {}),
+        "boot_id": host["boot_id"],
+        "kernel": seen.get("kernel") or host["kernel"],
+        "started": started,
+        "wall_s": round(time.monotonic() - begin, 6),
+        "marks": {},
+        "samples": [],
+        "cpu_s": None,
+        "memory": {},
+        "seen": {},
+        **found,
+    }
+    line.pop("holding", None)
+    caged, limit = bool(line.pop("caged", False)), line.pop("memory_limit", None)
+    boots = arm.get("boots", {"kind": "host"})
+    release = slot["arm"].partition("@")[2]
+    if seen and not str(seen.get("kernel")).startswith(release):
+        line["status"] = "failed"
+        line["reason"] = f"the arm's name says kernel {release}, and it runs {seen.get('kernel')}"
+    by_cage = base.load(arm["backend"]).memory_by_cage
+    line["equivalence"] = (
+        equivalence.compare(expected, seen, memory_by_cage=by_cage, caged=caged, memory_limit=limit)
+        if seen
+        else {"badge": "unknown", "caged": caged, "differs": {}}
+    )
+    line["equivalence"]["kernel"] = {
+        "release": line["kernel"],
+        **{key: boots[key] for key in ("kind", "package", "version", "config") if key in boots},
+    }
+    return line
+
+
+class _Clock:
+    """Time left, from what slots like those to come took so far, or else what is typical."""
+
+    def __init__(self, final: Mapping[str, Any], slots: list[dict[str, Any]]) -> None:
+        """slots: those still to come."""
+        self._final = final
+        self._left = Counter((slot["scenario"], slot["arm"]) for slot in slots)
+        self._took: dict[tuple[str, str], list[float]] = {}
+
+    def note(self, slot: Mapping[str, Any], seconds: float) -> None:
+        """One of them is over."""
+        kind = slot["scenario"], slot["arm"]
+        self._left[kind] -= 1
+        self._took.setdefault(kind, []).append(seconds)
+
+    def spare(self, slot: Mapping[str, Any]) -> None:
+        """One of them is not needed any more."""
+        self._left[slot["scenario"], slot["arm"]] -= 1
+
+    def left(self) -> float:
+        """Seconds."""
+        seconds = 0.0
+        for kind, count in self._left.items():
+            took = self._took.get(kind)
+            once = sum(took) / len(took) if took else self._typical(*kind)
+            seconds += count * once
+        return seconds
+
+    def _typical(self, scenario: str, arm: str) -> float:
+        return plan.estimate({**self._final, "slots": [{"scenario": scenario, "arm": arm}]}).seconds
