@@ -9,7 +9,7 @@ from __future__ import annotations
 import pkgutil
 from importlib import import_module
 
-from bench.errors import InputError
+from bench.errors import HostError, InputError
 from bench.lab._build import build
 from bench.lab._recipe import Recipe
 from bench.lab._vm import Condition, LabHost, condition, down, running_host, ssh_argv, up
@@ -21,6 +21,7 @@ __all__ = [
     "build",
     "condition",
     "down",
+    "host",
     "names",
     "recipe",
     "recipes",
@@ -51,6 +52,15 @@ def recipe(name: str) -> Recipe:
 def recipes(wanted: list[str]) -> list[Recipe]:
     """Those of these names, or all. Raises InputError."""
     return [recipe(name) for name in dict.fromkeys(wanted or names())]
+
+
+def host(name: str) -> LabHost:
+    """The lab host of this name, which is up. Raises InputError (no such), HostError (it is not up)."""
+    full = recipe(name).name
+    found = running_host(full)
+    if found is None:
+        raise HostError(f"{full} is not up", hint=f"./tare lab up {full}")
+    return found
 
 
 def running() -> dict[str, LabHost]:

@@ -81,7 +81,7 @@ def _build(recipe: Recipe, tell: Tell) -> None:
     begun = time.monotonic()
 
     def say(text: str) -> None:
-        tell(f"{recipe.name}: {text} ({time.monotonic() - begun:.0f} s)")
+        tell(f"{recipe.name} {text}: {time.monotonic() - begun:.0f} s")
 
     try:
         kernels = choose(debian.known("linux-image-"), recipe.kernel_pattern, recipe.kernels)
@@ -93,9 +93,13 @@ def _build(recipe: Recipe, tell: Tell) -> None:
         _take_boot_files(recipe, kernels, scratch / "tree", made)
         say("writing the disk")
         _make_disk(recipe, scratch, made)
-        facts = {"name": recipe.name, "digest": recipe.digest, "kernels": [_release(name) for name in kernels]}
-        facts["seconds"] = round(time.monotonic() - begun, 1)
-        facts["built"] = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+        facts = {
+            "name": recipe.name,
+            "digest": recipe.digest,
+            "kernels": [_release(name) for name in kernels],
+            "built": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
+            "seconds": round(time.monotonic() - begun, 1),
+        }
         (made / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
         for old in store().glob(f"{recipe.name}-{'?' * 12}"):  # also those of earlier recipes: they are large
             shutil.rmtree(old)
@@ -185,7 +189,7 @@ def _bootstrap(recipe: Recipe, kernels: list[str], scratch: Path, say: Callable[
     env = {**os.environ, "PATH": os.environ.get("PATH", os.defpath) + ":" + process.EXTRA_PATH, "LC_ALL": "C.UTF-8"}
 
     def heard(line: str) -> None:
-        if match := re.match(r"I: (.*?)(\.\.\.)?$", line):
+        if match := re.match(r"I: ((?!running |chroot |finding |success ).*?)(\.\.\.)?$", line):
             say(match[1])
 
     process.follow(argv, heard, timeout=_BUILD_LIMIT, env=env, cwd=scratch, kept=40)

@@ -15,7 +15,8 @@ def argv(qemu: str, recipe: Recipe, port: int, token: str) -> list[str]:
     common += ["-serial", f"file:{CONSOLE}"]
     # The guest reaches nothing, neither this machine nor beyond: only the forwarded port reaches it.
     common += ["-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"]
-    return [*common, *recipe.machine, *_boot(recipe)]
+    common += ["-drive", "if=none,id=disk,file=image/disk.raw,format=raw,snapshot=on"]
+    return [*common, *recipe.machine.split(), *_boot(recipe)]
 
 
 def _boot(recipe: Recipe) -> list[str]:

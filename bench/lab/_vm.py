@@ -43,7 +43,7 @@ _TAIL = 25
 
 @dataclass(frozen=True)
 class LabHost:
-    """One that is up, and how to reach it. key, known_hosts: files for ssh; since: UTC; all guests here are emulated."""
+    """One that is up, and how to reach it. key, known_hosts: files for ssh; since: UTC; emulated: no times to go by."""
 
     name: str
     address: str
@@ -205,9 +205,8 @@ def _start(qemu: str, recipe: Recipe, *, last: bool) -> None:
     try:
         process.run(argv, cwd=folder, env=env, timeout=_START_LIMIT)
     except CommandError as error:
-        if "hostfwd" in error.detail or "host forwarding" in error.detail:
-            if not last:
-                raise _PortTaken from error
+        if "host forwarding" in error.detail and not last:
+            raise _PortTaken from error
         raise InstanceError(f"QEMU does not start {recipe.name}: {error}", detail=error.detail) from error
     for pid in _bearing(known["token"]):
         known |= {"pid": pid, "born": state.birth(pid)}
@@ -237,7 +236,7 @@ def _wait(recipe: Recipe, tell: Tell) -> LabHost:
             )
         if now - told >= _TELL_EVERY or told == begun:
             told = now
-            tell(f"{recipe.name}: {step} ({now - begun:.0f} s)")
+            tell(f"{recipe.name} {step}: {now - begun:.0f} s")
         if _greets(host.port):
             step = "waiting for its services"
             with contextlib.suppress(CommandError):
@@ -246,7 +245,7 @@ def _wait(recipe: Recipe, tell: Tell) -> LabHost:
                     _write(folder, known)
                     found = running_host(recipe.name)
                     assert found
-                    tell(f"{recipe.name}: up ({time.monotonic() - begun:.0f} s)")
+                    tell(f"{recipe.name} up: {time.monotonic() - begun:.0f} s")
                     return found
         time.sleep(0.5)
     raise InstanceTimeout(
@@ -278,7 +277,7 @@ def down(recipe: Recipe, tell: Tell) -> bool:
     """
     with held(f"{recipe.name}.up", f"another tare that starts or ends {recipe.name}", tell, _WAIT_LIMIT):
         if host := running_host(recipe.name):
-            tell(f"{recipe.name}: switching off")
+            tell(f"{recipe.name} switching off: at most {_POWEROFF_LIMIT:g} s, then by force")
             with contextlib.suppress(CommandError):
                 process.run([*ssh_argv(host), "systemctl poweroff"], timeout=_READY_LIMIT / 2, check=False)
             _until(lambda: running_host(recipe.name) is None, _POWEROFF_LIMIT)
