@@ -155,6 +155,14 @@ def cautions(
 ) -> list[str]:
     """What limits the figures, gravest first; empty where nothing does."""
     found = []
+    if emulated := dict.fromkeys(campaign.host for campaign in loaded.campaigns if campaign.emulated):
+        found.append(
+            f"Emulated host: {listed(emulated)} is an emulated machine itself. That Tare works there is real, and so "
+            "is every guest; its seconds are those of an emulator, and say nothing of hardware."
+        )
+    for campaign in loaded.campaigns:
+        if campaign.lost:
+            found.append(f"Lost: {campaign.host} was lost before its last slot ({campaign.lost}).")
     if failed.missing_total:
         found.append(
             f"Unfinished: {failed.missing_total:,} of {plural(failed.planned, 'planned slot')} did not run. "

@@ -23,6 +23,7 @@ from bench.results import (
     read_decisions,
     read_facts,
     read_journal,
+    read_lost,
     read_plan,
     torn_bytes,
 )
@@ -61,7 +62,8 @@ class Arm:
 class Campaign:
     """One results folder: its plan, facts and decisions ({} where the file is missing) and its journal's records.
 
-    torn: bytes of a last line that was cut while it was written, and does not count; 0 where all lines are whole.
+    torn: bytes of a last line that was cut while it was written, and does not count; 0 where all lines are whole; lost:
+    why its host did not come to the last slot, where it was lost.
     """
 
     folder: Path
@@ -70,10 +72,21 @@ class Campaign:
     records: list[Record]
     torn: int = 0
     decisions: Record = field(default_factory=dict)
+    lost: str | None = None
 
     @property
     def name(self) -> str:
         return clean(self.plan.get("campaign") or self.folder.name)
+
+    @property
+    def host(self) -> str:
+        """Where it ran, by its name in the inventory."""
+        return clean((self.facts.get("host") or {}).get("name") or self.plan.get("host") or "local")
+
+    @property
+    def emulated(self) -> bool:
+        """Whether its figures are those of a host that is emulated itself."""
+        return bool((self.facts.get("host") or {}).get("emulated"))
 
 
 @dataclass(frozen=True)
@@ -98,6 +111,11 @@ class Loaded:
     ramps: pd.DataFrame
     records: list[Record] = field(repr=False)
 
+    @property
+    def emulated(self) -> bool:
+        """Whether all of it is of emulated hosts; load() mixes them with no others."""
+        return self.campaigns[0].emulated
+
 
 def load(folders: list[Path]) -> Loaded:
     """Reads the folders. Raises InputError where a journal is missing, empty or garbage."""
@@ -108,6 +126,9 @@ def load(folders: list[Path]) -> Loaded:
     if len(baselines) > 1:
         names = ", ".join(sorted(map(str, baselines)))
         raise InputError(f"the campaigns have different baselines ({names})", hint="report them one by one")
+    if len({campaign.emulated for campaign in campaigns}) > 1:
+        emulated = ", ".join(str(campaign.folder) for campaign in campaigns if campaign.emulated)
+        raise InputError(f"{emulated} is of an emulated host, the others are not", hint="report them one by one")
     arms = _arms(campaigns)
     baseline = next(iter(baselines), None) or next((a.name for a in arms.values() if a.family == "process"), None)
     scenarios: dict[str, Record] = {}
@@ -151,7 +172,8 @@ def _campaign(folder: Path) -> Campaign:
     torn = torn_bytes(folder / JOURNAL)
     plan, known, decisions = read_plan(folder) or {}, read_facts(folder) or {}, read_decisions(folder) or {}
     _check_plan(plan, folder)
-    return Campaign(folder, plan, known, records, torn, decisions)
+    lost = read_lost(folder)
+    return Campaign(folder, plan, known, records, torn, decisions, clean(lost.get("reason")) if lost else None)
 
 
 class _PlannedSlot(msgspec.Struct):

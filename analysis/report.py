@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from analysis import export, findings, instructions, words
+from analysis import export, findings, hosts, instructions, words
 from analysis.charts import Section, chart_sections
 from analysis.density import density_rows
 from analysis.equal import equivalences
@@ -19,6 +19,7 @@ from analysis.load import VIEWS, Loaded, clean, load, no_collector
 from analysis.matrix import Chosen, matrix
 from analysis.style import looks, variables
 from bench.errors import InputError
+from bench.results import read_hosts
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _CAGE_PARTS = ("cage_anon", "cage_file", "cage_kernel")
@@ -27,28 +28,60 @@ _CAGE_PARTS = ("cage_anon", "cage_file", "cage_kernel")
 def write_report(folders: list[Path], out: Path | None = None) -> list[Path]:
     """Writes report.html, report.md, plots/*.png, Parquet tables and pyperf suites; returns their paths.
 
-    Several folders are pooled, block by block. `out` is where to write: by default the folder itself, if it
-    is one. Works on a campaign that is not finished. Raises InputError on folders that hold no readable
-    journal, and RecordError where the files cannot be written.
+    Several folders are pooled, block by block. Of a campaign on several hosts each host gets a report of its own, and
+    the folder a page that leads to them. `out` is where to write: by default the folder itself, if it is one. Works on
+    a campaign that is not finished. Raises InputError on folders that hold no readable journal, and RecordError where
+    the files cannot be written.
     """
     if out is None:
         if len(folders) > 1:
             raise InputError("several folders give one report", hint="say where to write it with --out DIR")
         out = folders[0] if folders else Path()
     with no_collector():
-        return _write(load(folders), out)
+        if len(folders) == 1 and (names := read_hosts(folders[0])):
+            return _write_hosts(folders[0], names, out)
+        loaded = load(folders)
+        return _write(loaded, *_page(loaded), out)
 
 
-def _write(loaded: Loaded, out: Path) -> list[Path]:
-    page, sections = _page(loaded)
-    pages = (("report.html", "report.html.j2", True), ("report.md", "report.md.j2", False))
-    contents = {name: _render(template, page, escape=escape).encode() for name, template, escape in pages}
-    contents |= {f"plots/{chart.name}.png": chart.png for section in sections.values() for chart in section}
+def _write(loaded: Loaded, page: dict[str, Any], sections: dict[str, Section], out: Path) -> list[Path]:
+    pictures = {f"plots/{chart.name}.png": chart.png for section in sections.values() for chart in section}
+    written = _put(out, _rendered("report", page) | pictures)
+    return [*written, *export.parquet(loaded, out), *export.suites(loaded, out)]
+
+
+def _write_hosts(folder: Path, names: list[str], out: Path) -> list[Path]:
+    """The report of each host in a folder of its own below `out`, and the page that leads to them."""
+    parts: list[hosts.Host] = []
+    written: list[Path] = []
+    looks_css = variables({})
+    for name in names:
+        try:
+            loaded = load([folder / name])
+        except InputError as error:
+            parts.append(hosts.Host(name, missing=f"Nothing was measured there: {error.what}"))
+            continue
+        page, sections = _page(loaded)
+        written += _write(loaded, page, sections, out / name)
+        parts.append(hosts.part(loaded.campaigns[0], page["headline"], sections, Path(name, "report.html")))
+        looks_css, title = page["css"], page["title"]
+    if not written:
+        raise InputError(f"{folder}: no host has run a slot yet", hint=f"./tare resume {folder}")
+    page = {"title": title, "folder": folder.resolve().name, "hosts": parts, "css": looks_css}
+    return [*_put(out, _rendered("hosts", page)), *written]
+
+
+def _rendered(name: str, page: dict[str, Any]) -> dict[str, bytes]:
+    """report.html and report.md by the templates of this name."""
+    kinds = (("html", True), ("md", False))
+    return {f"report.{kind}": _render(f"{name}.{kind}.j2", page, escape=escape).encode() for kind, escape in kinds}
+
+
+def _put(out: Path, contents: dict[str, bytes]) -> list[Path]:
     for name, content in contents.items():
         with replacing(out / name) as partial:
             partial.write_bytes(content)
-    written = [out / name for name in contents]
-    return [*written, *export.parquet(loaded, out), *export.suites(loaded, out)]
+    return [out / name for name in contents]
 
 
 def _page(loaded: Loaded) -> tuple[dict[str, Any], dict[str, Section]]:

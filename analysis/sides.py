@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.badges import between
-from analysis.load import Campaign, Loaded, load
+from analysis.load import Campaign, Loaded, clean, load
 from analysis.looks import looks_of
 from analysis.matching import Failed, Found, Gap, Matched, match_blocks, match_runs
 from analysis.suites import read_suite
@@ -126,7 +126,7 @@ def _blocks(base: Reference, new: Reference) -> Sides:
     matched = match_blocks(_samples(loaded, names), *names, failed)
     badges = between(loaded, loaded, *names)
     lost, told = _failures((loaded, names[0]), (loaded, names[1]))
-    notes = [*_torn(loaded), *told, *_boots((loaded, names))]
+    notes = [*_emulated(loaded), *_torn(loaded), *told, *_boots((loaded, names))]
     looks = looks_of(loaded.campaigns[0].plan)
     if looks:
         matched = [_ended(each, loaded.campaigns[0].decisions, set(names)) for each in matched]
@@ -185,7 +185,7 @@ def _campaigns(base: Reference, new: Reference, arms: Sequence[str]) -> Sides:
     else:
         notes.append("raw slot medians: there is no baseline beside the compared arm in both campaigns")
     notes += _boots((old, [left for left, _ in pairs.values()]), (late, [right for _, right in pairs.values()]))
-    notes += _hosts(old.campaigns[0], late.campaigns[0])
+    notes += _emulated(old, late) + _hosts(old.campaigns[0], late.campaigns[0])
     return Sides(str(base), str(new), "campaigns", found, informs, badges, notes, lost)
 
 
@@ -289,6 +289,11 @@ def _torn(loaded: Loaded) -> list[str]:
         for campaign in loaded.campaigns
         if campaign.torn
     ]
+
+
+def _emulated(*given: Loaded) -> list[str]:
+    marked = [clean(loaded.campaigns[0].folder.name) for loaded in given if loaded.emulated]
+    return [f"emulated host: the seconds of {' and '.join(marked)} are an emulator's"] if marked else []
 
 
 def _boots(*given: tuple[Loaded, Sequence[str]]) -> list[str]:

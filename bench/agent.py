@@ -30,6 +30,8 @@ from bench.errors import HostError, TareError
 BEAT = 10.0
 SILENCE = 45.0
 _TAKEOVER_LIMIT = 40.0
+#: An emulated machine is slower by an order of magnitude.
+_EMULATED_PATIENCE = 8.0
 #: Lies in the folder of Tare's files, so that no other folder is ever taken for it and removed.
 MARK = "CACHEDIR.TAG"
 
@@ -99,7 +101,8 @@ class Agent:
             arm: str(kernel["missing"]) if isinstance(kernel, dict) else _intact(self._folder / kernel)
             for arm, kernel in request["kernels"].items()
         }
-        self._crew = Crew(self._own, request["arms"], request["envelope"], rootfs, kernels)
+        patience = _EMULATED_PATIENCE if self._label["emulated"] else 1.0
+        self._crew = Crew(self._own, request["arms"], request["envelope"], rootfs, kernels, patience)
 
     def interrupt(self) -> None:
         if self._crew:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ from bench.errors import InputError, TareError
 
 if TYPE_CHECKING:
     from bench import kernels, progress
+    from bench.lab import Recipe
     from bench.results import Record
     from bench.stops import Referee
 
@@ -116,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("parts", nargs="*", metavar="PART", help="only these: boot, runner, density, help, report")
     _add_host(commands.add_parser("host", help="the hosts that a campaign can name: list, trust"))
     _add_kernel(commands.add_parser("kernel", help="kernels for guests: list, fetch or build"))
+    _add_lab(commands.add_parser("lab", help="emulated lab hosts on this machine: build, up, ssh, down, status"))
     commands.add_parser("setup", help="check the set-up again and complete it", add_help=False)
     kinds = "lint|unit|judge|integration|web"
     commands.add_parser("test", help=f"run the tests: test [{kinds} …] [pytest …]", add_help=False)
@@ -165,6 +169,29 @@ def _add_kernel(command: argparse.ArgumentParser) -> None:
     action.add_argument("source", metavar="SOURCE", help="like linux-source-6.1, with or without =VERSION")
     action.add_argument("--config", type=Path, metavar="FILE", help="options to set on top of Tare's, CONFIG_… a line")
     action.add_argument("--name", metavar="NAME", help="to be the end of its release: 6.1.170-NAME")
+
+
+def _add_lab(command: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(required=True, metavar="ACTION")
+
+    def add(
+        name: str, function: Callable[[argparse.Namespace], int], text: str, *, machine: bool = True
+    ) -> argparse.ArgumentParser:
+        action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        action.set_defaults(command=function)
+        if machine:
+            action.add_argument("names", nargs="*", metavar="NAME", help="lab-debian, lab-xen, … (all)")
+            action.add_argument("--json", action="store_true", help="print what a program would read")
+        return action
+
+    action = add("build", _lab_build, "make lab hosts' disks from Debian packages, into the cache")
+    action.add_argument("--again", action="store_true", help="also where they are there: with today's packages")
+    add("up", _lab_up, "boot lab hosts in the background, and wait until they answer by SSH")
+    action = add("ssh", _lab_ssh, "log into a lab host, or run a command there", machine=False)
+    action.add_argument("name", metavar="NAME", help="lab-debian, lab-xen, …")
+    action.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="as ssh takes it")
+    add("down", _lab_down, "switch lab hosts off; nothing of what was done in them is kept")
+    add("status", _lab_status, "which lab hosts are built, and which are up")
 
 
 def _add_bisect(command: argparse.ArgumentParser) -> None:
@@ -288,10 +315,19 @@ def _finish(folder: Path, as_json: bool) -> int:
     """Write the report; say where it is and how the slots ended."""
     from analysis import report
     from bench import results
-    from bench.results import JOURNAL, last_of_each_slot, read_decisions, read_journal, read_plan
+    from bench.results import JOURNAL, last_of_each_slot, read_decisions, read_hosts, read_journal, read_plan
 
-    lines = last_of_each_slot(read_journal(folder / JOURNAL))
-    spared = results.spared(read_plan(folder) or {}, read_decisions(folder))
+    parts = [folder / name for name in read_hosts(folder) or []] or [folder]
+    lines: list[Record] = []
+    unrun: list[str] = []
+    spared = planned = 0
+    for part in parts:
+        plan = read_plan(part) or {}
+        ran = last_of_each_slot(read_journal(part / JOURNAL)) if (part / JOURNAL).exists() else []
+        needless = len(results.spared(plan, read_decisions(part)))
+        lines, spared, planned = lines + ran, spared + needless, planned + len(plan.get("slots", ()))
+        if not plan or len(ran) + needless < len(plan["slots"]):
+            unrun.append(part.name)
     bad = [line for line in lines if line["status"] != "ok"]
     written = report.write_report([folder])
     page = next(path for path in written if path.name == "report.html")
@@ -302,14 +338,16 @@ def _finish(folder: Path, as_json: bool) -> int:
                 "report": str(page),
                 "slots": len(lines),
                 "failed": [line["slot"] for line in bad],
-                "spared": len(spared),
+                "spared": spared,
+                "unfinished": unrun,
             }
         )
     else:
-        planned = len(lines) + len(spared)
-        saved = f", {len(spared)} of {planned} not needed ({len(spared) / planned:.0%} saved)" if spared else ""
+        saved = f", {spared} of {planned} not needed ({spared / planned:.0%} saved)" if spared else ""
         print(f"{len(lines)} slots, {len(bad)} failed{saved}. Report: {page}")
-    return 5 if bad else 0
+        if unrun:
+            print(f"unfinished: {', '.join(unrun)}. Go on with: ./tare resume {folder}")
+    return 5 if bad or unrun else 0
 
 
 def _report(arguments: argparse.Namespace) -> int:
@@ -529,6 +567,68 @@ def _tell_kernels(found: list[kernels.Kernel], as_json: bool) -> None:
     else:
         for kernel in found:
             print(f"{kernel.release} {kernel.image}")
+
+
+def _lab_build(arguments: argparse.Namespace) -> int:
+    from bench import lab, progress
+
+    recipes = lab.recipes(arguments.names)
+    with progress.Screen() as screen:
+        tell = partial(screen.preparing, what="lab")
+        for recipe in recipes:
+            lab.build(recipe, tell, again=arguments.again)
+    return _tell_lab(recipes, arguments.json)
+
+
+def _lab_up(arguments: argparse.Namespace) -> int:
+    from bench import lab, progress
+
+    recipes = lab.recipes(arguments.names)
+    with progress.Screen() as screen:
+        tell = partial(screen.preparing, what="lab")
+        for recipe in recipes:
+            lab.build(recipe, tell)
+        for recipe in recipes:
+            _, before = lab.up(recipe, tell)
+            if before:
+                screen.say(f"{recipe.name}: already up")
+    return _tell_lab(recipes, arguments.json)
+
+
+def _lab_down(arguments: argparse.Namespace) -> int:
+    from bench import lab, progress
+
+    recipes = lab.recipes(arguments.names)
+    with progress.Screen() as screen:
+        tell = partial(screen.preparing, what="lab")
+        for recipe in recipes:
+            was = lab.down(recipe, tell)
+            screen.say(f"{recipe.name}: down" if was else f"{recipe.name}: was not up")
+    return _tell_lab(recipes, True) if arguments.json else 0
+
+
+def _lab_ssh(arguments: argparse.Namespace) -> int:
+    from bench import lab
+
+    argv = lab.ssh_argv(lab.host(arguments.name)) + arguments.words
+    os.execv(argv[0], argv)
+
+
+def _lab_status(arguments: argparse.Namespace) -> int:
+    from bench import lab
+
+    return _tell_lab(lab.recipes(arguments.names), arguments.json)
+
+
+def _tell_lab(recipes: Sequence[Recipe], as_json: bool) -> int:
+    from bench import lab, show
+
+    conditions = [lab.condition(recipe) for recipe in recipes]
+    if as_json:
+        _emit([condition.as_dict() for condition in conditions])
+    else:
+        show.lab_hosts(conditions)
+    return 0
 
 
 if __name__ == "__main__":

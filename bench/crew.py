@@ -27,8 +27,13 @@ class Crew:
         envelope: Mapping[str, Any],
         rootfs: base.Rootfs,
         kernels: Mapping[str, Path | str],
+        patience: float = 1.0,
     ) -> None:
-        """arms, envelope: as in plan.json; kernels: the image that an arm boots, or why there is none."""
+        """arms, envelope: as in plan.json; kernels: the image that an arm boots, or why there is none.
+
+        patience: how many times as long as usual a probe may take.
+        """
+        self._patience = patience
         self._run = run
         self._arms = arms
         self._envelope = envelope
@@ -85,12 +90,13 @@ class Crew:
         if isinstance(kernel, str):
             return kernel
         measure = "firmware" if guest == "firmware" else "boot"
-        job = {"slot": f"probe-{guest}", "scenario": {"measures": [measure], "timeout": kind.probe_limit}}
+        limit = kind.probe_limit * self._patience
+        job = {"slot": f"probe-{guest}", "scenario": {"measures": [measure], "timeout": limit}}
         try:
-            answer = self.slot(arm, job, kind.probe_limit + 60)
+            answer = self.slot(arm, job, limit + 60)
         except TareError as error:
             return str(error)
-        return None if answer["status"] == "ok" else _explain(answer, kind, guest)
+        return None if answer["status"] == "ok" else _explain(answer, kind, guest, limit)
 
     def facts(self, arms: Iterable[str]) -> dict[str, Any]:
         """What must be known of this machine to read what these arms did here.
@@ -139,10 +145,10 @@ def static_reason(kind: type[base.Backend], options: Mapping[str, Any]) -> str |
     return None
 
 
-def _explain(answer: Mapping[str, Any], kind: type[base.Backend], guest: base.Guest) -> str:
+def _explain(answer: Mapping[str, Any], kind: type[base.Backend], guest: base.Guest, limit: float) -> str:
     reason = " ".join(str(answer["reason"]).split())
     if answer["status"] == "timeout":
-        reason = f"a {guest} guest was started and gave no sign of READY in {kind.probe_limit:g} s"
+        reason = f"a {guest} guest was started and gave no sign of READY in {limit:g} s"
     words = [" ".join(line.split())[-160:] for line in (answer.get("console") or "").splitlines() if line.strip()]
     if words and words[-1] not in reason:
         reason += f' (last words: "{words[-1]}")'

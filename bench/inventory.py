@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from bench import lab
 from bench.errors import InputError
 
 LOCAL = "local"
@@ -113,4 +114,8 @@ def _written() -> dict[str, Host]:
 
 
 def _lab() -> dict[str, Host]:
-    return {}
+    found = {}
+    for name, up in lab.running().items():
+        entry = Entry(up.address, up.user, up.port, str(up.key), str(up.known_hosts), emulated=up.emulated)
+        found[name] = Host(name, entry)
+    return found

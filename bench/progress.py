@@ -58,13 +58,13 @@ class Screen(Watcher):
     def warned(self, text: str) -> None:
         self.say(f"warning {text}", "red")
 
-    def preparing(self, text: str) -> None:
-        """What is done before the first slot; how far it is stands behind a colon."""
+    def preparing(self, text: str, what: str = "kernel") -> None:
+        """What is made before anything can run, of a kind in a word; how far it is stands behind a colon."""
         step = text.partition(":")[0]
         self._bar.update(self._task, description=escape(text))
         if step != self._step or (self._bar.disable and time.monotonic() - self._said >= _PLAIN_EVERY):
             self._step, self._said = step, time.monotonic()
-            self.say(f"kernel  {text}")
+            self.say(f"{what:7} {text}")
 
     def probed(self, arm: str, guest: str, reason: str | None) -> None:
         what = arm if guest == "linux" else f"{arm} ({guest})"

@@ -1,4 +1,4 @@
-"""Plans as tables for people."""
+"""Plans, kernels and lab hosts as tables for people."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.table import Table
 from bench import units
 from bench.debian import Package
 from bench.kernels import Kernel
+from bench.lab import Condition
 from bench.plan import Estimate
 
 _BLOCKS_SHOWN = 3
@@ -70,6 +71,16 @@ def packages(offered: Sequence[Package], there: Sequence[Kernel]) -> None:
         mark = "in the cache" if (package.name, package.version) in cached else ""
         table.add_row(package.name, package.version, units.show_size(package.size), mark)
     _console().print(table if offered else "apt knows no kernel packages: apt-get update renews its lists")
+
+
+def lab_hosts(conditions: Sequence[Condition]) -> None:
+    """Which lab hosts are built, and which are up."""
+    table = Table("host", "built", "up", "port", "pid", "since", "what it is", box=None, pad_edge=False)
+    for host in conditions:
+        built = units.show_size(host.size) if host.built else "no"
+        up = ["yes", str(host.port), str(host.pid), host.since or ""] if host.up else ["no", "", "", ""]
+        table.add_row(host.name, built, *up, host.about)
+    _console().print(table)
 
 
 def _console() -> Console:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench import runner
+from bench import slots
 
 PLAN = {
     "envelope": {"memory": 128 << 20},
@@ -17,12 +17,12 @@ PLAN = {
 }
 
 
-def slots(*arms: str, scenario: str = "boot") -> list[dict[str, Any]]:
+def some(*arms: str, scenario: str = "boot") -> list[dict[str, Any]]:
     return [{"slot": f"s{n}", "scenario": scenario, "arm": arm} for n, arm in enumerate(arms)]
 
 
-def clock(*arms: str) -> runner._Clock:
-    return runner._Clock(PLAN, slots(*arms))
+def clock(*arms: str) -> slots._Clock:
+    return slots._Clock(PLAN, some(*arms))
 
 
 def test_at_first_what_is_typical() -> None:
@@ -32,24 +32,24 @@ def test_at_first_what_is_typical() -> None:
 
 def test_then_what_was_measured() -> None:
     running = clock("crun", "crun", "crun", "crun", "crun")
-    running.note(slots("crun")[0], 2.0)
-    running.note(slots("crun")[0], 4.0)
+    running.note(some("crun")[0], 2.0)
+    running.note(some("crun")[0], 4.0)
     assert running.left() == pytest.approx(9.0)
 
 
 def test_measured_and_typical_are_added() -> None:
     running = clock("crun", "crun", "qemu")
-    running.note(slots("crun")[0], 2.0)
+    running.note(some("crun")[0], 2.0)
     assert running.left() == pytest.approx(2.0 + clock("qemu").left())
 
 
 def test_another_scenario_of_the_arm_tells_nothing() -> None:
-    running = runner._Clock(PLAN, slots("crun") + slots("crun", scenario="exec"))
-    running.note(slots("crun", scenario="exec")[0], 100.0)
+    running = slots._Clock(PLAN, some("crun") + some("crun", scenario="exec"))
+    running.note(some("crun", scenario="exec")[0], 100.0)
     assert running.left() == pytest.approx(clock("crun").left())
 
 
 def test_nothing_left() -> None:
     running = clock("crun")
-    running.note(slots("crun")[0], 2.0)
+    running.note(some("crun")[0], 2.0)
     assert running.left() == 0

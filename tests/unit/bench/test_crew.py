@@ -9,7 +9,7 @@ from bench.backends import base
 def test_a_silent_guest_is_told_of_in_one_line_with_its_last_words_and_what_to_do() -> None:
     kvm = base.load("kvm")
     answer = {"status": "timeout", "reason": "no INIT", "console": "SeaBIOS\n\nBooting  from ROM..\n"}
-    reason = crew._explain(answer, kvm, "linux")
+    reason = crew._explain(answer, kvm, "linux", kvm.probe_limit)
     assert reason == (
         f"a linux guest was started and gave no sign of READY in {kvm.probe_limit:g} s"
         f' (last words: "Booting from ROM.."); {kvm.remedy}'
@@ -19,5 +19,5 @@ def test_a_silent_guest_is_told_of_in_one_line_with_its_last_words_and_what_to_d
 
 def test_words_that_are_the_reason_are_not_said_twice() -> None:
     answer = {"status": "failed", "reason": "it ended:\n  no such\n  machine", "console": "no such machine\n"}
-    reason = crew._explain(answer, base.load("crun"), "linux")
+    reason = crew._explain(answer, base.load("crun"), "linux", 20.0)
     assert reason == f"it ended: no such machine; {base.Backend.remedy}"

@@ -61,7 +61,7 @@ def test_this_host() -> None:
 
 
 def test_gather() -> None:
-    found = facts.gather({}, ["chroot", "chroot", "no-such-tool"], cgroup="v2", notes=["a"])
+    found = facts.gather(facts.here(["chroot", "chroot", "no-such-tool"]) | {"cgroup": "v2"}, notes=["a"])
     assert {"busybox", "chroot", "no-such-tool"} <= set(found["tools"])
     assert found["tools"]["chroot"]
     assert found["tools"]["busybox"]

@@ -12,7 +12,7 @@ import pytest
 from bench import runner
 from bench.config import Campaign
 from bench.errors import RecordError
-from bench.results import FACTS, PLAN
+from bench.results import CAMPAIGN, FACTS, PLAN
 
 
 class Frozen(datetime):
@@ -27,7 +27,8 @@ class Small:
 
 
 def make(top: Path, number: int) -> Path:
-    return runner._new_folder(top, cast(Campaign, Small), {"number": number}, {})
+    files = {PLAN: json.dumps({"number": number}), FACTS: "{}", CAMPAIGN: Small.text}
+    return runner._make(runner._named(top, cast(Campaign, Small)), files)
 
 
 def test_runs_of_the_same_second_do_not_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
