@@ -160,6 +160,8 @@ def cautions(
             f"Emulated host: {listed(emulated)} is an emulated machine itself. That Tare works there is real, and so "
             "is every guest; its seconds are those of an emulator, and say nothing of hardware."
         )
+    if any(campaign.plan.get("reboots") == "grouped" for campaign in loaded.campaigns):
+        found.append("Not interleaved: each host kernel took all its blocks before the next one did.")
     for campaign in loaded.campaigns:
         if campaign.lost:
             found.append(f"Lost: {campaign.host} was lost before its last slot ({campaign.lost}).")

@@ -126,7 +126,7 @@ def _blocks(base: Reference, new: Reference) -> Sides:
     matched = match_blocks(_samples(loaded, names), *names, failed)
     badges = between(loaded, loaded, *names)
     lost, told = _failures((loaded, names[0]), (loaded, names[1]))
-    notes = [*_emulated(loaded), *_torn(loaded), *told, *_boots((loaded, names))]
+    notes = [*_emulated(loaded), *_grouped(loaded, names), *_torn(loaded), *told, *_boots((loaded, names))]
     looks = looks_of(loaded.campaigns[0].plan)
     if looks:
         matched = [_ended(each, loaded.campaigns[0].decisions, set(names)) for each in matched]
@@ -294,6 +294,13 @@ def _torn(loaded: Loaded) -> list[str]:
 def _emulated(*given: Loaded) -> list[str]:
     marked = [clean(loaded.campaigns[0].folder.name) for loaded in given if loaded.emulated]
     return [f"emulated host: the seconds of {' and '.join(marked)} are an emulator's"] if marked else []
+
+
+def _grouped(loaded: Loaded, names: tuple[str, str]) -> list[str]:
+    """Arms on different host kernels took no turns where each kernel took all its blocks at once."""
+    plan = loaded.campaigns[0].plan
+    kernels = {plan["arms"][name].get("host_kernel") for name in names if name in plan.get("arms", {})}
+    return [NOT_INTERLEAVED] if plan.get("reboots") == "grouped" and len(kernels) > 1 else []
 
 
 def _boots(*given: tuple[Loaded, Sequence[str]]) -> list[str]:

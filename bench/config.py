@@ -64,6 +64,8 @@ class CampaignFile(msgspec.Struct, forbid_unknown_fields=True):
     stop: Literal["fixed", "adaptive"] = "fixed"
     pairs: list[list[str]] = []
     delta: str | None = None
+    host_kernels: list[str] = []
+    reboots: Literal["interleaved", "grouped"] = "interleaved"
     hosts: Annotated[list[str], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=lambda: [inventory.LOCAL])
 
 
@@ -100,6 +102,8 @@ class Campaign(msgspec.Struct):
     arms: dict[str, Arm]
     text: str
     stop: Stop | None = None
+    host_kernels: list[str] = []
+    reboots: str = "interleaved"
     hosts: list[str] = msgspec.field(default_factory=lambda: [inventory.LOCAL])
 
 
@@ -142,8 +146,26 @@ def parse(text: str, path: Path) -> Campaign:
         arms=arms,
         text=text,
         stop=_stop(path, found, arms),
+        host_kernels=_host_kernels(path, found),
+        reboots=found.reboots,
         hosts=_hosts(path, found.hosts),
     )
+
+
+def _host_kernels(path: Path, found: CampaignFile) -> list[str]:
+    names = found.host_kernels
+    for name in names:
+        if not re.fullmatch(r"[0-9][a-z0-9.+~_-]{0,40}", name):
+            raise _wrong(path, "host_kernels", f"{name!r} is not a release as uname -r has it, like 6.1.0-50-amd64")
+        if names.count(name) > 1:
+            raise _wrong(path, "host_kernels", f"{name!r} is there more than once: name it once")
+    if names and inventory.LOCAL in found.hosts:
+        raise _wrong(path, "host_kernels", "this machine is not booted anew: name other hosts, hosts = [...]")
+    if names and found.stop == "adaptive":
+        raise _wrong(path, "host_kernels", 'such a campaign runs all its blocks: leave out stop = "adaptive"')
+    if found.reboots != "interleaved" and not names:
+        raise _wrong(path, "reboots", "is for a campaign with host_kernels")
+    return names
 
 
 def _hosts(path: Path, names: list[str]) -> list[str]:

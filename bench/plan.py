@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from bench import measures, units
@@ -20,6 +21,7 @@ _TYPICAL_SECONDS = {"process": 0.01, "container": 0.03, "uml": 1.3, "hypervisor"
 _TYPICAL_FIRMWARE = 0.6
 _TYPICAL_MEMORY = {"process": 1 << 20, "container": 4 << 20, "uml": 48 << 20, "hypervisor": 110 << 20}
 _TYPICAL_LINE = 6000
+_TYPICAL_REBOOT = 60.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Estimate:
 def make(campaign: Campaign, missing: Mapping[tuple[str, str], str] | None = None) -> dict[str, Any]:
     """plan.json. missing: (arm, "linux" or "firmware") → why this host cannot run that guest of that arm."""
     missing = missing or {}
+    kernels = campaign.host_kernels
     left_out: list[dict[str, str]] = []
     per_scenario: dict[str, list[str]] = {}
     taken: dict[str, dict[str, list[str]]] = {}
@@ -61,21 +64,45 @@ def make(campaign: Campaign, missing: Mapping[tuple[str, str], str] | None = Non
         "description": campaign.description,
         "seed": campaign.seed,
         "blocks": campaign.blocks,
-        "baseline": campaign.baseline,
+        "baseline": on_kernel(campaign, campaign.baseline, kernels[0]) if kernels else campaign.baseline,
         "envelope": {
             "cpus": campaign.envelope.cpus,
             "memory": campaign.envelope.memory_bytes,
             "rootfs": campaign.envelope.rootfs,
         },
-        "arms": {arm.name: _arm(arm) for arm in campaign.arms.values()},
+        "arms": _arms(campaign),
         "scenarios": {name: _scenario(scenario) for name, scenario in campaign.scenarios.items()},
-        "measures": taken,
+        "measures": {
+            scenario: {name: found for arm, found in by_arm.items() for name in _names(campaign, arm)}
+            for scenario, by_arm in taken.items()
+        },
         "stop": {"pairs": [list(pair) for pair in stop.pairs], "delta": stop.delta}
         if (stop := campaign.stop)
         else None,
         "slots": _slots(campaign, per_scenario),
         "left_out": left_out,
-    }
+    } | ({"host_kernels": kernels, "reboots": campaign.reboots} if kernels else {})
+
+
+def on_kernel(campaign: Campaign, arm: str, release: str) -> str:
+    """The name of an arm on a host kernel: crun@6.1.0-50-amd64, and kvm+6.1.0-50-amd64, whose guests boot their own."""
+    return f"{arm}{'+' if campaign.arms[arm].kind.kernel else '@'}{release}"
+
+
+def _names(campaign: Campaign, arm: str) -> list[str]:
+    """What an arm of the campaign is called in the plan: one name for each host kernel."""
+    return [on_kernel(campaign, arm, release) for release in campaign.host_kernels] or [arm]
+
+
+def _arms(campaign: Campaign) -> dict[str, Any]:
+    found = {}
+    for arm in campaign.arms.values():
+        if not campaign.host_kernels:
+            found[arm.name] = _arm(arm)
+        for release in campaign.host_kernels:
+            name = on_kernel(campaign, arm.name, release)
+            found[name] = _arm(arm) | {"label": name, "of": arm.name, "host_kernel": release}
+    return found
 
 
 def _arm(arm: Arm) -> dict[str, Any]:
@@ -108,8 +135,10 @@ def _scenario(scenario: Scenario) -> dict[str, Any]:
 
 
 def _slots(campaign: Campaign, per_scenario: Mapping[str, list[str]]) -> list[dict[str, Any]]:
+    """In the order in which they run. Each block visits every host kernel once, in an order of its own; or else, where
+    reboots are grouped, each kernel takes all its blocks before the next one does."""
     draw = random.Random(campaign.seed)
-    slots = []
+    slots: list[dict[str, Any]] = []
     for block in range(1, campaign.blocks + 1):
         pairs = [
             (scenario, arm)
@@ -117,17 +146,44 @@ def _slots(campaign: Campaign, per_scenario: Mapping[str, list[str]]) -> list[di
             for arm in arms
             if block <= (campaign.scenarios[scenario].blocks or campaign.blocks)
         ]
-        draw.shuffle(pairs)
+        if campaign.host_kernels:
+            turns = []
+            for release in draw.sample(campaign.host_kernels, len(campaign.host_kernels)):
+                turn = [(scenario, on_kernel(campaign, arm, release)) for scenario, arm in pairs]
+                turns += draw.sample(turn, len(turn))
+            pairs = turns
+        else:
+            draw.shuffle(pairs)
         slots += [
             {"slot": f"b{block:02}-s{order:02}", "block": block, "order": order, "scenario": scenario, "arm": arm}
             for order, (scenario, arm) in enumerate(pairs, start=1)
         ]
+    if campaign.reboots == "grouped":
+        places = {
+            on_kernel(campaign, arm, release): place
+            for place, release in enumerate(draw.sample(campaign.host_kernels, len(campaign.host_kernels)))
+            for arm in campaign.arms
+        }
+        slots.sort(key=lambda slot: places[slot["arm"]])
     return slots
+
+
+def host_kernel(plan: Mapping[str, Any], slot: Mapping[str, Any]) -> str | None:
+    """The kernel that the host must run for a slot; None where any will do."""
+    release: str | None = plan["arms"][slot["arm"]].get("host_kernel")
+    return release
+
+
+def reboots(plan: Mapping[str, Any]) -> int:
+    """How often a plan's host is booted anew, from its first slot on."""
+    if "host_kernels" not in plan:
+        return 0
+    return sum(1 for _ in groupby(host_kernel(plan, slot) for slot in plan["slots"]))
 
 
 def estimate(plan: Mapping[str, Any]) -> Estimate:
     """What a plan will take, from figures that are typical of each family."""
-    seconds = 0.0
+    seconds = _TYPICAL_REBOOT * reboots(plan)
     peak = 0
     for slot in plan["slots"]:
         scenario, family = plan["scenarios"][slot["scenario"]], plan["arms"][slot["arm"]]["family"]

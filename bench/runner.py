@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import facts, image, inventory, kernels, plan
+from bench import facts, image, inventory, kernels, plan, reboot
 from bench.backends import base
 from bench.config import Campaign, parse
 from bench.errors import HostError, HostLost, InputError, RecordError, TareError
@@ -193,46 +193,73 @@ class _Part:
         with self._entered() as seat:
             ready = ready or _Ready.make(campaign, self._watcher)
             draft = plan.make(campaign)
-            crew = seat.crew(draft["arms"], draft["envelope"], ready.rootfs, _images(ready.kernels))
+            crew = seat.crew(draft["arms"], draft["envelope"], ready.rootfs, _images(draft["arms"], ready.kernels))
             with _released(crew):
-                missing = _probe(campaign, crew, self._watcher) if probe else {}
+                missing = _probe(campaign, draft["arms"], crew, self._watcher) if probe else {}
                 final = plan.make(campaign, missing) | {"host": self.host.name}
                 if not final["slots"]:
-                    raise HostError(
-                        f"{self.host.name} can run no arm of this campaign",
-                        hint=f"./tare doctor{_option(self.host)} says why",
-                    )
+                    hint = f"./tare doctor{_option(self.host)} says why"
+                    raise HostError(f"{self.host.name} can run no arm of this campaign", hint=hint)
                 _pin_kernels(final, ready.kernels)
                 known = _facts(final, ready.rootfs, crew)
                 self._folder = _make(names, {CAMPAIGN: campaign.text, PLAN: _json(final), FACTS: _json(known)})
-                self._execute(final, seat, crew, ready.rootfs.digest)
-        return self._folder
+                if not campaign.host_kernels:
+                    self._execute(final, seat, crew, ready.rootfs.digest)
+        return self._go_on(self._folder) if campaign.host_kernels else self._folder
 
     def _go_on(self, folder: Path) -> Path:
         final, known = read_plan(folder), read_facts(folder)
         if final is None or known is None:
             raise _no_results(folder)
+        needed = _next_kernel(final, _journal(folder))
+        try:
+            while True:
+                if needed:
+                    reboot.boot(self.host, needed, self._watcher.say)
+                needed = self._go_on_as_it_is(folder, final, known["rootfs"]["digest"])
+                if needed is None:
+                    return folder
+        finally:
+            if "host_kernels" in final:
+                self._bring_home(known["host"]["kernel"])
+
+    def _bring_home(self, release: str) -> None:
+        """Have the host run the kernel again with which it was found, if there is a way to it."""
+        try:
+            reboot.boot(self.host, release, self._watcher.say)
+        except HostError as error:
+            self._watcher.warned(f"{self.host.name} may run another kernel than {release}: {error}")
+
+    def _go_on_as_it_is(self, folder: Path, final: dict[str, Any], digest: str) -> str | None:
+        """The kernel that the host must run for the next slot; None where there is no further one."""
         with self._entered() as seat:
-            rootfs = image.build(final["envelope"]["rootfs"])
-            if rootfs.digest != known["rootfs"]["digest"]:
-                raise InputError(
-                    f"{folder}: was begun with another {final['envelope']['rootfs']} rootfs",
-                    hint="start the campaign anew",
-                )
+            name = final["envelope"]["rootfs"]
+            rootfs = image.build(name)
+            if rootfs.digest != digest:
+                raise InputError(f"{folder}: was begun with another {name} rootfs", hint="start the campaign anew")
             booted = {
                 name: kernels.find_again(arm["boots"], self._watcher.preparing)
                 for name, arm in final["arms"].items()
                 if "boots" in arm
             }
-            crew = seat.crew(final["arms"], final["envelope"], rootfs, _images(booted))
+            crew = seat.crew(final["arms"], final["envelope"], rootfs, _images(final["arms"], booted))
             with _released(crew):
-                self._execute(final, seat, crew, rootfs.digest)
-        return folder
+                # A host that was just booted has nothing in its page cache.
+                for name, arm in final["arms"].items():
+                    if arm.get("host_kernel") == seat.host["kernel"]:
+                        crew.probe(name, "linux")
+                return self._execute(final, seat, crew, rootfs.digest)
 
-    def _execute(self, final: dict[str, Any], seat: Seat, crew: Workers, digest: str) -> None:
+    def _execute(self, final: dict[str, Any], seat: Seat, crew: Workers, digest: str) -> str | None:
         assert self._folder
         referee = self._appoint(final) if self._appoint else None
-        execute(self._folder, final, seat.host, crew, digest, self._watcher, _journal(self._folder), referee)
+        return execute(self._folder, final, seat.host, crew, digest, self._watcher, _journal(self._folder), referee)
+
+
+def _next_kernel(final: Mapping[str, Any], lines: list[dict[str, Any]]) -> str | None:
+    """The kernel that the host must run for the first slot that a journal lacks; None where any will do."""
+    done = {line["slot"] for line in lines}
+    return next((plan.host_kernel(final, slot) for slot in final["slots"] if slot["slot"] not in done), None)
 
 
 def _all(parts: Sequence[_Part], work: Callable[[_Part], object]) -> None:
@@ -272,8 +299,14 @@ def _no_results(folder: Path) -> InputError:
     return InputError(f"{folder}: no {PLAN} and {FACTS} there", hint="give a results folder, like results/quick-…")
 
 
-def _images(booted: Mapping[str, kernels.Kernel | str]) -> dict[str, Path | str]:
-    return {arm: kernel if isinstance(kernel, str) else kernel.image for arm, kernel in booted.items()}
+def _images(arms: Mapping[str, Mapping[str, Any]], booted: Mapping[str, kernels.Kernel | str]) -> dict[str, Path | str]:
+    """What each of a plan's arms boots. booted: by the plan's or the campaign's names."""
+    found: dict[str, Path | str] = {}
+    for name, arm in arms.items():
+        kernel = booted.get(name) or booted.get(arm.get("of", ""))
+        if kernel:
+            found[name] = kernel if isinstance(kernel, str) else kernel.image
+    return found
 
 
 def _journal(folder: Path) -> list[dict[str, Any]]:
@@ -304,16 +337,19 @@ def _released(crew: Workers) -> Iterator[None]:
     crew.close()
 
 
-def _probe(campaign: Campaign, crew: Workers, watcher: Watcher) -> dict[tuple[str, str], str]:
+def _probe(
+    campaign: Campaign, arms: Mapping[str, Mapping[str, Any]], crew: Workers, watcher: Watcher
+) -> dict[tuple[str, str], str]:
     """Start each arm once per kind of guest that the campaign asks of it; why those fail that do.
 
-    Also warms caches, alike.
+    Also warms caches, alike. Where there are several host kernels, the one that is there now must do.
     """
     missing = {}
     for arm in campaign.arms.values():
-        wanted = {load_measure(name).guest for scenario in campaign.scenarios.values() for name in scenario.measures}
+        name = next(name for name, each in arms.items() if each.get("of", name) == arm.name)
+        wanted = {load_measure(each).guest for scenario in campaign.scenarios.values() for each in scenario.measures}
         for guest in sorted(wanted & arm.kind.guests):
-            reason = crew.probe(arm.name, guest)
+            reason = crew.probe(name, guest)
             if reason is not None:
                 missing[arm.name, str(guest)] = reason
             watcher.probed(arm.name, guest, reason)
@@ -340,9 +376,10 @@ def _kernels(campaign: Campaign, watcher: Watcher) -> dict[str, kernels.Kernel |
 
 def _pin_kernels(final: dict[str, Any], booted: Mapping[str, kernels.Kernel | str]) -> None:
     """Says what each arm boots, so that a resumed run boots the same."""
-    for name, kernel in booted.items():
+    for name, arm in final["arms"].items():
+        kernel = booted.get(arm.get("of", name))
         if isinstance(kernel, kernels.Kernel):
-            final["arms"][name] |= {"kernel": kernel.release, "boots": kernel.facts()}
+            arm |= {"kernel": kernel.release, "boots": kernel.facts()}
 
 
 def _facts(final: Mapping[str, Any], rootfs: base.Rootfs, crew: Workers) -> dict[str, Any]:
@@ -356,7 +393,10 @@ def _facts(final: Mapping[str, Any], rootfs: base.Rootfs, crew: Workers) -> dict
     return facts.gather(
         there,
         rootfs={"name": final["envelope"]["rootfs"], "digest": rootfs.digest},
-        kernels={name: arm.get("boots", {"kind": "host", "release": release}) for name, arm in final["arms"].items()},
+        kernels={
+            name: arm.get("boots", {"kind": "host", "release": arm.get("host_kernel", release)})
+            for name, arm in final["arms"].items()
+        },
         notes=notes,
     )
 

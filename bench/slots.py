@@ -49,8 +49,10 @@ def execute(
     watcher: Watcher,
     lines: list[dict[str, Any]],
     referee: Referee | None = None,
-) -> None:
+) -> str | None:
     """Run the slots of a plan that the lines of its journal lack, but for those that its referee finds needless.
+
+    Ends early where a slot needs the host to run another kernel: that kernel's release; None when all is done.
 
     host: facts.host() of where they run; digest: of the rootfs.
     """
@@ -68,6 +70,8 @@ def execute(
                 clock.spare(slot)
                 watcher.spared(slot)
                 continue
+            if (needed := plan.host_kernel(final, slot)) and needed != host["kernel"]:
+                return needed
             watcher.slot_begins(slot, clock.left())
             line = _slot(final, slot, crew, host, expected)
             journal.append(line)
@@ -75,6 +79,7 @@ def execute(
             watcher.slot_ended(line)
         if text := stops.look(final["blocks"]):
             watcher.looked(text)
+    return None
 
 
 def _slot(
@@ -121,7 +126,7 @@ def _slot(
     line.pop("holding", None)
     caged, limit = bool(line.pop("caged", False)), line.pop("memory_limit", None)
     boots = arm.get("boots", {"kind": "host"})
-    release = slot["arm"].partition("@")[2]
+    release = (arm["of"] if "boots" in arm and "of" in arm else slot["arm"]).partition("@")[2]
     if seen and not str(seen.get("kernel")).startswith(release):
         line["status"] = "failed"
         line["reason"] = f"the arm's name says kernel {release}, and it runs {seen.get('kernel')}"
