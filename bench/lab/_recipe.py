@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 #: Changes where the way of building does, so that what was built before is built anew.
-FORMAT = 1
+FORMAT = 2
 
 #: What every lab host has: systemd, SSH, and the Python that Tare's worker runs in.
 _PACKAGES = """
