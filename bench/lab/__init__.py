@@ -51,7 +51,8 @@ def recipe(name: str) -> Recipe:
 
 def recipes(wanted: list[str]) -> list[Recipe]:
     """Those of these names, or all. Raises InputError."""
-    return [recipe(name) for name in dict.fromkeys(wanted or names())]
+    found = {recipe(name).name: recipe(name) for name in wanted or names()}
+    return list(found.values())
 
 
 def host(name: str) -> LabHost:

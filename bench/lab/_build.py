@@ -174,6 +174,7 @@ def _bootstrap(recipe: Recipe, kernels: list[str], scratch: Path, say: Callable[
         "--mode=root",
         "--variant=minbase",
         "--format=directory",
+        "--skip=cleanup/reproducible",  # the machine-id stays: without one every start would be a first boot
         f"--include={','.join([*recipe.all_packages(), *kernels])}",
         *(f"--aptopt={line}" for line in options.stdout.decode().splitlines() if _APT_OPTIONS.match(line)),
         *(f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT),

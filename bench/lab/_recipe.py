@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 #: Changes where the way of building does, so that what was built before is built anew.
-FORMAT = 1
+FORMAT = 2
 
 #: What every lab host has: systemd, SSH, and the Python that Tare's worker runs in.
 _PACKAGES = """
@@ -28,27 +28,17 @@ _MASKED = """
     systemd-binfmt.service systemd-pstore.service uml-utilities.service xendomains.service
 """
 
-#: The address that QEMU's user network gives its guest, without a daemon and a lease.
-_NETWORK = """[Unit]
-DefaultDependencies=no
-BindsTo=sys-subsystem-net-devices-eth0.device
-After=sys-subsystem-net-devices-eth0.device
-Before=network.target
-Wants=network.target
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/bin/ip address replace 10.0.2.15/24 dev eth0
-ExecStart=/bin/ip link set eth0 up
-
-[Install]
-WantedBy=multi-user.target
-"""
+#: The address that QEMU's user network gives its guest, as soon as its card is there: no daemon, no lease, no waiting.
+_NETWORK = (
+    'ACTION=="add", SUBSYSTEM=="net", KERNEL=="eth0", '
+    'RUN+="/bin/ip address replace 10.0.2.15/24 dev eth0", RUN+="/bin/ip link set eth0 up"\n'
+)
 
 _BASE_FILES = {
     "etc/fstab": "/dev/root / ext4 noatime 0 0\n",
-    "etc/systemd/system/lab-network.service": _NETWORK,
+    "etc/udev/rules.d/80-lab-network.rules": _NETWORK,
+    # Emulated on a busy machine, everything takes its time.
+    "etc/systemd/system.conf.d/lab.conf": "[Manager]\nDefaultTimeoutStartSec=600\nDefaultDeviceTimeoutSec=600\n",
     "etc/systemd/journald.conf.d/lab.conf": "[Journal]\nStorage=volatile\n",
     "etc/ssh/sshd_config.d/lab.conf": (
         "HostKey /etc/ssh/ssh_host_ed25519_key\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n"
@@ -63,7 +53,6 @@ rm -f /etc/apt/sources.list /etc/apt/sources.list.d/* /etc/apt/apt.conf.d/99mmde
 cp -a /lab-keys/. /etc/ssh/ && rm -r /lab-keys
 systemd-machine-id-setup
 passwd -l root
-systemctl enable lab-network.service
 systemctl set-default multi-user.target
 """
 

@@ -31,7 +31,7 @@ USER = "root"
 _VM = "vm.json"
 #: Seconds.
 _START_LIMIT = 60.0
-_BOOT_LIMIT = 300.0
+_BOOT_LIMIT = 600.0
 _READY_LIMIT = 60.0
 _POWEROFF_LIMIT = 60.0
 _TERM_LIMIT = _KILL_LIMIT = 10.0
