@@ -13,6 +13,7 @@ import pandas as pd
 import pyperf
 import pytest
 
+from analysis.load import load
 from analysis.report import write_report
 from bench.errors import InputError
 from tests.synthetic import ARMS, campaign
@@ -51,6 +52,54 @@ def _page(folder: Path) -> _Page:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
     folder = campaign(tmp_path_factory.mktemp("whole") / "quick")
     return folder, write_report([folder])
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A campaign on three hosts: one emulated and lost, one whole, one that was never reached."""
+    folder = tmp_path_factory.mktemp("several") / "lab"
+    for name in ("rack1", "lab-debian"):
+        campaign(folder / name, arms=FEW)
+        facts = json.loads((folder / name / "facts.json").read_text())
+        facts["host"] |= {"name": name, "emulated": name.startswith("lab-")}
+        (folder / name / "facts.json").write_text(json.dumps(facts))
+    (folder / "lab-debian/lost.json").write_text(json.dumps({"schema": 1, "when": "now", "reason": "no <route>"}))
+    (folder / "hosts.json").write_text(json.dumps({"schema": 1, "hosts": ["rack1", "lab-debian", "lab-xen"]}))
+    write_report([folder])
+    return folder
+
+
+def test_each_host_has_a_report_and_the_folder_a_page_that_leads_there(several: Path) -> None:
+    page = _page(several)
+    links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    assert links == ["rack1/report.html", "lab-debian/report.html"]
+    assert all((several / str(link)).is_file() for link in links)
+    assert page.text.count("emulated host") == 1
+    assert "no <route>" in page.text
+    assert "Nothing was measured there" in page.text
+    assert not [tag for tag, _ in page.tags if tag in ("table", "script")]
+    text = (several / "report.md").read_text()
+    assert text.count("(emulated host)") == 1
+    assert "[The whole report](rack1/report.md)" in text
+
+
+def test_an_emulated_host_is_marked_wherever_its_figures_are(several: Path) -> None:
+    assert "emulated host" not in _page(several / "rack1").text.lower()
+    marked = _page(several / "lab-debian").text
+    assert "Matrix emulated host" in marked
+    assert "Emulated host: lab-debian is an emulated machine itself" in marked
+    assert "Lost: lab-debian was lost before its last slot (no <route>)." in marked
+    assert "(emulated host)" in (several / "lab-debian/report.md").read_text().splitlines()[0]
+
+
+def test_real_and_emulated_figures_are_not_pooled(several: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is of an emulated host, the others are not"):
+        write_report([several / "rack1", several / "lab-debian"], tmp_path)
+
+
+def test_the_folder_of_several_hosts_is_no_side_of_a_comparison(several: Path) -> None:
+    with pytest.raises(InputError, match=r"name one's folder, .*lab/rack1 or"):
+        load([several])
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,34 @@ mine = { measures = ["spawn"], values = 3 }
 
 #: what to replace in GOOD, by what → words of the message: the key, and what is wrong or would be right.
 BAD: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "a host that is no name": ("seed = 1", 'hosts = ["../x"]', ("hosts: '../x' is not a host's name", "host list")),
+    "a host twice": ("seed = 1", 'hosts = ["a", "a"]', ("hosts: 'a' is there more than once",)),
+    "no host": ("seed = 1", "hosts = []", ("hosts:", "1")),
+    "host kernels of this machine": (
+        "seed = 1",
+        'host_kernels = ["6.1.0-50-amd64"]',
+        ("host_kernels: this machine is not booted anew", "hosts"),
+    ),
+    "a host kernel that is no release": (
+        "seed = 1",
+        'hosts = ["a"]\nhost_kernels = ["/boot/x"]',
+        ("host_kernels: '/boot/x' is not a release",),
+    ),
+    "a host kernel twice": (
+        "seed = 1",
+        'hosts = ["a"]\nhost_kernels = ["6.1", "6.1"]',
+        ("host_kernels: '6.1' is there more than once",),
+    ),
+    "host kernels that stop early": (
+        "seed = 1",
+        'hosts = ["a"]\nhost_kernels = ["6.1"]\nstop = "adaptive"',
+        ("host_kernels:", "leave out stop"),
+    ),
+    "grouped reboots of nothing": (
+        "seed = 1",
+        'reboots = "grouped"',
+        ("reboots: is for a campaign with host_kernels",),
+    ),
     "unknown key": ("seed = 1", "sead = 1", ("sead: unknown key", "seed", "blocks")),
     "unknown key in envelope": ("cpus = 1", "cpu = 1", ("envelope.cpu: unknown key", "cpus, memory, rootfs")),
     "unknown key in scenario": ('timeout = "10 s"', 'time = "10 s"', ("scenarios.boot.time: unknown key", "timeout")),

@@ -138,3 +138,49 @@ def test_the_estimate_grows_with_what_is_planned() -> None:
 def test_the_estimate_counts_only_what_is_there() -> None:
     without = plan.make(campaign(), {("qemu", "linux"): "x", ("qemu@6.1", "linux"): "x", ("kvm", "linux"): "x"})
     assert plan.estimate(without).seconds < plan.estimate(plan.make(campaign())).seconds / 2
+
+
+def over_kernels(reboots: str) -> dict[str, Any]:
+    """Three kernels of a host, for arms that run on it and one whose guests boot their own."""
+    lines = f'hosts = ["rack"]\nhost_kernels = ["6.1.0-1", "6.1.0-2", "6.12"]\nreboots = "{reboots}"\n[arms]'
+    text = CAMPAIGN.format(seed=3, blocks=6).replace("[arms]", lines, 1)
+    return plan.make(config.parse(text.replace("density", "exec", 1).split("exec =")[0], Path("t.toml")))
+
+
+def kernels_of(made: dict[str, Any], slots: list[dict[str, Any]]) -> list[str]:
+    """The host kernels in the order in which they are visited."""
+    visited: list[str] = []
+    for slot in slots:
+        release = plan.host_kernel(made, slot)
+        assert release
+        if visited[-1:] != [release]:
+            visited.append(release)
+    return visited
+
+
+def test_every_block_visits_every_host_kernel_once_in_an_order_of_its_own() -> None:
+    made = over_kernels("interleaved")
+    orders = []
+    for block in range(1, 7):
+        slots = [slot for slot in made["slots"] if slot["block"] == block]
+        order = kernels_of(made, slots)
+        assert sorted(order) == ["6.1.0-1", "6.1.0-2", "6.12"]
+        assert len(slots) == 3 * len(EVERY)
+        orders.append(tuple(order))
+    assert len(set(orders)) > 1
+    assert made == over_kernels("interleaved")
+
+
+def test_grouped_reboots_boot_each_kernel_once() -> None:
+    made = over_kernels("grouped")
+    assert len(kernels_of(made, made["slots"])) == 3
+    assert plan.reboots(made) == 3
+    assert plan.reboots(over_kernels("interleaved")) > 10
+
+
+def test_arms_are_named_by_the_host_kernel_and_the_baseline_is_on_the_first() -> None:
+    made = over_kernels("interleaved")
+    assert made["baseline"] == "crun@6.1.0-1"
+    assert {"crun@6.12", "qemu+6.1.0-2", "qemu@6.1+6.12"} <= set(made["arms"])
+    assert made["arms"]["qemu@6.1+6.12"]["of"] == "qemu@6.1"
+    assert {slot["arm"] for slot in made["slots"]} == set(made["arms"])
