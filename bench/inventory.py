@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from bench import lab
+from bench import lab, units
 from bench.errors import InputError
 
 LOCAL = "local"
@@ -30,8 +30,8 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}\Z")
 class Entry(msgspec.Struct, forbid_unknown_fields=True):
     """One host as the inventory has it. What is not said is left to ~/.ssh/config.
 
-    folder: where Tare's files lie there, from the user's home on; sudo: to become root by `sudo -n`; emulated: whether
-    its figures are those of an emulated machine.
+    folder: where Tare's files lie there, from the user's home on; sudo: to become root by `sudo -n`; wait: how long a
+    host that was lost is waited for; emulated: whether its figures are those of an emulated machine.
     """
 
     address: str | None = None
@@ -42,6 +42,7 @@ class Entry(msgspec.Struct, forbid_unknown_fields=True):
     python: str = "python3"
     folder: str = ".tare"
     sudo: bool = False
+    wait: str = "5 min"
     emulated: bool = False
 
 
@@ -55,6 +56,11 @@ class Host:
     @property
     def emulated(self) -> bool:
         return self.entry is not None and self.entry.emulated
+
+    @property
+    def wait(self) -> float:
+        """Seconds. Raises ValueError where it is no time."""
+        return units.duration(self.entry.wait) if self.entry else 0.0
 
     @property
     def address(self) -> str:
@@ -108,7 +114,8 @@ def _written() -> dict[str, Host]:
             raise InputError(f"{path}: {name!r} is not a host's name: at most 32 small letters, digits and . _ -")
         try:
             found[name] = Host(name, msgspec.convert(given, Entry))
-        except msgspec.ValidationError as error:
+            _ = found[name].wait
+        except (msgspec.ValidationError, ValueError) as error:
             raise InputError(f"{path}: {name}: {error}", hint=f"keys: {', '.join(Entry.__struct_fields__)}") from error
     return found
 

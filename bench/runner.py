@@ -40,10 +40,8 @@ from bench.results import (
 from bench.slots import Watcher, execute, now
 from bench.stops import Referee
 
-#: How often a host may be lost without a slot in between, how long it is waited for each time, and how often it is
-#: looked for meanwhile, seconds.
+#: How often a host may be lost without a slot in between, and how often it is looked for meanwhile, seconds.
 _LOST_TIMES = 3
-_LOST_LIMIT = 300.0
 _LOST_STEP = 5.0
 
 #: Makes the referee of a plan; None for one that runs all its blocks.
@@ -169,7 +167,7 @@ class _Part:
 
     def _await_host(self) -> bool:
         """Whether a lost host can be reached again within the limit."""
-        deadline = time.monotonic() + _LOST_LIMIT
+        deadline = time.monotonic() + self.host.wait
         while time.monotonic() < deadline and not self._cancelled:
             time.sleep(_LOST_STEP)
             with contextlib.suppress(HostLost):

@@ -59,7 +59,7 @@ BAD: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "grouped reboots of nothing": (
         "seed = 1",
         'reboots = "grouped"',
-        ("reboots: is for a campaign with host_kernels",),
+        ("reboots: is for a campaign with",),
     ),
     "unknown key": ("seed = 1", "sead = 1", ("sead: unknown key", "seed", "blocks")),
     "unknown key in envelope": ("cpus = 1", "cpu = 1", ("envelope.cpu: unknown key", "cpus, memory, rootfs")),

@@ -39,6 +39,7 @@ def test_a_host_is_its_own_address_and_may_say_more(written: Path) -> None:
         ("[Rack]", "'Rack' is not a host's name"),
         ("[local]", "'local' is not a host's name"),
         ("[a]\nport = 70000", "<= 65535"),
+        ("[a]\nwait = 'soon'", "a: 'soon'"),
         ("[a]\npasswort = 'x'", "unknown field `passwort`"),
         ('["a/b"]', "is not a host's name"),
     ],
