@@ -70,6 +70,7 @@ class Daemon:
             self._await("containerd", folder / "containerd.sock")
             self._start("dockerd", [dockerd, "--config-file", str(folder / "daemon.json")])
             self._await("dockerd", folder / "docker.sock")
+            self._prove()
         except BaseException:
             self.close()
             raise
@@ -119,19 +120,19 @@ class Daemon:
 
     def _await(self, name: str, socket: Path) -> None:
         deadline = time.monotonic() + _START_LIMIT
-        while not (socket.exists() and self._answers(name)):
+        while not socket.exists():
             if self._children[-1].poll() is not None or time.monotonic() > deadline:
                 said = self._log(name).read_text(errors="replace").strip().splitlines()
                 raise HostError(f"{name} did not come up: {said[-1] if said else 'it said nothing'}"[:500])
             time.sleep(0.02)
 
-    def _answers(self, name: str) -> bool:
-        if name != "dockerd":
-            return True  # dockerd waits for it
+    def _prove(self) -> None:
+        """The socket is there before somebody listens, and a client may be too new for a daemon."""
         argv = [process.require("docker", "docker.io"), "--host", self.host, "version"]
-        with contextlib.suppress(CommandError):
-            return process.run(argv, timeout=10, env=bare_environment({}), check=False).returncode == 0
-        return False
+        try:
+            process.run(argv, timeout=_START_LIMIT, env=bare_environment({}))
+        except CommandError as error:
+            raise HostError(f"Docker's client and its daemon do not work together: {error}") from error
 
     def lead_to(self, doors: Iterable[str]) -> None:
         """The shim of the next container enters by these files."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -68,17 +69,17 @@ class Backend(CommandBackend):
         daemon: Literal["private", "user"] = "private"
 
     def __init__(self, folder: Path, options: Any) -> None:
-        super().__init__(folder, options)
+        # A worker that takes a dead one's place finds that one's files.
+        super().__init__(Path(tempfile.mkdtemp(dir=folder)), options)
         self._image: str | None = None
         self._cage: Cage | None = None
         self.daemon: Daemon | None = None
         # Not the user's: what it says of proxies would be in every container's environment.
-        (folder / "client").mkdir()
-        self.env = {"DOCKER_CONFIG": str(folder / "client")}
+        self.env = {"DOCKER_CONFIG": str(self.folder / "client")}
         if options.daemon == "private":
             mounts.enter_private_namespace()
             mounts.hide_hybrid_cgroup2()
-            self.daemon = Daemon(folder)
+            self.daemon = Daemon(self.folder)
             self.env["DOCKER_HOST"] = self.daemon.host
         else:
             self.env["DOCKER_HOST"] = os.environ.get("DOCKER_HOST", _SOCKET)
