@@ -140,12 +140,17 @@ class Session:
         return used if isinstance(used, int) else None
 
     def look_at_memory(self, instance: Instance) -> dict[str, int | None]:
-        """cage (total, anon, file, kernel), PSS and MemAvailable, bytes, now; None for what nobody can tell."""
+        """cage (total, anon, file, kernel), PSS, MemAvailable and, of a domain, what it was given: bytes, now.
+
+        None is what nobody can tell.
+        """
         found: dict[str, int | None] = {
             "memavailable": memory.available(),
             "pss": memory.pss(instance.pids()),
             "guest": None,
         }
+        if (allotted := instance.allotted()) is not None:
+            found["domain"] = allotted
         if instance.cage:
             found.update(_cage_fields(instance.cage.memory()))
         return found

@@ -64,7 +64,6 @@ def describe(domain: Domain) -> str:
   <on_crash>destroy</on_crash>
   <devices>
     <console type="pty"><target type="xen" port="0"/></console>
-    <memballoon model="none"/>
   </devices>
 </domain>
 """

@@ -105,6 +105,10 @@ class Instance(ABC):
     def pids(self) -> list[int]:
         """All host processes of the instance; none where it is not made of processes."""
 
+    def allotted(self) -> int | None:
+        """Memory that a hypervisor below this host has given it, bytes; None where all that it has is this host's."""
+        return None
+
     def ask_to_end(self) -> None:
         """Before dismiss(), so that many may end at the same time."""
 

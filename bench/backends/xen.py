@@ -85,6 +85,9 @@ class XenInstance(Instance):
     def pids(self) -> list[int]:
         return []
 
+    def allotted(self) -> int | None:
+        return int(self._domain.info()[2]) << 10
+
     def stop(self, deadline: float) -> None:
         self.marks["stopping"] = time.monotonic_ns()
         self.channel.halt(deadline)
@@ -137,7 +140,8 @@ class Backend(Base):
     def notes(cls, options: Options) -> list[str]:
         found = [
             "a domain's memory and CPU time are Xen's: no cgroup of dom0 has them, so its slots are uncaged, without "
-            "figures of a cage, CPU seconds or PSS; MemAvailable is dom0's, and tells nothing of guests",
+            "figures of a cage, CPU seconds or PSS; MemAvailable is dom0's, and tells nothing of guests; what Xen "
+            "has given the domain is noted as `domain`",
             "console and channel are one (hvc0, through xenconsoled), so the kernel's messages are part of its start",
             "virtual CPUs are pinned to Xen's CPUs of the envelope's numbers, where dom0 sees as many as Xen has; "
             "whether dom0 keeps off them is up to Xen's dom0_vcpus_pin and dom0_max_vcpus",
