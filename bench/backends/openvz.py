@@ -18,7 +18,7 @@ _CONTROL = Path("/proc/vz")
 class Backend(Base):
     family = "container"
     door = "vzctl exec"
-    remedy = "it takes a host with an OpenVZ kernel, which Debian has not had since release 7"
+    remedy = "it takes a host that runs an OpenVZ kernel"
 
     @classmethod
     def notes(cls, options: Any) -> list[str]:

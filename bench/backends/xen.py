@@ -126,7 +126,8 @@ class Backend(Base):
     memory_by_cage = False
     cageable = False
     kernel = "machine"
-    probe_limit = 40.0
+    #: In a lab that is itself emulated, a guest of Xen takes a minute.
+    probe_limit = 120.0
     remedy = "look at /var/log/xen and libvirt's log (/var/log/libvirt/libxl) for what Xen said"
 
     @dataclass(frozen=True)
