@@ -224,6 +224,7 @@ class Cage(Group):
 
     def __init__(self, hierarchy: Hierarchy, path: str, cpus: Cpus, memory: int | None) -> None:
         super().__init__(hierarchy, path)
+        self.cpus = cpus
         self._file("cpuset", "cpuset.cpus").write_text(cpu_list(cpus.caged))
         if memory is not None:
             name = "memory.limit_in_bytes" if hierarchy.version == 1 else "memory.max"

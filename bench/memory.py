@@ -57,11 +57,13 @@ def guest_used(text: str) -> int:
 def pss(pids: Iterable[int]) -> int | None:
     """Proportional set size of some processes, bytes, each address space counted once; None where that cannot be told.
 
+    It cannot where there are none: what runs without being a process of this host has memory all the same.
+
     UML's helper processes share its kernel's address space: summed naively, every page of it counts three times.
     """
     total = 0
     apart = distinct_address_spaces(pids)
-    if apart is None:
+    if not apart:
         return None
     for pid in apart:
         with contextlib.suppress(OSError):

@@ -14,7 +14,8 @@ from pathlib import Path
 from bench.errors import HostError
 
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000
-_MS_RDONLY, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 4096, 16384, 1 << 18
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
+_MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -53,11 +54,35 @@ def bind(source: Path, target: Path, *, recursive: bool = False) -> None:
 
 def hide_hybrid_cgroup2() -> None:
     """In the hybrid layout, take away the v2 mount that has no controllers. Only in the private namespace."""
+    hide(Path("/sys/fs/cgroup/unified"))
+
+
+def hide(place: Path) -> None:
+    """Take away what is mounted at a place, if anything is. Only in the private namespace."""
+    _need_own()
+    if place.is_mount():
+        _check(_libc.umount2(os.fsencode(place), _MNT_DETACH), f"unmount {place}")
+
+
+def empty(folder: Path, keep: Path) -> None:
+    """Show an empty folder instead, with nothing in it but `keep`, which stays as it is.
+
+    Only in the private namespace.
+    """
+    _need_own()
+    kept = os.open(keep, os.O_PATH | os.O_CLOEXEC)
+    try:
+        where = os.fsencode(folder)
+        _check(_libc.mount(b"tmpfs", where, b"tmpfs", _MS_NOSUID | _MS_NODEV, b"mode=755"), f"cover {folder}")
+        keep.mkdir(parents=True)
+        bind(Path(f"/proc/self/fd/{kept}"), keep)
+    finally:
+        os.close(kept)
+
+
+def _need_own() -> None:
     if not _entered:
         raise HostError("hiding mounts needs a private namespace")
-    hybrid = Path("/sys/fs/cgroup/unified")
-    if hybrid.is_mount():
-        _check(_libc.umount2(os.fsencode(hybrid), _MNT_DETACH), f"unmount {hybrid}")
 
 
 def below(folder: Path) -> list[Path]:

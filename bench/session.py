@@ -69,7 +69,8 @@ class Session:
         self.rootfs = rootfs
         self.memory_size = memory_size
         self.kernel = kernel
-        self.group = Group(place.hierarchy, f"{place.run}/{place.slot}") if place.hierarchy else None
+        self._hierarchy = place.hierarchy if backend.cageable else None
+        self.group = Group(self._hierarchy, f"{place.run}/{place.slot}") if self._hierarchy else None
         self.samples: list[Sample] = []
         self.marks: dict[str, int] = {}
         self.seen: dict[str, object] = {}
@@ -94,11 +95,11 @@ class Session:
         folder.mkdir(parents=True)
         limit = self.memory_size if self.backend.memory_by_cage else None
         cage = None
-        if self.place.hierarchy:
+        if self._hierarchy:
             path = f"{self.place.run}/{self.place.slot}/{self._made}"
-            cage = Cage(self.place.hierarchy, path, self.place.cpus, limit)
-        cpus = len(self.place.cpus.caged)
-        order = Order(name, folder, self.rootfs, cpus, self.memory_size, self.kernel, guest, requests)
+            cage = Cage(self._hierarchy, path, self.place.cpus, limit)
+        cpus = self.place.cpus.caged
+        order = Order(name, folder, self.rootfs, len(cpus), self.memory_size, self.kernel, guest, requests, cpus)
         instance = self.backend.provision(order, cage)
         self._alive.append(instance)
         return instance
@@ -139,12 +140,17 @@ class Session:
         return used if isinstance(used, int) else None
 
     def look_at_memory(self, instance: Instance) -> dict[str, int | None]:
-        """cage (total, anon, file, kernel), PSS and MemAvailable, bytes, now."""
+        """cage (total, anon, file, kernel), PSS, MemAvailable and, of a domain, what it was given: bytes, now.
+
+        None is what nobody can tell.
+        """
         found: dict[str, int | None] = {
             "memavailable": memory.available(),
             "pss": memory.pss(instance.pids()),
             "guest": None,
         }
+        if (allotted := instance.allotted()) is not None:
+            found["domain"] = allotted
         if instance.cage:
             found.update(_cage_fields(instance.cage.memory()))
         return found

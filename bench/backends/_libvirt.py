@@ -52,10 +52,7 @@ class Connection:
         self._stopped: dict[str, threading.Event] = {}
         with contextlib.suppress(libvirt.libvirtError):
             libvirt.virEventRegisterDefaultImpl()
-        try:
-            self.handle = libvirt.open(uri)
-        except libvirt.libvirtError as error:
-            raise HostError(f"libvirt cannot open {uri}: {error}") from error
+        self.handle = connect(uri)
         lifecycle = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
         self.handle.domainEventRegisterAny(None, lifecycle, self._on_lifecycle, None)
         threading.Thread(target=self._serve_events, name="libvirt-events", daemon=True).start()
@@ -98,11 +95,11 @@ class Connection:
         if failures:
             raise HostError(f"libvirt: {failures[0]}")
 
-    def create(self, name: str, xml: str) -> Any:
-        """A running domain. Blocks until its CPUs run. Raises InstanceError with libvirt's words."""
+    def create(self, name: str, xml: str, *, paused: bool = False) -> Any:
+        """A running domain. Blocks until its CPUs run, or could. Raises InstanceError with libvirt's words."""
         self._stopped[name] = threading.Event()
         try:
-            return self.handle.createXML(xml, 0)
+            return self.handle.createXML(xml, self._libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
         except self._libvirt.libvirtError as error:
             del self._stopped[name]
             raise InstanceError(f"libvirt cannot create the domain: {error}") from error
@@ -161,12 +158,21 @@ def _import() -> Any:
     return libvirt
 
 
+def connect(uri: str) -> Any:
+    """A connection of libvirt's own kind. Raises HostError with libvirt's words."""
+    libvirt = _import()
+    try:
+        return libvirt.open(uri)
+    except libvirt.libvirtError as error:
+        raise HostError(f"libvirt cannot open {uri}: {error}") from error
+
+
 def destroy_leftovers(uri: str, run: str) -> list[str]:
     """End the domains of a dead run that a daemon still has; their names. Raises HostError without one."""
     libvirt = _import()
     removed = []
+    connection = connect(uri)
     try:
-        connection = libvirt.open(uri)
         for domain in connection.listAllDomains(0):
             if domain.name().startswith(f"{NAME_PREFIX}{run}-"):
                 removed.append(domain.name())
@@ -174,7 +180,7 @@ def destroy_leftovers(uri: str, run: str) -> list[str]:
                     domain.destroy()
         connection.close()
     except libvirt.libvirtError as error:
-        raise HostError(f"libvirt cannot open {uri}: {error}") from error
+        raise HostError(f"libvirt cannot remove domains at {uri}: {error}") from error
     return removed
 
 

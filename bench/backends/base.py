@@ -51,6 +51,8 @@ class Order:
     guest: Guest = "linux"
     #: Commands that the init runs right after READY, before it listens (only where the backend counts).
     requests: Sequence[Sequence[str]] = ()
+    #: The host's CPUs to run on, for backends whose instances no cage holds to them.
+    cpu_set: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,11 @@ class Instance(ABC):
 
     @abstractmethod
     def pids(self) -> list[int]:
-        """All host processes of the instance."""
+        """All host processes of the instance; none where it is not made of processes."""
+
+    def allotted(self) -> int | None:
+        """Memory that a hypervisor below this host has given it, bytes; None where all that it has is this host's."""
+        return None
 
     def ask_to_end(self) -> None:
         """Before dismiss(), so that many may end at the same time."""
@@ -134,6 +140,8 @@ class Backend(ABC):
     needs_root: ClassVar[bool] = True
     #: Whether the cage limits memory to the envelope (a guest's memory is limited by its own RAM size).
     memory_by_cage: ClassVar[bool] = True
+    #: Whether a cgroup of this host can hold its instances. Without one, nothing of them is read from a cage.
+    cageable: ClassVar[bool] = True
     #: Whether it counts its guests' instructions. Their clock is then that count, and their seconds say nothing.
     counts: ClassVar[bool] = False
     #: What kind of kernel its guests boot: Order.kernel, which a campaign may choose. None: they run on the host's.

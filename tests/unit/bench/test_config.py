@@ -99,16 +99,16 @@ BAD: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "baseline that is no arm": ('"crun"', '"runc"', ("baseline: there is no arm 'runc'", "crun, uml")),
     "backend that is not there": (
         "crun = {}",
-        "crun = {}\ndocker = {}",
-        ("arms.docker: there is no backend", "crun, kvm"),
+        "crun = {}\nrkt = {}",
+        ("arms.rkt: there is no backend", "docker, kvm"),
     ),
     "backend key": (
         "crun = {}",
-        'crun = {}\nx = { backend = "docker" }',
-        ("arms.x", "no backend 'docker'", "crun, kvm"),
+        'crun = {}\nx = { backend = "rkt" }',
+        ("arms.x", "no backend 'rkt'", "docker, kvm"),
     ),
     "backend of a wrong type": ("crun = {}", "crun = { backend = [1] }", ("arms.crun", "backend", "crun")),
-    "helper as a backend": ("crun = {}", "crun = {}\nbase = {}", ("arms.base: there is no backend", "crun, kvm")),
+    "helper as a backend": ("crun = {}", "crun = {}\nbase = {}", ("arms.base: there is no backend", "docker, kvm")),
     "kernel of a wrong type": ("crun = {}", "crun = {}\nqemu = { kernel = 6.1 }", ("arms.qemu.kernel", "a release")),
     "kernel that is none": (
         "crun = {}",

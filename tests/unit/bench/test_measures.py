@@ -21,6 +21,7 @@ POSSIBLE = dict.fromkeys(base.names(), BY_DOOR) | {
     "uml": IN_LINUX,
     "qemu": GUESTS | {"firmware"},
     "kvm": GUESTS | {"firmware"},
+    "xen": GUESTS,
     "qemu-icount": {"instructions"},
 }
 

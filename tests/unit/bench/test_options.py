@@ -72,6 +72,6 @@ def test_helpers_and_strangers_are_no_backends() -> None:
     assert "base" not in base.names()
     assert not [name for name in base.names() if "_" in name]
     assert "qemu-icount" in base.names()
-    for name in ("docker", "base", "_oci", "../cli", ""):
+    for name in ("rkt", "base", "_oci", "../cli", ""):
         with pytest.raises(InputError, match="there is no backend"):
             base.load(name)

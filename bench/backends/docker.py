@@ -1,0 +1,182 @@
+"""Containers by Docker: by a daemon of the worker's own, or by the one that the user has running."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from bench import mounts, process, state
+from bench.backends._command import RUN_VARIABLE, CommandBackend, CommandInstance, bare_environment
+from bench.backends._dockerd import Daemon
+from bench.backends.base import Order
+from bench.cage import Cage
+from bench.errors import CommandError, HostError, InstanceError
+from bench.process import require
+
+_SOCKET = "unix:///var/run/docker.sock"
+#: The images that Tare makes; their tags are runs' ids.
+_REPOSITORY = "tare"
+_IMPORT_LIMIT = 300.0
+_REMOVE_LIMIT = 5.0
+
+
+class DockerInstance(CommandInstance):
+    """The launched process is the client, `docker run`; the container is a child of its shim's."""
+
+    def __init__(self, backend: Backend, order: Order, cage: Cage) -> None:
+        super().__init__(backend, order, cage)
+        self._docker = backend
+
+    def start(self, deadline: float) -> None:
+        assert self.cage is not None
+        if self._docker.daemon:
+            self._docker.daemon.lead_to(self.cage.doors())
+        super().start(deadline)
+        if not self._docker.daemon:
+            self._take_shim()
+
+    def _take_shim(self) -> None:
+        """The user's containerd knows nothing of cages."""
+        assert self.cage is not None
+        for pid in self.cage.pids():
+            with contextlib.suppress(OSError):
+                parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+                if Path(f"/proc/{parent}/comm").read_text().startswith("containerd-shim"):
+                    self.cage.take(int(parent))
+
+    def kill(self, deadline: float) -> None:
+        ended = self._process.exited < 0
+        super().kill(deadline)
+        if not ended:
+            self._docker.remove(self.order.name, deadline)
+
+
+class Backend(CommandBackend):
+    family = "container"
+    door = "docker exec"
+    tools: ClassVar[Mapping[str, str]] = {"docker": "docker.io", "dockerd": "docker.io", "containerd": "containerd"}
+
+    @dataclass(frozen=True)
+    class Options:
+        """daemon: one that lives as long as the arm's worker, or the user's own (DOCKER_HOST, a socket here)."""
+
+        daemon: Literal["private", "user"] = "private"
+
+    def __init__(self, folder: Path, options: Any) -> None:
+        # A worker that takes a dead one's place finds that one's files.
+        super().__init__(Path(tempfile.mkdtemp(dir=folder)), options)
+        self._image: str | None = None
+        self._cage: Cage | None = None
+        self.daemon: Daemon | None = None
+        # Not the user's: what it says of proxies would be in every container's environment.
+        self.env = {"DOCKER_CONFIG": str(self.folder / "client")}
+        if options.daemon == "private":
+            mounts.enter_private_namespace()
+            mounts.hide_hybrid_cgroup2()
+            self.daemon = Daemon(self.folder)
+            self.env["DOCKER_HOST"] = self.daemon.host
+        else:
+            self.env["DOCKER_HOST"] = os.environ.get("DOCKER_HOST", _SOCKET)
+            self._examine_users()
+
+    @classmethod
+    def required(cls, options: Options) -> Mapping[str, str]:
+        return cls.tools if options.daemon == "private" else {"docker": "docker.io"}
+
+    @classmethod
+    def notes(cls, options: Options) -> list[str]:
+        found = [
+            "dockerd and containerd serve all containers of the arm: what they use is in no instance's cage",
+            "the root file system is Docker's own copy of the tree, by the storage driver that it chose for this host",
+        ]
+        if options.daemon == "private":
+            return [
+                *found,
+                "dockerd and containerd are the worker's own, and share the instances' CPUs with them",
+                "a container's shim is started through a shell that enters its cage first",
+            ]
+        return [*found, "a container's shim is put into its cage at READY, so that what it used before is not counted"]
+
+    def _examine_users(self) -> None:
+        """Raises HostError where the user's daemon cannot be used; removes images that killed runs left in it."""
+        host = self.env["DOCKER_HOST"]
+        if not host.startswith("unix://"):
+            raise HostError(
+                f"{host} may be another machine's Docker", hint='use a unix:// socket, or daemon = "private"'
+            )
+        try:
+            driver = self._run("info", "--format", "{{.CgroupDriver}}").strip()
+            tags = self._run("image", "ls", "--format", "{{.Tag}}", _REPOSITORY).split()
+        except CommandError as error:
+            raise HostError(f"no Docker daemon answers at {host}: {error}", hint='daemon = "private"') from error
+        if driver != "cgroupfs":
+            hint = 'let it use native.cgroupdriver=cgroupfs, or use daemon = "private"'
+            raise HostError(f"this Docker makes its groups by {driver}, which does not make them in a cage", hint=hint)
+        for tag in set(tags) - state.living(0):
+            self._run("image", "rm", "--force", f"{_REPOSITORY}:{tag}", check=False)
+
+    def _do(self, *words: str) -> list[str]:
+        return [require("docker", "docker.io"), *words]
+
+    def _run(self, *words: str, timeout: float = 30.0, check: bool = True) -> str:
+        done = process.run(self._do(*words), timeout=timeout, env=bare_environment(self.env), check=check)
+        return done.stdout.decode(errors="replace")
+
+    def _import(self, tree: Path) -> str:
+        """The rootfs as an image."""
+        archive = self.folder / "rootfs.tar"
+        process.run([require("tar", "tar"), "-C", tree, "--numeric-owner", "-cf", archive, "."], timeout=_IMPORT_LIMIT)
+        name = f"{_REPOSITORY}:{os.environ.get(RUN_VARIABLE) or 'none'}"
+        self._run("import", str(archive), name, timeout=_IMPORT_LIMIT)
+        archive.unlink()
+        return name
+
+    def provision(self, order: Order, cage: Cage | None) -> CommandInstance:
+        if cage is None:
+            raise HostError("without a cage, nobody could tell which processes are the instance's")
+        if self._image is None:
+            self._image = self._import(order.rootfs.tree)
+        if self.daemon:
+            self.daemon.keep_to(cage.cpus.caged)
+        self._cage = cage
+        return DockerInstance(self, order, cage)
+
+    def command(self, order: Order) -> Sequence[str]:
+        assert self._cage is not None
+        assert self._image is not None
+        alike = ["--rm", "--interactive", "--log-driver=none", "--hostname=tare", "--network=none", "--pull=never"]
+        alike += ["--read-only", "--tmpfs=/tmp", "--ipc=private", "--cgroupns=host"]
+        # As the other containers: no filter, nothing masked.
+        alike += [f"--security-opt={what}=unconfined" for what in ("seccomp", "apparmor", "systempaths")]
+        return self._do(
+            "run", f"--name={order.name}", *alike, f"--cgroup-parent=/{self._cage.path}", self._image, "/init"
+        )
+
+    def exec_command(self, instance: CommandInstance, argv: Sequence[str]) -> Sequence[str]:
+        return self._do("exec", instance.order.name, *argv)
+
+    def kill_command(self, instance: CommandInstance) -> Sequence[str]:
+        return self._do("rm", "--force", instance.order.name)
+
+    def remove(self, name: str, deadline: float) -> None:
+        """Have the daemon forget a container whose processes have been killed. Raises InstanceError."""
+        while True:
+            with contextlib.suppress(CommandError):
+                self._run("rm", "--force", name, timeout=_REMOVE_LIMIT, check=False)
+                if not self._run("ps", "--all", "--quiet", "--filter", f"name=^/?{name}$", timeout=_REMOVE_LIMIT):
+                    return
+            if time.monotonic() > deadline:
+                raise InstanceError(f"Docker does not let go of the container {name}")
+
+    def close(self) -> None:
+        if self.daemon:
+            self.daemon.close()
+        elif self._image:
+            with contextlib.suppress(CommandError):
+                self._run("image", "rm", "--force", self._image, check=False)
