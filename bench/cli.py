@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import __version__
-from bench.errors import InputError, TareError
+from bench.errors import HostLost, InputError, TareError
 
 if TYPE_CHECKING:
     from bench import kernels, progress
@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_kernel(commands.add_parser("kernel", help="kernels for guests: list, fetch or build"))
     _add_lab(commands.add_parser("lab", help="emulated lab hosts on this machine: build, up, ssh, down, status"))
     commands.add_parser("setup", help="check the set-up again and complete it", add_help=False)
-    kinds = "lint|unit|judge|integration|web"
+    kinds = "lint|unit|judge|integration|lab|web"
     commands.add_parser("test", help=f"run the tests: test [{kinds} …] [pytest …]", add_help=False)
     return parser
 
@@ -299,6 +299,7 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 def _campaign(work: Callable[[progress.Screen], Path], as_json: bool) -> int:
     from bench import progress
+    from bench.results import JOURNAL
 
     with progress.Screen() as screen:
         try:
@@ -308,6 +309,11 @@ def _campaign(work: Callable[[progress.Screen], Path], as_json: bool) -> int:
                 raise
             screen.say(f"tare: interrupted; nothing was left behind. Go on with: ./tare resume {screen.folder}")
             return 130
+        except HostLost as error:
+            if screen.folder is None or not (screen.folder / JOURNAL).exists():
+                raise
+            screen.say(f"tare: {error}")
+            folder = screen.folder
     return _finish(folder, as_json)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-TIERS = ("unit", "judge", "integration", "web")
+TIERS = ("unit", "judge", "integration", "lab", "web")
 TESTS = Path(__file__).parent
 
 

@@ -21,7 +21,7 @@ LINT = [
     [sys.executable, "-m", "mypy"],
     [str(SCRIPTS / "lint-imports")],
 ]
-PYTEST_TIERS = ("unit", "judge", "integration", "web")
+PYTEST_TIERS = ("unit", "judge", "integration", "lab", "web")
 TIERS = ("lint", *PYTEST_TIERS)
 
 

@@ -10,11 +10,11 @@ from tests.run import main, split_arguments
 @pytest.mark.parametrize(
     ("arguments", "tiers", "rest"),
     [
-        ([], ["lint", "unit", "judge", "integration", "web"], []),
+        ([], ["lint", "unit", "judge", "integration", "lab", "web"], []),
         (["unit"], ["unit"], []),
         (["web", "lint"], ["web", "lint"], []),
         (["unit", "-k", "web"], ["unit"], ["-k", "web"]),
-        (["-k", "plan"], ["unit", "judge", "integration", "web"], ["-k", "plan"]),
+        (["-k", "plan"], ["unit", "judge", "integration", "lab", "web"], ["-k", "plan"]),
     ],
     ids=["none", "one", "two in their order", "a value that is a tier", "only pytest's"],
 )

@@ -1,0 +1,157 @@
+"""The virtual lab, up for as long as the tests run, and what a host must not be left with."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bench import lab
+from bench.lab import LabHost
+
+PROJECT = Path(__file__).resolve().parents[2]
+#: Everything of Tare's that may be on a host: processes, groups, folders of runs, domains.
+LEFT = """
+grep -zls '^TARE_RUN=' /proc/[0-9]*/environ
+ls /run/tare
+find /sys/fs/cgroup -type d -path '*/tare/*'
+find /sys/fs/cgroup -maxdepth 1 -name 'tare?*'
+for uri in qemu:///system xen:///system; do virsh -qc $uri list --all --name | grep tare-; done
+ls /sys/class/net | grep ^tare-
+ls -d /dev/shm/tare-*
+grep -o ' [^ ]*/tare/[^ ]* ' /proc/mounts
+true
+"""
+
+
+def tare(*words: object, timeout: float = 900, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command line, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "bench.cli", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=PROJECT,
+        check=False,
+        env=_environment(environment),
+    )
+
+
+def start(*words: object, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench.cli", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=PROJECT,
+        env=_environment(environment),
+        start_new_session=True,
+    )
+
+
+def _environment(more: dict[str, str]) -> dict[str, str]:
+    return {**os.environ, **more}
+
+
+def on(name: str, command: str) -> str:
+    """What a command prints on a lab host."""
+    argv = [*lab.ssh_argv(lab.running()[name]), command]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+@pytest.fixture(scope="session")
+def labs() -> Iterator[dict[str, LabHost]]:
+    """Both lab hosts, built where they are not, and up."""
+    assert not lab.running(), "lab hosts are up already: ./tare lab down"
+    try:
+        built = tare("lab", "build")
+        assert built.returncode == 0, built.stderr
+        up = tare("lab", "up")
+        assert up.returncode == 0, up.stderr
+        yield lab.running()
+    finally:
+        down = tare("lab", "down")
+    assert down.returncode == 0, down.stderr
+    assert not lab.running()
+
+
+@pytest.fixture
+def nothing_left(labs: dict[str, LabHost]) -> Iterator[None]:
+    """The test leaves both hosts as it found them."""
+    yield
+    for name in lab.running():
+        deadline = time.monotonic() + 60
+        while left := on(name, LEFT).strip():
+            assert time.monotonic() < deadline, f"{name}: {left}"
+            time.sleep(2)
+
+
+class Cut:
+    """A way to a host that can be cut: bytes are then neither passed on nor refused, as by a pulled cable."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._open = threading.Event()
+        self._open.set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        self._open.clear()
+
+    def mend(self) -> None:
+        self._open.set()
+
+    def close(self) -> None:
+        self._open.set()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._to))
+            except OSError:
+                return
+            for source, target in ((near, far), (far, near)):
+                threading.Thread(target=self._pass, args=(source, target), daemon=True).start()
+
+    def _pass(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                self._open.wait()
+                target.sendall(data)
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Callable[..., dict[str, str]]:
+    """inventory(name, port, …): an environment in which a lab host is also known by another name."""
+
+    def write(name: str, host: LabHost, port: int | None = None, wait: str = "5 min") -> dict[str, str]:
+        file = tmp_path / "hosts.toml"
+        file.write_text(
+            f'[{name}]\naddress = "127.0.0.1"\nuser = "root"\nport = {port or host.port}\nkey = "{host.key}"\n'
+            f'known_hosts = "{_known(host, port or host.port, tmp_path)}"\nwait = "{wait}"\nemulated = true\n'
+        )
+        return {"TARE_HOSTS": str(file)}
+
+    return write
+
+
+def _known(host: LabHost, port: int, folder: Path) -> Path:
+    """The host's key, as that of another port."""
+    file = folder / "known_hosts"
+    file.write_text(host.known_hosts.read_text().replace(f":{host.port} ", f":{port} "))
+    return file
