@@ -21,7 +21,7 @@ RECIPE = Recipe(
         -machine pc -cpu qemu64,+svm,+npt -device ich9-ahci,id=ahci -device ide-hd,drive=disk,bus=ahci.0
         -device e1000,netdev=net
     """,
-    append="root=/dev/sda rw console=hvc0 net.ifnames=0 quiet",
+    append="root=/dev/sda rw console=hvc0 net.ifnames=0",
     boot="xen",
     # Dom0 with two virtual CPUs stopped at its first words in one of three starts, on a busy machine.
     xen="dom0_mem=2048M,max:2048M dom0_max_vcpus=1 com1=115200,8n1 console=com1",
