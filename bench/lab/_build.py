@@ -190,7 +190,7 @@ def _bootstrap(recipe: Recipe, kernels: list[str], scratch: Path, say: Callable[
     env = {**os.environ, "PATH": os.environ.get("PATH", os.defpath) + ":" + process.EXTRA_PATH, "LC_ALL": "C.UTF-8"}
 
     def heard(line: str) -> None:
-        if match := re.match(r"I: ((?!running |chroot |finding |success ).*?)(\.\.\.)?$", line):
+        if match := re.match(r"I: ((?!running |chroot |finding |skipping |success ).*?)(\.\.\.)?$", line):
             say(match[1])
 
     process.follow(argv, heard, timeout=_BUILD_LIMIT, env=env, cwd=scratch, kept=40)

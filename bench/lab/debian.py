@@ -15,7 +15,7 @@ RECIPE = Recipe(
     kernels=2,
     modules="virtio_pci virtio_blk ext4",
     machine="-machine q35 -cpu max -device virtio-blk-pci,drive=disk -device virtio-net-pci,netdev=net",
-    append="root=/dev/vda rw console=ttyS0 net.ifnames=0 quiet",
+    append="root=/dev/vda rw console=ttyS0 net.ifnames=0",
     ready="test -w /dev/kvm",
     memory=4096,
     disk=8192,
