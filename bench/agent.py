@@ -146,6 +146,7 @@ def main() -> None:
 def _serve(requests: queue.SimpleQueue[dict[str, Any]], say: Callable[[Mapping[str, Any]], None]) -> None:
     first = requests.get()
     folder = Path(sys.argv[1]).absolute()
+    os.environ["XDG_CACHE_HOME"] = str(folder)  # all that stays on a host lies in one folder
     if first["do"] == "clean":
         say({"ok": _clean(folder)})
         return

@@ -1,7 +1,7 @@
 """The one file in which Tare's measuring side travels to a lab host: a zip that a stock Python runs.
 
-`python3 FILE agent` is the host's end of a campaign, and `python3 FILE worker` a slot worker. Byte for byte the same
-for the same code, so that a host which has it is not sent it again.
+`python3 FILE agent` is the host's end of a campaign, and `python3 FILE worker` a slot worker. It unpacks itself beside
+itself once. Byte for byte the same for the same code, so that a host which has it is not sent it again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,19 @@ import sys
 if sys.version_info < {oldest}:
     sys.stderr.write("this host's Python is %d.%d, and {shown} or newer is needed\\n" % sys.version_info[:2])
     sys.exit(4)
-import runpy
+import compileall, os, runpy, shutil, tempfile, zipfile
+file = os.path.abspath(sys.argv[0])
+code = file + ".code"
+if not os.path.isdir(code):
+    made = tempfile.mkdtemp(dir=os.path.dirname(file))
+    with zipfile.ZipFile(file) as archive:
+        archive.extractall(made)
+    compileall.compile_dir(made, quiet=2)
+    try:
+        os.rename(made, code)
+    except OSError:
+        shutil.rmtree(made)
+sys.path[0] = code
 runpy.run_module("bench." + sys.argv.pop(1), run_name="__main__", alter_sys=True)
 """
 

@@ -80,6 +80,12 @@ def empty(folder: Path, keep: Path) -> None:
         os.close(kept)
 
 
+def programs(folder: Path) -> None:
+    """Let programs be run from an empty folder, which /run may forbid. Only in the private namespace."""
+    _need_own()
+    _check(_libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", _MS_NOSUID | _MS_NODEV, b"mode=755"), f"mount {folder}")
+
+
 def _need_own() -> None:
     if not _entered:
         raise HostError("hiding mounts needs a private namespace")

@@ -409,17 +409,16 @@ def _named(top: Path, campaign: Campaign) -> Iterator[Path]:
 
 def _make(names: Iterator[Path], files: Mapping[str, str]) -> Path:
     """A results folder with these files. Raises RecordError."""
-    for folder in names:
-        try:
+    folder = Path()
+    try:
+        for folder in names:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            folder.mkdir()
-            for name, text in files.items():
-                (folder / name).write_text(text)
-            return folder
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise RecordError(
-                f"cannot write {folder}: {error.strerror}", hint="make room, or choose another --results"
-            ) from error
+            if not folder.exists():
+                folder.mkdir()
+                for name, text in files.items():
+                    (folder / name).write_text(text)
+                return folder
+    except OSError as error:
+        hint = "make room, or choose another --results"
+        raise RecordError(f"cannot write {folder}: {error.strerror}", hint=hint) from error
     raise RecordError(f"{folder} is there already and has no {PLAN}", hint="remove it")

@@ -96,6 +96,7 @@ class Daemon:
         }
         (folder / "daemon.json").write_text(json.dumps(settings))
         (folder / "bin").mkdir()
+        mounts.programs(folder / "bin")
         shim = folder / "bin" / _SHIM
         shim.write_text(_SHIM_SCRIPT.format(doors=self._doors, shim=process.require(_SHIM, "containerd")))
         shim.chmod(0o755)

@@ -39,6 +39,8 @@ _LISTENING_STEP = 0.25
 _NOT_QEMUS = re.compile(r" is tainted: |: shutting down, |: terminating on signal |: warning: ")
 #: How long to wait for libvirt to notice a QEMU that has ended, before asking it to.
 _NOTICE_LIMIT = 5.0
+#: How much of the time that is left for its boot a guest's kernel may be silent in any case.
+_SILENT_SHARE = 0.2
 
 
 class _Creation(threading.Thread):
@@ -165,8 +167,9 @@ class LibvirtInstance(Instance):
 
     def _await_init(self, deadline: float) -> int:
         """Raises InstanceError for a kernel that has begun and is then silent for longer than its backend believes."""
-        limit = self._backend.silence_limit
         said, since = "", time.monotonic()
+        # Who gives a slow host more time to boot gives it more time to say nothing.
+        limit = max(self._backend.silence_limit, (deadline - since) * _SILENT_SHARE)
         while True:
             try:
                 return self.channel.expect("INIT", min(deadline, time.monotonic() + _LISTENING_STEP))

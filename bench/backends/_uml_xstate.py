@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench import process
+from bench.backends._compiled import shared_library
 
 NOTE = (
     "this CPU has AMX: its extended register set is larger than UML kernels before 6.14 can hold, so UML runs with "
@@ -18,9 +18,6 @@ def needed() -> bool:
     return "amx_tile" in Path("/proc/cpuinfo").read_text().split()
 
 
-def build(folder: Path) -> Path:
-    """Compile the wrapper into folder. Raises CommandError or HostError (no compiler)."""
-    library = folder / "uml_xstate.so"
-    compiler = process.require("cc", "gcc libc6-dev")
-    process.run([compiler, "-O2", "-shared", "-fPIC", "-o", library, _SOURCE])
-    return library
+def library() -> Path:
+    """The compiled wrapper. Raises CommandError or HostError (no compiler)."""
+    return shared_library(_SOURCE)

@@ -15,17 +15,16 @@ went to a serial port. Nothing runs in the guest for that.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bench import cpio, process, state
+from bench import cpio
 from bench.backends import _domain
+from bench.backends._compiled import shared_library
 from bench.backends._libvirt import EMBED
 from bench.backends._qemu import LibvirtBackend, LibvirtInstance
 from bench.backends.base import Counts, Order
@@ -105,7 +104,7 @@ class Backend(LibvirtBackend):
 
     def __init__(self, folder: Path, options: Any) -> None:
         super().__init__(folder, options)
-        self._plugin = _plugin()
+        self._plugin = shared_library(_SOURCE)
 
     def machine(self, order: Order) -> _domain.Machine:
         """Raises HostError for an envelope of several CPUs: one CPU alone has an order of instructions."""
@@ -160,20 +159,6 @@ def _packed(requests: Sequence[Sequence[str]]) -> bytes:
     lines = [line for number, words in enumerate(requests) for line in (f"run {_tag(number)} {len(words)}", *words)]
     content = "".join(f"{line}\n" for line in lines).encode()
     return cpio.archive([cpio.Member(_REQUESTS, 0o100644, content)], mtime=0)
-
-
-def _plugin() -> Path:
-    """The compiled plugin, from the cache where it is there already. Raises HostError, CommandError."""
-    digest = hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:16]
-    plugin = state.cache_folder() / "plugins" / f"icount-{digest}.so"
-    if not plugin.is_file():
-        compiler = process.require("gcc", "gcc")
-        plugin.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".icount-", dir=plugin.parent) as scratch:
-            made = Path(scratch) / plugin.name
-            process.run([compiler, "-O2", "-Wall", "-shared", "-fPIC", "-o", made, _SOURCE], timeout=120)
-            made.rename(plugin)
-    return plugin
 
 
 def read(lines: Iterable[str], requests: int) -> Counts:

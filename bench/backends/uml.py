@@ -35,7 +35,7 @@ class Backend(CommandBackend):
         super().__init__(folder, options)
         self.env = {"TMPDIR": "/dev/shm"}
         if _uml_xstate.needed():
-            self.env["LD_PRELOAD"] = str(_uml_xstate.build(folder))
+            self.env["LD_PRELOAD"] = str(_uml_xstate.library())
 
     def command(self, order: Order) -> Sequence[str]:
         # Under address-space randomisation this kernel adds the gap to its heap, a random amount of up to a gigabyte,

@@ -24,4 +24,4 @@ def test_tiers_come_first_and_the_rest_is_for_pytest(arguments: list[str], tiers
 
 def test_an_unknown_tier_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["unti"]) == 2
-    assert capsys.readouterr().err == "tare test: no tier 'unti'; there are lint, unit, judge, integration, web\n"
+    assert capsys.readouterr().err == "tare test: no tier 'unti'; there are lint, unit, judge, integration, lab, web\n"

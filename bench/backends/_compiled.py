@@ -1,0 +1,28 @@
+"""Small libraries of C that come with Tare, compiled where they are needed and kept in the cache.
+
+Not in a run's own folder: where systemd mounts /run, nothing in it can be run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from pathlib import Path
+
+from bench import process, state
+
+_LIMIT = 120.0
+
+
+def shared_library(source: Path) -> Path:
+    """The library of a source file, from the cache where it is there already. Raises HostError, CommandError."""
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
+    library = state.cache_folder() / "plugins" / f"{source.stem.lstrip('_')}-{digest}.so"
+    if not library.is_file():
+        compiler = process.require("gcc", "gcc libc6-dev")
+        library.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".making-", dir=library.parent) as scratch:
+            made = Path(scratch) / library.name
+            process.run([compiler, "-O2", "-Wall", "-shared", "-fPIC", "-o", made, source], timeout=_LIMIT)
+            made.rename(library)
+    return library
