@@ -52,6 +52,7 @@ class Conversation:
         self.lost = False
         self._answers: queue.SimpleQueue[bytes | BaseException | None] = queue.SimpleQueue()
         self._heard = time.monotonic()
+        self._sending = threading.Lock()
         self._over = threading.Event()
         self._listener = threading.Thread(target=self._listen, name=f"{host}-listen", daemon=True)
         self._listener.start()
@@ -60,7 +61,7 @@ class Conversation:
     def ask(self, within: float, /, **request: Any) -> Any:
         """The answer to a request. Raises the TareError that the host answers with, HostLost without an answer."""
         try:
-            self._door.send(json.dumps(request).encode() + b"\n")
+            self._send(json.dumps(request).encode() + b"\n")
         except OSError as error:
             raise self._lost() from error
         deadline = time.monotonic() + within
@@ -105,7 +106,12 @@ class Conversation:
     def _beat(self) -> None:
         with contextlib.suppress(OSError):
             while not self._over.wait(BEAT):
-                self._door.send(b"\n")
+                self._send(b"\n")
+
+    def _send(self, line: bytes) -> None:
+        """Whole: a heartbeat must not come to lie inside a request."""
+        with self._sending:
+            self._door.send(line)
 
 
 def _open(line: bytes) -> Any:

@@ -413,11 +413,13 @@ def _make(names: Iterator[Path], files: Mapping[str, str]) -> Path:
     try:
         for folder in names:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            if not folder.exists():
+            try:
                 folder.mkdir()
-                for name, text in files.items():
-                    (folder / name).write_text(text)
-                return folder
+            except FileExistsError:
+                continue
+            for name, text in files.items():
+                (folder / name).write_text(text)
+            return folder
     except OSError as error:
         hint = "make room, or choose another --results"
         raise RecordError(f"cannot write {folder}: {error.strerror}", hint=hint) from error

@@ -169,12 +169,19 @@ def test_a_held_host_names_its_holder_and_a_full_one_its_disk(
     assert "held by campaign test (pid " in held.stderr
     on("lab-debian", "mkdir -p /root/small && mount -t tmpfs -o size=64k none /root/small")
     try:
-        known = inventory("rack", labs["lab-debian"])
-        Path(known["TARE_HOSTS"]).write_text(Path(known["TARE_HOSTS"]).read_text() + 'folder = "small/tare"\n')
-        full = tare("doctor", "--host", "rack", **known)
-        assert full.returncode == 4
-        assert "No space left on device" in full.stderr
-        assert full.stderr.count("\n") == 1
+        on("lab-debian", "printf '#!/bin/sh\\necho 3 9\\n' >/root/small/old && chmod +x /root/small/old")
+        for line, words in (
+            ('folder = "small/tare"', "No space left on device"),
+            ('python = "/nowhere/python3"', "rack has no /nowhere/python3"),
+            ('python = "/root/small/old"', "rack's /root/small/old is 3.9, too old"),
+        ):
+            known = inventory("rack", labs["lab-debian"])
+            file = Path(known["TARE_HOSTS"])
+            file.write_text(file.read_text() + line + "\n")
+            refused = tare("doctor", "--host", "rack", **known)
+            assert refused.returncode == 4
+            assert words in refused.stderr
+            assert refused.stderr.count("\n") == 1
     finally:
         on("lab-debian", "umount /root/small")
 
