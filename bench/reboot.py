@@ -42,11 +42,13 @@ def _ask(ssh: Ssh) -> Running:
     return Running(*words)
 
 
-def boot(host: inventory.Host, release: str, tell: Callable[[str], None]) -> Running:
+def boot(
+    host: inventory.Host, release: str, tell: Callable[[str], None], cancelled: Callable[[], bool] = lambda: False
+) -> Running:
     """Have a host run the kernel of this release, and prove that it does; nothing happens where it does already.
 
-    Raises HostError where the host has no such kernel or cannot kexec, where it does not come back within 10 minutes,
-    or comes back with another kernel.
+    cancelled: whether to wait no longer, which raises KeyboardInterrupt. Raises HostError where the host has no such
+    kernel or cannot kexec, where it does not come back within 10 minutes, or comes back with another kernel.
     """
     with Ssh(host) as ssh:
         before = _ask(ssh)
@@ -56,7 +58,7 @@ def boot(host: inventory.Host, release: str, tell: Callable[[str], None]) -> Run
         tell(f"{host.name}: kexec from {before.release} into {release}")
         with contextlib.suppress(HostLost):  # the way breaks as it goes down
             ssh.run("systemctl kexec", limit=30)
-    return _await(host, before, release, tell)
+    return _await(host, before, release, tell, cancelled)
 
 
 def _load(ssh: Ssh, host: inventory.Host, release: str) -> None:
@@ -77,11 +79,15 @@ def _load(ssh: Ssh, host: inventory.Host, release: str) -> None:
         raise HostError(f"{host.name} cannot load the kernel {release}: {words[0][-200:]}", hint=hint)
 
 
-def _await(host: inventory.Host, before: Running, release: str, tell: Callable[[str], None]) -> Running:
+def _await(
+    host: inventory.Host, before: Running, release: str, tell: Callable[[str], None], cancelled: Callable[[], bool]
+) -> Running:
     begin = time.monotonic()
     last = "it answered nothing"
     while time.monotonic() - begin < _BOOT_LIMIT:
         time.sleep(_STEP)
+        if cancelled():
+            raise KeyboardInterrupt
         try:
             now = running(host)
         except HostLost as error:

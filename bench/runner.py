@@ -157,8 +157,8 @@ class _Part:
                 lost = 1 if done > before else lost + 1
                 before = done
                 self._watcher.warned(f"{self.host.name} was lost: {error}")
+                _mark_lost(self._folder, str(error))
                 if lost > _LOST_TIMES or not self._await_host():
-                    _mark_lost(self._folder, str(error))
                     raise
                 work = partial(self._go_on, self._folder)
             else:
@@ -213,7 +213,7 @@ class _Part:
         try:
             while True:
                 if needed:
-                    reboot.boot(self.host, needed, self._watcher.say)
+                    reboot.boot(self.host, needed, self._watcher.say, lambda: self._cancelled)
                 needed = self._go_on_as_it_is(folder, final, known["rootfs"]["digest"])
                 if needed is None:
                     return folder
