@@ -357,7 +357,9 @@ def _connect(host: inventory.Host, policy: Any = None) -> fabric.Connection:
         raise Unreachable(f"{host.name}: nobody knows the address {host.address!r}: {error.strerror}") from error
     except (OSError, EOFError, paramiko.SSHException) as error:
         where = f"{connection.host} port {connection.port}"
-        raise HostLost(f"{host.name} ({where}) cannot be reached: {_words(error)}") from error
+        raise HostLost(
+            f"{host.name} ({where}) cannot be reached: {_words(error)}", hint="is it on, and does ssh to it work?"
+        ) from error
     _give_up_early(connection)
     return connection
 

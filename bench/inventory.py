@@ -92,7 +92,7 @@ def find(name: str) -> Host:
     there = hosts()
     if name not in there:
         hint = f"there are {', '.join(there)}; others are named in {file()}"
-        if name.startswith("lab-"):
+        if name in lab.names():
             hint = f"./tare lab up {name.removeprefix('lab-')}"
         raise InputError(f"there is no host {name!r}", hint=hint)
     return there[name]

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import facts, image, inventory, kernels, plan, reboot
+from bench import facts, image, inventory, kernels, mounts, plan, reboot
 from bench.backends import base
 from bench.config import Campaign, parse
 from bench.errors import HostError, HostLost, InputError, RecordError, TareError
@@ -66,7 +66,12 @@ def run(campaign: Campaign, top: Path, watcher: Watcher, *, probe: bool = True, 
     )
     ready = _Ready.make(campaign, watcher)
     parts = [_Part(host, what, watcher.on(host.name), appoint, apart=True) for host in hosts]
-    _all(parts, lambda part: part.begin(campaign, ready, iter([folder / part.host.name]), probe=probe))
+    try:
+        _all(parts, lambda part: part.begin(campaign, ready, iter([folder / part.host.name]), probe=probe))
+    except TareError:
+        if not any(read_plan(folder / part.host.name) for part in parts):
+            mounts.remove_tree(folder)  # there is nothing in it to go on with
+        raise
     return folder
 
 
