@@ -67,27 +67,38 @@ def on(name: str, command: str) -> str:
     return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
-@pytest.fixture(scope="session")
-def labs() -> Iterator[dict[str, LabHost]]:
-    """Both lab hosts, built where they are not, and up. Those that are up already are used, and left so."""
-    if len(lab.running()) == len(lab.names()):
-        yield lab.running()
+@contextlib.contextmanager
+def _up(name: str) -> Iterator[None]:
+    """A lab host, built where it is not, and up. One that is up already is used, and left so."""
+    if name in lab.running():
+        yield
         return
     try:
-        # Both at once: each leaves a processor idle for much of the time.
-        for rising in [start("lab", "up", name) for name in lab.names()]:
-            said, _ = rising.communicate(timeout=1500)
-            assert rising.returncode == 0, said
-        yield lab.running()
+        up = tare("lab", "up", name, timeout=1800)
+        assert up.returncode == 0, up.stderr
+        yield
     finally:
-        down = tare("lab", "down")
+        down = tare("lab", "down", name)
     assert down.returncode == 0, down.stderr
-    assert not lab.running()
+    assert name not in lab.running()
+
+
+@pytest.fixture(scope="session")
+def debian() -> Iterator[Callable[[], LabHost]]:
+    """lab-debian, as it is up now: it may have been switched off and on."""
+    with _up("lab-debian"):
+        yield lambda: lab.running()["lab-debian"]
+
+
+@pytest.fixture(scope="session")
+def xen() -> Iterator[None]:
+    with _up("lab-xen"):
+        yield
 
 
 @pytest.fixture
-def nothing_left(labs: dict[str, LabHost]) -> Iterator[None]:
-    """The test leaves both hosts as it found them."""
+def nothing_left(debian: object) -> Iterator[None]:
+    """The test leaves the lab hosts as it found them."""
     yield
     for name in lab.running():
         deadline = time.monotonic() + 60

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -44,3 +47,13 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RecordError, match=r"cannot write .*file/small-"):
         make(tmp_path / "file", 1)
+
+
+def test_fifty_hosts_fit_into_200_megabytes(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("fifty.py")
+    env = {**os.environ, "PYTHONPATH": str(script.parents[3])}
+    ran = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, env=env, check=False)
+    assert ran.returncode == 0, ran.stderr
+    slots, peak = map(int, ran.stdout.split())
+    assert slots == 50 * 20 * 6
+    assert peak < 200_000_000
