@@ -115,6 +115,7 @@ class Cut:
         self._open = threading.Event()
         self._open.set()
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self._ends: list[socket.socket] = []
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -126,7 +127,10 @@ class Cut:
 
     def close(self) -> None:
         self._open.set()
-        self._listener.close()
+        for end in (self._listener, *self._ends):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
 
     def _accept(self) -> None:
         while True:
@@ -135,6 +139,7 @@ class Cut:
                 far = socket.create_connection(("127.0.0.1", self._to))
             except OSError:
                 return
+            self._ends += [near, far]
             for source, target in ((near, far), (far, near)):
                 threading.Thread(target=self._pass, args=(source, target), daemon=True).start()
 
