@@ -84,9 +84,9 @@ class Agent:
         crew = self._crew
         assert crew, "a crew is asked for first"
         if what == "probe":
-            return {"reason": crew.probe(request["arm"], request["guest"]), **crew.holding()}
+            return {"reason": crew.probe(request["arm"], request["guest"])}
         if what == "slot":
-            return crew.slot(request["arm"], request["job"], request["limit"]) | {"holding": crew.holding()}
+            return crew.slot(request["arm"], request["job"], request["limit"])
         assert what == "facts"
         found = crew.facts(request["arms"])
         return found | {"host": found["host"] | self._label}

@@ -116,10 +116,6 @@ class Crew:
             "notes": notes,
         }
 
-    def holding(self) -> dict[str, str | None]:
-        """How instances are held, as the last worker to start told: `uncaged`, `cgroup`, `cpus`, `harness_cpus`."""
-        return {name: getattr(self, name) for name in _HOLDING}
-
     def peak_memory(self, arm: str) -> int:
         """The most memory that an arm's worker ever held, bytes."""
         return self._workers[arm].peak_memory()

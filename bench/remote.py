@@ -131,8 +131,6 @@ class RemoteCrew:
 
     def __init__(self, talk: Conversation) -> None:
         self._talk = talk
-        self.uncaged: str | None = None
-        self.cgroup: str | None = None
 
     def probe(self, arm: str, guest: base.Guest) -> str | None:
         answer = self._talk.ask(_SET_UP_LIMIT, do="probe", arm=arm, guest=guest)

@@ -123,7 +123,6 @@ def _slot(
         "seen": {},
         **found,
     }
-    line.pop("holding", None)
     caged, limit = bool(line.pop("caged", False)), line.pop("memory_limit", None)
     boots = arm.get("boots", {"kind": "host"})
     release = (arm["of"] if "boots" in arm and "of" in arm else slot["arm"]).partition("@")[2]
