@@ -51,13 +51,15 @@ _RC: Any = {
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawn chart: `name` (its file), what it shows in a few words, why it can be read, its pictures."""
+    """A drawn chart: `name` (its file), what it shows in a few words, why it can be read, its pictures; `said`: what it
+    comes to, in a sentence that was computed from the same figures."""
 
     name: str
     title: str
     caption: str
     svg: str
     png: bytes
+    said: str = ""
 
 
 def styled() -> AbstractContextManager[None]:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
+from analysis import findings, inside
 from analysis.canvas import Chart, styled
 from analysis.estimate import Slope, good_ramps
+from analysis.inside import Area
+from analysis.isolation import Isolation
 from analysis.load import Loaded
+from analysis.matrix import Chosen
 from analysis.plot import ecdf, phases, strip
 from analysis.plot_density import density
+from analysis.plot_inside import costs
+from analysis.plot_isolation import heat_map
 from analysis.style import Look
 
 Section = list[Chart]
@@ -30,21 +37,41 @@ _DOTS = " A dot is one instance (the median of its values), the bar the middle h
 def chart_sections(
     loaded: Loaded,
     medians: pd.DataFrame,
+    chosen: Chosen,
     slopes: list[Slope],
+    work: list[Area],
+    harm: Isolation,
     looks: dict[str, Look],
     colours: dict[str, str],
 ) -> dict[str, Section]:
-    """start, use, density and firmware charts; a section without figures is empty."""
+    """start, use, density, inside, isolation and firmware charts; a section without figures is empty."""
     arms = loaded.arms
     firmware = "The machine and its firmware until a boot sector writes READY. No Linux runs in it."
+
+    def say(metric: str) -> str:
+        return findings.sentence(loaded, chosen, metric)
+
     with styled():
-        drawn: dict[str, Sequence[Chart | None]] = {
-            "start": [ecdf(medians, arms, looks, colours), phases(medians, arms, looks, colours)],
+        drawn: dict[str, Sequence[tuple[str, Chart | None]]] = {
+            "start": [
+                (say("boot"), ecdf(medians, arms, looks, colours)),
+                (findings.longest_phases(loaded, chosen), phases(medians, arms, looks, colours)),
+            ],
             "use": [
-                strip(medians, arms, looks, colours, metric, title, f"{caption}{_DOTS}")
+                (say(metric), strip(medians, arms, looks, colours, metric, title, f"{caption}{_DOTS}"))
                 for metric, title, caption in _STRIPS
             ],
-            "density": density(good_ramps(loaded), slopes, arms, looks, colours),
-            "firmware": [strip(medians, arms, looks, colours, "firmware", "Firmware-only start", f"{firmware}{_DOTS}")],
+            "density": [
+                (say(each.name.replace("-", ".", 1)) if each.name != "density-boot" else "", each)
+                for each in density(good_ramps(loaded), slopes, arms, looks, colours)
+            ],
+            "inside": [(inside.sentence(loaded, area), costs(area, arms, looks, colours)) for area in work],
+            "isolation": [("", heat_map(harm, arms, colours))],
+            "firmware": [
+                (
+                    say("firmware"),
+                    strip(medians, arms, looks, colours, "firmware", "Firmware-only start", f"{firmware}{_DOTS}"),
+                )
+            ],
         }
-    return {name: [chart for chart in charts if chart is not None] for name, charts in drawn.items()}
+    return {name: [replace(chart, said=said) for said, chart in charts if chart] for name, charts in drawn.items()}

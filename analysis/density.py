@@ -11,13 +11,18 @@ from analysis.matrix import stop_reason
 
 @dataclass(frozen=True)
 class DensityRow:
-    """One arm: slopes by view and cage part (bytes an instance), the residual (bytes) at largest N."""
+    """One arm: slopes by view, and of what cage, processes and the host's kernel hold (bytes an instance).
+
+    At the largest N: the residual, bytes, and its share of the MemAvailable delta.
+    """
 
     arm: str
     largest: int
     stop: str
     views: list[Interval | None]
     parts: list[tuple[str, float]]
+    processes: list[tuple[str, float]]
+    kernel: float | None
     residual: float | None
     share: float | None
 
@@ -35,9 +40,12 @@ def density_rows(loaded: Loaded, slopes: list[Slope]) -> list[DensityRow]:
         residual, total = last.get("residual"), last.get("memavailable", 0.0)
         parts = [
             (part, fits[arm, f"cage_{part}"].point)
-            for part in ("anon", "file", "kernel")
+            for part in ("anon", "shmem", "kernel", "file")
             if (arm, f"cage_{part}") in fits
         ]
+        named = {"ram": "guest RAM", "vmm": "VMM"}
+        processes = [(name, fits[arm, part].point) for part, name in named.items() if (arm, part) in fits]
+        kernel = fits.get((arm, "kernel"))
         rows.append(
             DensityRow(
                 arm,
@@ -45,8 +53,10 @@ def density_rows(loaded: Loaded, slopes: list[Slope]) -> list[DensityRow]:
                 stop_reason(loaded, arm),
                 [fits.get((arm, view)) for view in VIEWS],
                 parts,
+                processes,
+                kernel.point if kernel else None,
                 residual,
-                residual / total if residual is not None and 0 <= residual <= total else None,
+                residual / total if residual is not None and total > 0 else None,
             )
         )
     return rows

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 
 from analysis.equal import Equivalence
 from analysis.estimate import Drift, Estimate, Slope
 from analysis.instructions import Table, inexact
-from analysis.load import Loaded, clean
+from analysis.load import Campaign, Loaded, clean
 from analysis.matrix import Chosen, columns
+from analysis.style import PHASES
 from analysis.words import digits, listed, plural, show, show_range, show_ratio
 from bench.results import spared
 
 ENOUGH_BLOCKS = 6  # below, the signed-rank test cannot reach 95 %
+#: Of a node, what figures may depend on.
+_ALIKE = ("cpu", "microcode", "cores", "kernel", "clocksource", "mitigations", "governor", "thp")
+_CLOCK_MARGIN = 0.02  # how far an instance's clock may be from the host's before the report says so
 _CONSOLE_SHOWN = 8_000
 _FAILURES_SHOWN = 200
 
@@ -88,28 +93,67 @@ def _failure(campaign: str, record: dict[str, object]) -> Failure:
     )
 
 
+#: metric → what an arm does, and what its figure is of, in the words of a sentence.
+_VERBS = {
+    "boot": ("starts in", "", "in"),
+    "spawn": ("runs /bin/true inside in", "", "in"),
+    "exec": ("runs /bin/true by its own door in", "", "in"),
+    "teardown": ("is gone in", "", "in"),
+    "firmware": ("is up, with a boot sector and no Linux, in", "", "in"),
+}
+_WEIGHS = ("costs", " of memory for one more instance", "costs")
+
+
 def headline(loaded: Loaded, chosen: Chosen, counted: list[Table]) -> list[str]:
     """A sentence a question: who starts, spawns and goes away fastest, who weighs least, of each family.
 
     And how much work a boot is, where that was counted.
     """
+    memory = next(column.metric for column in columns(chosen) if column.head == "Memory")
+    said = (sentence(loaded, chosen, metric) for metric in ("boot", "spawn", "teardown", memory))
+    return [*filter(None, said), *(text for table in counted for text in _work(loaded, table))]
+
+
+def sentence(loaded: Loaded, chosen: Chosen, metric: str) -> str:
+    """The best arm of each family in one metric, and its ratio to the baseline; nothing where there is no figure."""
     base = loaded.arms.get(loaded.baseline or "")
     than = f"the {'bare process' if base.family == 'process' else base.label}" if base else ""
-    sentences = []
-    memory = next(column.metric for column in columns(chosen) if column.head == "Memory")
-    for metric, verb, tail, again in (
-        ("boot", "starts in", "", "in"),
-        ("spawn", "runs /bin/true inside in", "", "in"),
-        ("teardown", "is gone in", "", "in"),
-        (memory, "costs", " of memory for one more instance", "costs"),
-    ):
-        parts = [
-            _phrase(loaded, estimate, *((verb, tail, than) if place == 0 else (again, "", "")))
-            for place, estimate in enumerate(_best_of_families(loaded, chosen, metric))
-        ]
-        if parts:
-            sentences.append("; ".join(parts) + ".")
-    return sentences + [sentence for table in counted for sentence in _work(loaded, table)]
+    verb, tail, again = _VERBS.get(metric, _WEIGHS)
+    parts = [
+        _phrase(loaded, estimate, *((verb, tail, than) if place == 0 else (again, "", "")))
+        for place, estimate in enumerate(_best_of_families(loaded, chosen, metric))
+    ]
+    return f"{'; '.join(parts)}." if parts else ""
+
+
+def fairness(loaded: Loaded, equal: dict[str, Equivalence], failed: Failures) -> str:
+    """Whether all arms were given the same, stood side by side, and came to their end."""
+    same = [loaded.arms[name].label for name, judged in equal.items() if judged.badge == "equal"]
+    differ = [loaded.arms[name].label for name, judged in equal.items() if judged.badge == "differs"]
+    parts = []
+    if differ:
+        given = f"{listed(same)} had" if same else "No arm had"
+        parts.append(f"{given} what the envelope says; {listed(differ)} had something else, which is named below")
+    elif same:
+        parts.append("Every arm had what the envelope says")
+    grouped = any(campaign.plan.get("reboots") == "grouped" for campaign in loaded.campaigns)
+    parts.append("slots were not interleaved" if grouped else "arms took turns in each block, in an order drawn by lot")
+    parts.append(f"{failed.total:,} of {plural(failed.ran, 'slot')} failed" if failed.total else "no slot failed")
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def longest_phases(loaded: Loaded, chosen: Chosen) -> str:
+    """Of the arm of each family that starts fastest, the phase that takes most of its start."""
+    parts = []
+    for boot in _best_of_families(loaded, chosen, "boot"):
+        phases = {phase: chosen.get(phase, boot.arm) for phase in PHASES}
+        known = {phase: each.median for phase, each in phases.items() if each}
+        if known and (whole := sum(known.values())) > 0:
+            most = max(known, key=lambda phase: known[phase])
+            share = f"{100 * known[most] / whole:.0f}\N{NO-BREAK SPACE}%"
+            parts.append(f"{loaded.arms[boot.arm].label} spends {share} of its start in {most.partition('.')[2]}")
+    return f"{'; '.join(parts)}." if parts else ""
 
 
 def _work(loaded: Loaded, table: Table) -> list[str]:
@@ -211,8 +255,25 @@ def cautions(
             f"The host’s view of memory (MemAvailable) does not tell {listed(lost)} from nothing: the host "
             "did other things while the ramp ran, or the ramp is short. The cage’s view has no such problem."
         )
+    found += _clocks(loaded)
     found += [_drift(loaded, drift) for drift in drifted]
     return found + _provenance(loaded)
+
+
+def _clocks(loaded: Loaded) -> list[str]:
+    """Of each arm whose clock ran otherwise than the host's, the metric with the worst of it."""
+    worst: dict[str, tuple[float, str]] = {}
+    for record in loaded.records:
+        for sample in record.get("samples") or []:
+            ratio, arm = sample.get("clock"), str(record.get("arm"))
+            if record.get("status") == "ok" and ratio is not None and abs(ratio - 1) > _CLOCK_MARGIN:
+                here = float(ratio), str(sample["metric"])
+                worst[arm] = max(worst.get(arm, here), here, key=lambda found: abs(found[0] - 1))
+    return [
+        f"Clock: a second of the host’s took {digits(ratio)} s on the clock of {loaded.arms[arm].label} "
+        f"({clean(metric)}, its worst): what tools say there of time is that far off."
+        for arm, (ratio, metric) in worst.items()
+    ]
 
 
 def _drift(loaded: Loaded, drift: Drift) -> str:
@@ -242,4 +303,24 @@ def _provenance(loaded: Loaded) -> list[str]:
             f"Pooled: blocks of {len(loaded.campaigns)} campaigns from {plural(boots, 'host boot')} count "
             f"alike in every ratio."
         )
+    found += [_of_nodes(campaign) for campaign in loaded.campaigns if len(campaign.nodes) > 1]
     return found
+
+
+def _of_nodes(campaign: Campaign) -> str:
+    """Whether a cluster's nodes are alike, as far as is known."""
+    hosts = [each.get("host") or {} for each in campaign.nodes.values()]
+    differ = [key for key in _ALIKE if len({json.dumps(host.get(key), sort_keys=True) for host in hosts}) > 1]
+    sizes = [host.get("memory") or 0 for host in hosts]
+    if max(sizes) > 1.01 * min(sizes):  # of two machines alike, some kilobytes always differ
+        differ.append("memory")
+    for key in ("tools", "cgroup"):
+        if len({json.dumps(each.get(key), sort_keys=True) for each in campaign.nodes.values()}) > 1:
+            differ.append(key)
+    told = f"Nodes: blocks of {campaign.host} count together, each block whole on one node"
+    if not differ:
+        return f"{told}. The nodes are alike ({', '.join(_ALIKE)}, memory, tools, cgroup)."
+    return (
+        f"{told}. The nodes are NOT alike: they differ in {listed(differ)}. Ratios are taken within blocks and hold; "
+        "medians and their intervals mix what differs."
+    )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from analysis.charts import Section
 from analysis.load import Campaign, clean
+from analysis.words import plural
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,10 @@ def part(campaign: Campaign, headline: list[str], charts: dict[str, Section], pa
     """What a host's own report says first. page: that report, from the campaign's folder on."""
     facts = campaign.facts.get("host") or {}
     first = next((chart for section in charts.values() for chart in section), None)
+    cpu, cores = facts.get("cpu") or "unknown CPU", plural(facts.get("cores") or 0, "core")
     return Host(
         campaign.host,
-        clean(f"{facts.get('cpu') or 'unknown CPU'}, {facts.get('cores')} cores, kernel {facts.get('kernel')}"),
+        clean(f"{cpu}, {cores}, kernel {facts.get('kernel')}"),
         campaign.emulated,
         str(page),
         len(campaign.records),

@@ -24,6 +24,7 @@ from bench.results import (
     read_facts,
     read_journal,
     read_lost,
+    read_nodes,
     read_plan,
     torn_bytes,
 )
@@ -44,7 +45,8 @@ _SLOT_TEXTS = (
     "started",
 )
 _SLOT_NUMBERS = ("block", "order", "wall_s", "cpu_s")
-_RAMP_NUMBERS = ("n", "boot", *VIEWS, "cage_anon", "cage_file", "cage_kernel", "residual")
+_CAGE_PARTS = ("cage_anon", "cage_file", "cage_kernel", "cage_shmem")
+_RAMP_NUMBERS = ("n", "boot", *VIEWS, *_CAGE_PARTS, "ram", "vmm", "kernel", "residual")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ class Campaign:
     """One results folder: its plan, facts and decisions ({} where the file is missing) and its journal's records.
 
     torn: bytes of a last line that was cut while it was written, and does not count; 0 where all lines are whole; lost:
-    why its host did not come to the last slot, where it was lost.
+    why its host did not come to the last slot, where it was lost; nodes: the facts of each of a
+    cluster's nodes that ran blocks of it, by name.
     """
 
     folder: Path
@@ -73,6 +76,7 @@ class Campaign:
     torn: int = 0
     decisions: Record = field(default_factory=dict)
     lost: str | None = None
+    nodes: dict[str, Record] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -81,6 +85,8 @@ class Campaign:
     @property
     def host(self) -> str:
         """Where it ran, by its name in the inventory."""
+        if self.nodes:
+            return ", ".join(self.nodes)
         return clean((self.facts.get("host") or {}).get("name") or self.plan.get("host") or "local")
 
     @property
@@ -172,8 +178,12 @@ def _campaign(folder: Path) -> Campaign:
     torn = torn_bytes(folder / JOURNAL)
     plan, known, decisions = read_plan(folder) or {}, read_facts(folder) or {}, read_decisions(folder) or {}
     _check_plan(plan, folder)
-    lost = read_lost(folder)
-    return Campaign(folder, plan, known, records, torn, decisions, clean(lost.get("reason")) if lost else None)
+    found = read_lost(folder)
+    lost = clean(found.get("reason")) if found else None
+    nodes = {clean(name): each for name, each in sorted(read_nodes(folder).items())}
+    if nodes and (known.get("host") or {}).get("name") not in nodes:  # what the proof's node is, nobody asks
+        known = known | {"host": next(iter(nodes.values())).get("host") or {}}
+    return Campaign(folder, plan, known, records, torn, decisions, lost, nodes)
 
 
 class _PlannedSlot(msgspec.Struct):
@@ -293,6 +303,7 @@ class _SampleColumns:
         slot = len(self._slots)
         self._slots.append((row["run"], row["slot"], row["block"], row["scenario"], row["arm"], row["status"]))
         for sample in samples:
+            _number(sample.get("clock"), "clock")
             key: Any = (sample["metric"], sample.get("unit"), sample.get("better", "lower"))
             head = self._heads.setdefault(key, len(self._heads))
             for values, warm in ((sample.get("warmups"), True), (sample.get("values"), False)):

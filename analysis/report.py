@@ -9,20 +9,20 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from analysis import export, findings, hosts, instructions, words
+from analysis import export, findings, hosts, inside, instructions, isolation, words
 from analysis.charts import Section, chart_sections
 from analysis.density import density_rows
 from analysis.equal import equivalences
 from analysis.estimate import drifts, estimates, slopes, slot_medians
 from analysis.files import replacing
-from analysis.load import VIEWS, Loaded, clean, load, no_collector
+from analysis.load import VIEWS, Campaign, Loaded, clean, load, no_collector
 from analysis.matrix import Chosen, matrix
 from analysis.style import looks, variables
 from bench.errors import InputError
-from bench.results import read_hosts
+from bench.results import Record, read_hosts
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_CAGE_PARTS = ("cage_anon", "cage_file", "cage_kernel")
+_PARTS = ("cage_anon", "cage_file", "cage_kernel", "cage_shmem", "ram", "vmm", "kernel")
 
 
 def write_report(folders: list[Path], out: Path | None = None) -> list[Path]:
@@ -92,11 +92,13 @@ def _page(loaded: Loaded) -> tuple[dict[str, Any], dict[str, Section]]:
     counted = instructions.tables(loaded, medians)
     equal = equivalences(loaded)
     failed = findings.failures(loaded)
-    inclines = slopes(loaded, (*VIEWS, *_CAGE_PARTS))
+    inclines = slopes(loaded, (*VIEWS, *_PARTS))
     arm_looks = looks(loaded.arms)
     css = variables(arm_looks)
     colours = {light: f"var({variable})" for variable, light, _ in css}
-    sections = chart_sections(loaded, medians, inclines, arm_looks, colours)
+    harm = isolation.isolation(loaded, medians)
+    work = inside.areas(loaded, found)
+    sections = chart_sections(loaded, medians, chosen, inclines, work, harm, arm_looks, colours)
     order = {name: place for place, name in enumerate(loaded.arms)}
     return {
         "loaded": loaded,
@@ -109,8 +111,13 @@ def _page(loaded: Loaded) -> tuple[dict[str, Any], dict[str, Section]]:
         "caveat": instructions.CAVEAT,
         "matrix": matrix(loaded, chosen),
         "equal": equal,
+        "fair": findings.fairness(loaded, equal, failed),
         "failures": failed,
         "density": density_rows(loaded, inclines),
+        "inside": work,
+        "inside_arms": [arm for arm in loaded.arms if any(arm in row.costs for area in work for row in area.rows)],
+        "isolation": harm,
+        "harms": isolation.sentences(loaded, harm),
         "firmware": [(arm, chosen.get("firmware", arm)) for arm in loaded.arms if chosen.get("firmware", arm)],
         "chosen": chosen,
         "estimates": sorted(found, key=lambda e: (e.scenario, e.metric, order[e.arm])),
@@ -164,9 +171,14 @@ def _left_out(loaded: Loaded) -> dict[tuple[tuple[str, ...], str], list[str]]:
 
 def _facts(loaded: Loaded) -> list[tuple[str, list[str]]]:
     """(name, one text a campaign) of every recorded fact; nested facts as `host · cpu`."""
-    flat = [dict(_flat(campaign.facts)) for campaign in loaded.campaigns]
+    flat = [dict(_flat({**campaign.facts, **_nodes(campaign)})) for campaign in loaded.campaigns]
     keys = dict.fromkeys(key for facts in flat for key in facts if key != "schema")
     return [(key, [facts.get(key, "–") for facts in flat]) for key in keys]
+
+
+def _nodes(campaign: Campaign) -> Record:
+    """A cluster's further nodes; the one that the campaign was proved on is the facts' own host."""
+    return {"nodes": campaign.nodes} if len(campaign.nodes) > 1 else {}
 
 
 def _flat(value: object, path: str = "") -> Iterator[tuple[str, str]]:

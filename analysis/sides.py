@@ -17,7 +17,7 @@ from analysis.matching import Failed, Found, Gap, Matched, match_blocks, match_r
 from analysis.suites import read_suite
 from analysis.words import listed, plural
 from bench.errors import InputError
-from bench.results import FACTS, JOURNAL, PLAN
+from bench.results import FACTS, JOURNAL, PLAN, Record
 
 Design = Literal["blocks", "campaigns", "suites"]
 
@@ -249,9 +249,17 @@ def _normaliser(old: Loaded, late: Loaded) -> str | None:
     return str(names[0]) if names[0] and names[0] == names[1] and ran else None
 
 
+def _scenarios(campaign: Campaign) -> dict[str, Record]:
+    """Those of its plan; one from before there could be several workloads names the one it has."""
+    return {
+        name: {"workloads": [scenario["workload"]], **scenario} if "workload" in scenario else scenario
+        for name, scenario in (campaign.plan.get("scenarios") or {}).items()
+    }
+
+
 def _same_scenarios(old: Campaign, late: Campaign) -> None:
     """Raises InputError where one name means two scenarios."""
-    ours, theirs = (campaign.plan.get("scenarios") or {} for campaign in (old, late))
+    ours, theirs = (_scenarios(campaign) for campaign in (old, late))
     for name in [name for name in ours if name in theirs]:
         keys = [key for key in ours[name] if key in theirs[name] and key not in _MAY_DIFFER]
         odd = [

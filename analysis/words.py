@@ -11,6 +11,9 @@ NBSP = "\N{NO-BREAK SPACE}"  # a figure stays with its unit
 _MARKDOWN = {ord(mark): f"&#{ord(mark)};" for mark in "\\`*_[]|<>~#"}
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _SIZES = ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B"))
+_RATES = ((1e9, "G/s"), (1e6, "M/s"), (1e3, "k/s"), (1.0, "/s"))
+_STREAMS = tuple((scale, f"{name}/s") for scale, name in _SIZES)
+_SCALES = {"second": _TIMES, "byte": _SIZES, "operation/s": _RATES, "byte/s": _STREAMS}
 
 
 def digits(value: float) -> str:
@@ -22,11 +25,11 @@ def digits(value: float) -> str:
 
 
 def show(value: float, unit: str) -> str:
-    """A value with its unit: `8.07 ms`, `1.06 MiB`, `12`, `653,848,153 instr.`."""
-    if unit == "second":
-        return _scaled(value, _TIMES)
-    if unit == "byte":
-        return _scaled(value, _SIZES)
+    """A value with its unit: `8.07 ms`, `1.06 MiB`, `75.8 k/s`, `12`, `653,848,153 instr.`."""
+    if unit in _SCALES:
+        return _scaled(value, _SCALES[unit])
+    if unit == "ratio":
+        return show_ratio(value)
     if unit == "integer":
         return f"{value:,.0f}" if float(value).is_integer() else digits(value)
     if unit == "instruction":

@@ -22,7 +22,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bench import clean, facts, image, lock, state
+from bench import clean, facts, image, kexec, lock, state
+from bench.backends.base import GuestKernel
 from bench.crew import Crew
 from bench.errors import HostError, TareError
 
@@ -81,6 +82,11 @@ class Agent:
         what = request["do"]
         if what == "crew":
             return self._set_up(request)
+        if what == "kernels":
+            kexec.require()
+            return [release for release in request["releases"] if kexec.own(release)]
+        if what == "load":
+            return self._load(request)
         crew = self._crew
         assert crew, "a crew is asked for first"
         if what == "probe":
@@ -92,17 +98,26 @@ class Agent:
         return found | {"host": found["host"] | self._label}
 
     def _set_up(self, request: Mapping[str, Any]) -> None:
-        """New workers. rootfs: its name, digest and packed file; kernels: by arm, a file or {"missing": reason}."""
+        """New workers. rootfs: its name, digest and packed file; kernels: by arm, its files or {"missing": reason}."""
         if self._crew:
             self._crew.close()
         packed = _intact(self._folder / request["rootfs"]["file"])
         rootfs = image.unpack(packed, request["rootfs"]["name"], request["rootfs"]["digest"], self._folder)
         kernels = {
-            arm: str(kernel["missing"]) if isinstance(kernel, dict) else _intact(self._folder / kernel)
+            arm: str(kernel["missing"])
+            if "missing" in kernel
+            else GuestKernel(**{key: _intact(self._folder / file) for key, file in kernel.items()})
             for arm, kernel in request["kernels"].items()
         }
         patience = _EMULATED_PATIENCE if self._label["emulated"] else 1.0
         self._crew = Crew(self._own, request["arms"], request["envelope"], rootfs, kernels, patience)
+
+    def _load(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """See kexec.load(). packed: the file in which the kernel was sent; None for one of the host's own."""
+        release, packed = request["release"], request["packed"] and self._folder / request["packed"]
+        if packed and not kexec.is_settled(release, packed):
+            _intact(packed)
+        return kexec.load(release, packed, keep=request["keep"])
 
     def interrupt(self) -> None:
         if self._crew:
@@ -129,7 +144,7 @@ def main() -> None:
             while data:
                 data = data[os.write(out, data) :]
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     requests = _Requests(os.dup(0), lambda: write(b"\n"))
@@ -158,7 +173,7 @@ def _serve(requests: queue.SimpleQueue[dict[str, Any]], say: Callable[[Mapping[s
         own = stack.enter_context(lock.occupy(first["what"], removed.extend, left.append))
         agent = Agent(own, folder, first["name"], first["emulated"])
         stack.callback(agent.interrupt)
-        stack.callback(_hold)
+        stack.callback(hold)
         here = facts.host() | {"name": first["name"], "emulated": first["emulated"]}
         say({"ok": {"run": own.id, "host": here, "cleaned": [[thing.kind, thing.name] for thing in removed]}})
         while (request := requests.get())["do"] != "bye":
@@ -187,6 +202,7 @@ def _clean(folder: Path) -> list[list[str]]:
     """What dead runs left, and all of Tare's files here. Raises HostError while a run lives."""
     with lock.hold():
         removed = [[thing.kind, thing.name] for thing in clean.clean()]
+        removed += [["kernel's modules", str(modules)] for modules in kexec.remove()]
         if (folder / MARK).is_file():
             shutil.rmtree(folder, ignore_errors=True)
             if folder.exists():
@@ -214,11 +230,13 @@ def failure(error: TareError) -> dict[str, Any]:
     return {"error": {"kind": type(error).__name__, "what": error.what, "detail": error.detail, "hint": error.hint}}
 
 
-def _hold() -> None:
+def hold() -> None:
+    """Nothing interrupts what is taken down from now on."""
     Interrupted.held = True
 
 
-def _interrupt(signum: int, frame: object) -> None:
+def interrupt(signum: int, frame: object) -> None:
+    """For a signal."""
     if not Interrupted.held:
         Interrupted.held = True
         raise Interrupted

@@ -198,10 +198,12 @@ def _scenario(metric: str) -> dict[str, Any]:
     InputError."""
     words = metric.removesuffix(INSTRUCTIONS).split(".")
     measure = "instructions" if metric.endswith(INSTRUCTIONS) else words[0]
-    if measure not in measures.names() or measure in ("density", "exec"):
+    if measure not in measures.names() or measure in ("density", "exec", "inside"):
         raise InputError(f"no search for {metric!r}", hint="like boot.instructions, spawn.instructions, boot or spawn")
     workload = words[1] if words[0] == "spawn" and words[1:] and words[1] in workloads.names() else "true"
-    return {"measures": [measure], "workload": workload}
+    if workloads.load(workload).rootfs:
+        raise InputError(f"no search for {metric!r}: {workload} is not in the rootfs that a search boots")
+    return {"measures": [measure], "workloads": [workload]}
 
 
 def make_folder(top: Path, question: Question) -> Path:
@@ -349,7 +351,7 @@ class Search:
                 "[arms]",
                 *tables,
                 "[scenarios]",
-                f"{scenario['measures'][0]} = {{ workload = {json.dumps(scenario['workload'])} }}",
+                f"{scenario['measures'][0]} = {{ workloads = {json.dumps(scenario['workloads'])} }}",
                 "",
             ]
         )

@@ -18,10 +18,12 @@ from pathlib import Path
 from bench.errors import HostError, InstanceError
 
 ROOT = "tare"
-V1_CONTROLLERS = ("cpuacct", "cpuset", "memory", "pids")
+V1_CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "pids")
 #: Where it is mounted on its own, instructions are counted there (see bench.counters).
 V1_COUNTER = "perf_event"
 V2_CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
+#: The longest time between two ticks of a kernel's clock (CONFIG_HZ=100).
+_TICK = 0.010
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,14 @@ def cpu_list(cpus: frozenset[int]) -> str:
 
 @dataclass(frozen=True)
 class CageMemory:
-    """Bytes charged to a cgroup and everything below it."""
+    """Bytes charged to a cgroup and everything below it. file: page cache and shmem; shmem: what of that is shared
+    memory and tmpfs, which the host cannot take back."""
 
     total: int
     anon: int
     file: int
     kernel: int
+    shmem: int
 
 
 class Hierarchy:
@@ -177,10 +181,21 @@ class Group:
         return self.hierarchy.mounts.get(controller, self.hierarchy.entered[0]) / self.path / name
 
     def cpu_seconds(self) -> float:
-        """CPU time used in the group so far."""
+        """CPU time charged to the group so far: without what threads ran since the last tick, where they run on."""
         if self.hierarchy.version == 1:
             return int(self._file("cpuacct", "cpuacct.usage").read_text()) / 1e9
         return _stat(self._file("cpu", "cpu.stat"))["usage_usec"] / 1e6
+
+    def settled_cpu_seconds(self, limit: float = _TICK) -> float:
+        """CPU time used in the group so far.
+
+        The kernel charges a thread when it stops running, and at each tick: of a container that has just said that it
+        is ready, nothing might be charged yet. So the group may come to rest, for as long as a tick at most.
+        """
+        deadline = time.monotonic() + limit
+        while time.monotonic() < deadline and any(map(_runs, self.pids())):
+            time.sleep(0.0002)
+        return self.cpu_seconds()
 
     def memory(self) -> CageMemory:
         """What the memory controller charges to the group. v1 counts kernel memory in its total, as v2 does."""
@@ -188,10 +203,10 @@ class Group:
             stat = _stat(self._file("memory", "memory.stat"))
             total = int(self._file("memory", "memory.usage_in_bytes").read_text())
             kernel = _number(self._file("memory", "memory.kmem.usage_in_bytes"))
-            return CageMemory(total, stat["total_rss"], stat["total_cache"], kernel)
+            return CageMemory(total, stat["total_rss"], stat["total_cache"], kernel, stat["total_shmem"])
         stat = _stat(self._file("memory", "memory.stat"))
         total = int(self._file("memory", "memory.current").read_text())
-        return CageMemory(total, stat["anon"], stat["file"], stat.get("kernel", 0))
+        return CageMemory(total, stat["anon"], stat["file"], stat.get("kernel", 0), stat["shmem"])
 
     def pids(self) -> list[int]:
         """Host pids in the group and below it."""
@@ -220,15 +235,19 @@ class Group:
 
 
 class Cage(Group):
-    """The group of one instance, with its CPUs and, for families that need it, its memory limit."""
+    """The group of one instance, with its CPUs and, for families that need it, its memory limit (bytes)."""
 
-    def __init__(self, hierarchy: Hierarchy, path: str, cpus: Cpus, memory: int | None) -> None:
+    def __init__(
+        self, hierarchy: Hierarchy, path: str, cpus: Cpus, memory: int | None, processes: int | None = None
+    ) -> None:
         super().__init__(hierarchy, path)
         self.cpus = cpus
         self._file("cpuset", "cpuset.cpus").write_text(cpu_list(cpus.caged))
         if memory is not None:
             name = "memory.limit_in_bytes" if hierarchy.version == 1 else "memory.max"
             self._file("memory", name).write_text(str(memory))
+        if processes is not None:
+            self._file("pids", "pids.max").write_text(str(processes))
         self.entrance = self._leaf("launch", hierarchy.entered)
 
     def _leaf(self, name: str, mounts: list[Path]) -> list[Path]:
@@ -276,6 +295,15 @@ def _pids(folder: str) -> set[int]:
                 if entry.is_dir(follow_symlinks=False):
                     found |= _pids(entry.path)
     return found
+
+
+def _runs(pid: int) -> bool:
+    """Whether a thread of the process runs, or waits for a CPU."""
+    try:
+        threads = [entry.path for entry in os.scandir(f"/proc/{pid}/task")]
+        return any(Path(thread, "stat").read_text().rpartition(")")[2].split()[0] == "R" for thread in threads)
+    except OSError:  # it is gone
+        return False
 
 
 def _remove(folder: Path, deadline: float) -> None:

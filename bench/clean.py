@@ -17,13 +17,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import cage, kernels, mounts, process, state
+from bench import cage, disk, kernels, mounts, process, state
 from bench.backends import base
 from bench.backends.base import NAME_PREFIX
 from bench.errors import HostError, TareError
 
 _ID = re.compile(r"[0-9a-f]{8}\Z")
 _LIMIT = 10.0
+#: The beginning of the name of what a batch job keeps on its node; the run's id follows.
+JOB_FOLDERS = Path("/var/tmp/tare-job-")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ def clean() -> list[Removed]:
     removed += _shared_memory()
     removed += _runtimes_files()
     removed += _folders(kept)
+    removed += _folders_on_disk()
     removed += [Removed("folder", str(folder)) for folder in kernels.clean()]
     _remove_empty_tops()
     return removed
@@ -66,6 +69,7 @@ def release(identity: str) -> list[str]:
             _remove_groups(top / identity, time.monotonic() if pids else deadline)
         except TareError as error:
             resisted.append(str(error))
+    mounts.remove_tree(disk.folder(identity))
     try:
         _runtimes_files(identity)
     except OSError as error:
@@ -305,4 +309,14 @@ def _folders(kept: Collection[str] = ()) -> list[Removed]:
     for folder in dead + state.stillborn():
         mounts.remove_tree(folder)
         removed.append(Removed("folder", str(folder)))
+    return removed
+
+
+def _folders_on_disk() -> list[Removed]:
+    removed = []
+    for place in (JOB_FOLDERS, disk.FOLDERS):
+        for folder in place.parent.glob(f"{place.name}*"):
+            if folder.is_dir() and not folder.is_symlink() and _left(folder, folder.name.removeprefix(place.name)):
+                mounts.remove_tree(folder)
+                removed.append(Removed("folder", str(folder)))
     return removed

@@ -42,11 +42,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.detail:
             print(error.detail.rstrip(), file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("tare: interrupted; nothing was left behind", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"tare: interrupted; {_left(stop)}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0
+
+
+def _left(stop: KeyboardInterrupt) -> str:
+    """What an interrupted command left: an interrupt that left something has it in words."""
+    words = stop.args[0] if stop.args else None
+    return words if isinstance(words, str) else "nothing was left behind"
 
 
 def _listen() -> None:
@@ -60,7 +66,7 @@ def _interrupt(signum: int, frame: object) -> None:
     """A second signal must not cut short what the first one has us take down."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
+    raise KeyboardInterrupt(signum)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -117,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--host", metavar="NAME", help="another host, and all of Tare's files there too")
     command = add("selfbench", _selfbench, "what the harness itself costs, as ratios from one run")
     command.add_argument("parts", nargs="*", metavar="PART", help="only these: boot, runner, density, help, report")
+    command.add_argument("--host", help="instead: what a slot on this host takes beside the worker's own time")
     _add_host(commands.add_parser("host", help="the hosts that a campaign can name: list, trust"))
     _add_kernel(commands.add_parser("kernel", help="kernels for guests: list, fetch or build"))
     _add_lab(commands.add_parser("lab", help="emulated lab hosts on this machine: build, up, ssh, down, status"))
@@ -251,7 +258,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     first: dict[str, str] = {}
     for arm in campaign.arms.values():
         # What another host has is asked when the campaign runs.
-        here = inventory.LOCAL in campaign.hosts
+        here = campaign.slurm is None and inventory.LOCAL in campaign.hosts
         reason = crew.static_reason(arm.kind, arm.options) if here else None
         if arm.kernel and arm.kind.kernel and not reason:
             try:
@@ -304,10 +311,10 @@ def _campaign(work: Callable[[progress.Screen], Path], as_json: bool) -> int:
     with progress.Screen() as screen:
         try:
             folder = work(screen)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             if screen.folder is None:
                 raise
-            screen.say(f"tare: interrupted; nothing was left behind. Go on with: ./tare resume {screen.folder}")
+            screen.say(f"tare: interrupted; {_left(stop)}. Go on with: ./tare resume {screen.folder}")
             return 130
         except HostLost as error:
             if screen.folder is None or not (screen.folder / JOURNAL).exists():
@@ -505,7 +512,12 @@ def _selfbench(arguments: argparse.Namespace) -> int:
     if unknown:
         raise InputError(f"selfbench has no part {sorted(unknown)[0]!r}", hint=f"one of: {', '.join(selfbench.PARTS)}")
     results = []
-    for result in selfbench.measure(arguments.parts or list(selfbench.PARTS)):
+    found = (
+        selfbench.slots_of(arguments.host)
+        if arguments.host
+        else selfbench.measure(arguments.parts or list(selfbench.PARTS))
+    )
+    for result in found:
         results.append(result)
         if not arguments.json:
             print(result, flush=True)
@@ -576,10 +588,10 @@ def _tell_kernels(found: list[kernels.Kernel], as_json: bool) -> None:
 
 
 def _lab_build(arguments: argparse.Namespace) -> int:
-    from bench import lab, progress
+    from bench import lab, lock, progress
 
     recipes = lab.recipes(arguments.names)
-    with progress.Screen() as screen:
+    with lock.hold(), progress.Screen() as screen:  # it would disturb a campaign
         tell = partial(screen.preparing, what="lab")
         for recipe in recipes:
             lab.build(recipe, tell, again=arguments.again)
@@ -587,10 +599,10 @@ def _lab_build(arguments: argparse.Namespace) -> int:
 
 
 def _lab_up(arguments: argparse.Namespace) -> int:
-    from bench import lab, progress
+    from bench import lab, lock, progress
 
     recipes = lab.recipes(arguments.names)
-    with progress.Screen() as screen:
+    with lock.hold(), progress.Screen() as screen:  # as a build
         tell = partial(screen.preparing, what="lab")
         for recipe in recipes:
             lab.build(recipe, tell)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from bench import image, inventory, kbuild, kernels, measures, units, workloads
+from bench import image, inventory, kbuild, kernels, measures, neighbours, parcel, slurm, units, workloads
 from bench.backends import base
 from bench.errors import InputError
 
 PROJECT_SCENARIOS = Path(__file__).resolve().parent.parent / "scenarios"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}\Z")
 _LONGEST_TIME = 24 * 3600
+_LEAST_DISK, _MOST_DISK = 64 << 20, 1 << 40
 
 T = TypeVar("T", bound=msgspec.Struct)
 Count = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
@@ -23,15 +25,20 @@ Whole = Annotated[int, msgspec.Meta(ge=0, le=100_000)]
 
 
 class Envelope(msgspec.Struct, forbid_unknown_fields=True):
-    """What every arm is given alike."""
+    """What every arm is given alike. disk: the size of a data disk at /data, if there is to be one."""
 
     cpus: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
     memory: str = "128 MiB"
     rootfs: str = "tiny"
+    disk: str | None = None
 
     @property
     def memory_bytes(self) -> int:
         return units.size(self.memory)
+
+    @property
+    def disk_bytes(self) -> int | None:
+        return None if self.disk is None else units.size(self.disk)
 
 
 class Scenario(msgspec.Struct, forbid_unknown_fields=True):
@@ -40,7 +47,8 @@ class Scenario(msgspec.Struct, forbid_unknown_fields=True):
     measures: Annotated[list[str], msgspec.Meta(min_length=1)]
     description: str = ""
     blocks: Count | None = None
-    workload: str = "true"
+    workloads: Annotated[list[str], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=lambda: ["true"])
+    neighbours: list[str] = []
     warmups: Whole = 1
     values: Count = 5
     timeout: str = "60 s"
@@ -48,6 +56,15 @@ class Scenario(msgspec.Struct, forbid_unknown_fields=True):
     step: Count = 1
     boot_limit: str | None = None
     memory_reserve: str = "512 MiB"
+
+
+class Slurm(msgspec.Struct, forbid_unknown_fields=True):
+    """How a campaign has a Slurm cluster run it. nodes: between how many its blocks are divided; options: for sbatch,
+    like "--partition=lab"; python: the nodes' own."""
+
+    nodes: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
+    options: list[str] = []
+    python: str = "python3"
 
 
 class CampaignFile(msgspec.Struct, forbid_unknown_fields=True):
@@ -67,6 +84,8 @@ class CampaignFile(msgspec.Struct, forbid_unknown_fields=True):
     host_kernels: list[str] = []
     reboots: Literal["interleaved", "grouped"] = "interleaved"
     hosts: Annotated[list[str], msgspec.Meta(min_length=1)] = msgspec.field(default_factory=lambda: [inventory.LOCAL])
+    engine: Literal["fabric", "slurm"] = "fabric"
+    slurm: Slurm | None = None
 
 
 class Stop(msgspec.Struct):
@@ -90,7 +109,8 @@ class Arm(msgspec.Struct):
 
 
 class Campaign(msgspec.Struct):
-    """A checked campaign. text: the file, verbatim."""
+    """A checked campaign. text: the file, verbatim; host_kernels: releases; given_kernels: where those lie that the
+    file names by a path."""
 
     name: str
     description: str
@@ -103,8 +123,10 @@ class Campaign(msgspec.Struct):
     text: str
     stop: Stop | None = None
     host_kernels: list[str] = []
+    given_kernels: dict[str, Path] = {}
     reboots: str = "interleaved"
     hosts: list[str] = msgspec.field(default_factory=lambda: [inventory.LOCAL])
+    slurm: Slurm | None = None
 
 
 def load(path: Path) -> Campaign:
@@ -113,22 +135,29 @@ def load(path: Path) -> Campaign:
     return parse(text, path)
 
 
-def parse(text: str, path: Path) -> Campaign:
-    """A campaign from its text; path is where scenario files are looked for first, and what errors name."""
+def parse(text: str, path: Path, releases: Sequence[str] = ()) -> Campaign:
+    """A campaign from its text; path is where scenario files are looked for first, and what errors name.
+
+    releases: those of its host kernels, of a text that is not where its paths lead from any more.
+    """
     found = _decode(text, path, CampaignFile)
     _check_name(path, "name", found.name)
     _check(path, "envelope.memory", lambda: units.size(found.envelope.memory))
     if found.envelope.memory_bytes < 32 << 20:
         raise _wrong(path, "envelope.memory", f"{found.envelope.memory} is too little for a guest: 32 MiB or more")
+    if found.envelope.disk is not None:
+        _check_disk(path, found.envelope)
     if found.envelope.rootfs not in image.names():
         raise _wrong(
             path, "envelope.rootfs", f"there is no rootfs {found.envelope.rootfs!r}: one of {', '.join(image.names())}"
         )
     arms = {name: _arm(path, name, table) for name, table in found.arms.items()}
+    host_kernels = _host_kernels(path, found, releases)
     if found.baseline not in arms:
         raise _wrong(path, "baseline", f"there is no arm {found.baseline!r}: one of {', '.join(arms)}")
     scenarios = {name: _scenario(path, name, table) for name, table in found.scenarios.items()}
     for name, scenario in scenarios.items():
+        _check_needs(path, name, scenario, found.envelope)
         if scenario.blocks is not None and scenario.blocks > found.blocks:
             raise _wrong(
                 path,
@@ -146,26 +175,43 @@ def parse(text: str, path: Path) -> Campaign:
         arms=arms,
         text=text,
         stop=_stop(path, found, arms),
-        host_kernels=_host_kernels(path, found),
+        host_kernels=list(host_kernels),
+        given_kernels={release: given for release, given in host_kernels.items() if given},
         reboots=found.reboots,
         hosts=_hosts(path, found.hosts),
+        slurm=_slurm(path, found),
     )
 
 
-def _host_kernels(path: Path, found: CampaignFile) -> list[str]:
+def _host_kernels(path: Path, found: CampaignFile, releases: Sequence[str]) -> dict[str, Path | None]:
+    """The kernels by release, and where those lie that are given by a path: relative to the campaign's file.
+
+    releases: see parse().
+    """
     names = found.host_kernels
-    for name in names:
-        if not re.fullmatch(r"[0-9][a-z0-9.+~_-]{0,40}", name):
-            raise _wrong(path, "host_kernels", f"{name!r} is not a release as uname -r has it, like 6.1.0-50-amd64")
-        if names.count(name) > 1:
-            raise _wrong(path, "host_kernels", f"{name!r} is there more than once: name it once")
+    chosen: dict[str, Path | None] = {}
+    for name in releases or names:
+        given = path.parent / name if "/" in name else None
+        try:
+            release = parcel.look(given) if given else name
+        except InputError as error:
+            raise _wrong(path, "host_kernels", str(error)) from error
+        if not parcel.RELEASE.match(release):
+            raise _wrong(
+                path,
+                "host_kernels",
+                f"{name!r} is neither a release as uname -r has it, like 6.1.0-50-amd64, nor a path, which has a /",
+            )
+        if release in chosen:
+            raise _wrong(path, "host_kernels", f"{release!r} is there more than once: name it once")
+        chosen[release] = given
     if names and inventory.LOCAL in found.hosts:
         raise _wrong(path, "host_kernels", "this machine is not booted anew: name other hosts, hosts = [...]")
     if names and found.stop == "adaptive":
         raise _wrong(path, "host_kernels", 'such a campaign runs all its blocks: leave out stop = "adaptive"')
     if found.reboots != "interleaved" and not names:
         raise _wrong(path, "reboots", "is for a campaign with host_kernels")
-    return names
+    return chosen
 
 
 def _hosts(path: Path, names: list[str]) -> list[str]:
@@ -175,6 +221,27 @@ def _hosts(path: Path, names: list[str]) -> list[str]:
         if names.count(name) > 1:
             raise _wrong(path, "hosts", f"{name!r} is there more than once: name it once")
     return names
+
+
+def _slurm(path: Path, found: CampaignFile) -> Slurm | None:
+    if found.engine != "slurm":
+        if found.slurm:
+            raise _wrong(path, "slurm", 'is for a campaign on a cluster: add engine = "slurm"')
+        return None
+    if found.hosts != [inventory.LOCAL]:
+        raise _wrong(path, "hosts", 'Slurm chooses the nodes: leave it out, or give slurm.options = ["--nodelist=…"]')
+    if found.host_kernels:
+        raise _wrong(path, "host_kernels", "a cluster's nodes are not booted anew: leave it out")
+    if found.stop == "adaptive":
+        raise _wrong(path, "stop", "a cluster's nodes run their blocks at the same time, and all of them: leave it out")
+    given = found.slurm or Slurm()
+    if given.nodes > found.blocks:
+        raise _wrong(path, "slurm.nodes", f"{given.nodes} is more than blocks = {found.blocks}: a block has one node")
+    for option in given.options:
+        if not option.startswith(tuple(f"--{name}=" for name in slurm.OPTIONS)):
+            known = ", ".join(f"--{name}=…" for name in slurm.OPTIONS)
+            raise _wrong(path, "slurm.options", f"{option!r} is not one of {known}")
+    return given
 
 
 def _stop(path: Path, found: CampaignFile, arms: dict[str, Arm]) -> Stop | None:
@@ -269,9 +336,13 @@ def _checked_scenario(table: dict[str, Any], path: Path, prefix: str) -> Scenari
     """prefix: where in the file the scenario is, for errors."""
     scenario = _convert(table, path, Scenario, prefix)
     _check_measures(path, _dotted(prefix, "measures"), scenario.measures)
-    if scenario.workload not in workloads.names():
-        known = ", ".join(workloads.names())
-        raise _wrong(path, _dotted(prefix, "workload"), f"there is no workload {scenario.workload!r}: one of {known}")
+    _check_names(path, _dotted(prefix, "workloads"), "workload", scenario.workloads, workloads.names())
+    _check_names(path, _dotted(prefix, "neighbours"), "neighbour", scenario.neighbours, list(neighbours.KINDS))
+    if "isolation" in scenario.measures and not scenario.neighbours:
+        known = ", ".join(neighbours.KINDS)
+        raise _wrong(path, _dotted(prefix, "neighbours"), f"isolation needs some of {known}: neighbours = [...]")
+    if "isolation" in scenario.measures and len(scenario.workloads) > 1:
+        raise _wrong(path, _dotted(prefix, "workloads"), "isolation has one tenant: name one workload")
     _check(path, _dotted(prefix, "memory_reserve"), lambda: units.size(scenario.memory_reserve))
     for key, text in (("timeout", scenario.timeout), ("boot_limit", scenario.boot_limit)):
         if text is not None:
@@ -280,17 +351,45 @@ def _checked_scenario(table: dict[str, Any], path: Path, prefix: str) -> Scenari
 
 
 def _check_measures(path: Path, key: str, names: list[str]) -> None:
-    for name in names:
-        if name not in measures.names():
-            known = ", ".join(measures.names())
-            raise _wrong(path, key, f"there is no measure {name!r}: one of {known}")
-        if names.count(name) > 1:
-            raise _wrong(path, key, f"{name!r} is there more than once: name it once")
-    if "density" in names and len(names) > 1:
-        raise _wrong(path, key, "density needs a scenario of its own: its memory is that of all the slot's instances")
+    _check_names(path, key, "measure", names, measures.names())
+    for alone, why in (
+        ("density", "its memory is that of all the slot's instances"),
+        ("isolation", "whatever came before its neighbours would be beside them"),
+    ):
+        if alone in names and len(names) > 1:
+            raise _wrong(path, key, f"{alone} needs a scenario of its own: {why}")
     # Measures share the slot's instance, so that a second kind of guest would go unmeasured.
     if len({measures.load(name).guest for name in names}) > 1:
         raise _wrong(path, key, "firmware needs a scenario of its own: its guest runs no Linux")
+
+
+def _check_names(path: Path, key: str, what: str, names: list[str], known: list[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise _wrong(path, key, f"there is no {what} {name!r}: one of {', '.join(known)}")
+        if names.count(name) > 1:
+            raise _wrong(path, key, f"{name!r} is there more than once: name it once")
+
+
+def _check_disk(path: Path, envelope: Envelope) -> None:
+    _check(path, "envelope.disk", lambda: envelope.disk_bytes)
+    if not _LEAST_DISK <= (envelope.disk_bytes or 0) <= _MOST_DISK:
+        least, most = units.show_size(_LEAST_DISK), units.show_size(_MOST_DISK)
+        raise _wrong(path, "envelope.disk", f"{envelope.disk} is no size for a data disk: {least} to {most}")
+
+
+def _check_needs(path: Path, name: str, scenario: Scenario, envelope: Envelope) -> None:
+    """Whether what a scenario runs is in the campaign's rootfs, and has the disk that it writes to."""
+    needed = [("measure", each, measures.load(each).rootfs, False) for each in scenario.measures]
+    for each in scenario.workloads:
+        workload = workloads.load(each)
+        needed.append(("workload", each, workload.rootfs, workload.disk))
+    needed += [("neighbour", each, None, neighbours.KINDS[each].disk) for each in scenario.neighbours]
+    for what, each, rootfs, disk in needed:
+        if rootfs not in (None, envelope.rootfs):
+            raise _wrong(path, f"scenarios.{name}.{what}s", f'{what} {each!r} needs envelope.rootfs = "{rootfs}"')
+        if disk and envelope.disk is None:
+            raise _wrong(path, f"scenarios.{name}.{what}s", f'{what} {each!r} needs a disk: envelope.disk = "256 MiB"')
 
 
 def _check_time(path: Path, key: str, text: str) -> None:

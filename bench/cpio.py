@@ -6,8 +6,10 @@ Written here because GNU cpio copies each folder's link count, which differs bet
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -35,3 +37,11 @@ def _append(out: bytearray, member: Member, number: int, mtime: int) -> None:
     for part in (b"070701" + b"".join(b"%08X" % field for field in fields) + name, member.data):
         out += part
         out += b"\0" * (-len(out) % 4)
+
+
+def join(archives: Iterable[Path], whole: Path) -> None:
+    """One file of several archives; in what it unpacks to, later ones come over earlier ones."""
+    with whole.open("wb") as out:
+        for part in archives:
+            with part.open("rb") as archive:
+                shutil.copyfileobj(archive, out)

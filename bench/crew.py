@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from bench import facts, process, state
@@ -14,6 +13,8 @@ from bench.cage import Group, detect, divide_cpus
 from bench.errors import InstanceError, TareError
 from bench.workers import WorkerProcess, setup
 
+#: Seconds by which a clock is set between two slots, if it is not just being kept right.
+_JUMP = 1.0
 _HOLDING = ("uncaged", "cgroup", "cpus", "harness_cpus")
 
 
@@ -26,10 +27,10 @@ class Crew:
         arms: Mapping[str, Mapping[str, Any]],
         envelope: Mapping[str, Any],
         rootfs: base.Rootfs,
-        kernels: Mapping[str, Path | str],
+        kernels: Mapping[str, base.GuestKernel | str],
         patience: float = 1.0,
     ) -> None:
-        """arms, envelope: as in plan.json; kernels: the image that an arm boots, or why there is none.
+        """arms, envelope: as in plan.json; kernels: what an arm boots, or why there is none.
 
         patience: how many times as long as usual a probe may take.
         """
@@ -39,8 +40,10 @@ class Crew:
         self._envelope = envelope
         self._rootfs = rootfs
         self._kernels = kernels
+        self._usable = os.sched_getaffinity(0)
         self._cpus = divide_cpus(envelope["cpus"])
         self._workers: dict[str, WorkerProcess] = {}
+        self._clock = _wall_clock()
         self.uncaged: str | None = None
         self.cgroup: str | None = None
         self.cpus: str | None = None
@@ -50,12 +53,15 @@ class Crew:
         """Run one slot of an arm; a worker's death is a failed slot. Raises HostError when no worker can be had."""
         worker = self._worker(arm)
         try:
-            return worker.slot(job, limit)
+            found = worker.slot(job, limit)
         except InstanceError as error:
             worker.kill()
             del self._workers[arm]
             self._end_instances()
-            return {"status": "failed", "reason": str(error)}
+            found = {"status": "failed", "reason": str(error)}
+        before, self._clock = self._clock, _wall_clock()
+        jump = self._clock - before
+        return found if abs(jump) < _JUMP else found | {"clock_jump_s": round(jump, 1)}
 
     def _end_instances(self) -> None:
         """What a dead worker left running must not run beside the next slot."""
@@ -66,10 +72,10 @@ class Crew:
         if arm not in self._workers:
             spec = self._arms[arm]
             kernel = self._kernels.get(arm)
-            image = kernel if isinstance(kernel, Path) else None
+            boots = None if isinstance(kernel, str) else kernel
             # Not the arm's name, which may be long: QEMU's sockets lie in there, whose paths may not.
             folder = self._run.folder / str(list(self._arms).index(arm))
-            first = setup(self._run.id, folder, arm, spec, self._rootfs, self._envelope, self._cpus, image)
+            first = setup(self._run.id, folder, arm, spec, self._rootfs, self._envelope, self._cpus, boots)
             worker = WorkerProcess(first)
             self._workers[arm] = worker
             for name in _HOLDING:
@@ -123,12 +129,22 @@ class Crew:
     def interrupt(self) -> None:
         for worker in self._workers.values():
             worker.interrupt()
-        self._workers.clear()
+        self._leave()
 
     def close(self) -> None:
         for worker in self._workers.values():
             worker.close()
+        self._leave()
+
+    def _leave(self) -> None:
+        """What this process does next may have all its CPUs again, the next crew among it."""
         self._workers.clear()
+        os.sched_setaffinity(0, self._usable)
+
+
+def _wall_clock() -> float:
+    """Against the clock that measures, which nobody can set; seconds."""
+    return time.time() - time.monotonic()
 
 
 def static_reason(kind: type[base.Backend], options: Mapping[str, Any]) -> str | None:

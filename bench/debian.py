@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,11 @@ NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~:-]*\Z")
 ROOM_HINT = "make room, or set XDG_CACHE_HOME to a folder on another disk"
 _DOWNLOAD_LIMIT = 1800.0
+_UNPACK_LIMIT = 300.0
+BOOTSTRAP_LIMIT = 3600.0
+_SUITE = "bookworm"
+#: What of the machine's own apt configuration a new system is fetched with: proxies and the like.
+_APT_OPTIONS = re.compile(r"Acquire::(http|https|Retries|Check-Date|Check-Valid-Until)\b")
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,14 @@ def download(package: Package, folder: Path) -> Path:
     return archive
 
 
+def unpack(archive: Path, folder: Path) -> None:
+    """A package's files, into a folder; nothing of it is run. Raises InputError where it is no package."""
+    try:
+        process.run([process.require("dpkg-deb", "dpkg"), "-x", archive, folder], timeout=_UNPACK_LIMIT)
+    except CommandError as error:
+        raise InputError(f"{archive.name} is no Debian package that can be unpacked: {error.what}") from error
+
+
 def digest(file: Path) -> str:
     """SHA-256 of a file, in hex."""
     with file.open("rb") as data:
@@ -111,3 +124,65 @@ def owner(file: Path) -> dict[str, str]:
     if not NAME.match(name):
         return {}
     return {"package": name, "version": process.run([query, "-W", "-f", "${Version}", name]).stdout.decode()}
+
+
+def require_bootstrap() -> None:
+    """Raises HostError that names what bootstrap() lacks."""
+    process.require("mmdebstrap", "mmdebstrap")
+    dying_with_us()
+    _sources()
+
+
+def bootstrap(
+    target: Path, packages: Sequence[str], heard: Callable[[str], None], options: Sequence[str] = (), epoch: int = 0
+) -> None:
+    """A new Debian system of essential packages, apt and these: a folder, or an archive by its name's ending.
+
+    heard: what is being done, in mmdebstrap's words; options: more of its own; epoch: a time for all files. Relative
+    paths in options are of target's folder. Raises HostError (a tool or apt's sources are missing), CommandError.
+    """
+    told = process.run([process.require("apt-config", "apt"), "dump", "--no-empty", "--format", '%f "%v";%n'])
+    argv: list[str | Path] = [
+        *dying_with_us(),
+        process.require("mmdebstrap", "mmdebstrap"),
+        "--variant=minbase",
+        f"--include={','.join(packages)}",
+        *(f"--aptopt={line}" for line in told.stdout.decode().splitlines() if _APT_OPTIONS.match(line)),
+        *options,
+        _SUITE,
+        target.name,
+        *_sources(),
+    ]
+    env = {**os.environ, "PATH": os.environ.get("PATH", os.defpath) + ":" + process.EXTRA_PATH, "LC_ALL": "C.UTF-8"}
+    if epoch:
+        env["SOURCE_DATE_EPOCH"] = str(epoch)
+
+    def line(text: str) -> None:
+        if match := re.match(r"I: ((?!running |chroot |finding |skipping |success ).*?)(\.\.\.)?$", text):
+            heard(match[1])
+
+    process.follow(argv, line, timeout=BOOTSTRAP_LIMIT, env=env, cwd=target.parent, kept=40)
+
+
+def _sources() -> list[Path]:
+    """The machine's own apt sources. Raises HostError where it has none."""
+    apt = Path("/etc/apt")
+    found = [apt / "sources.list"] + sorted(
+        path for path in (apt / "sources.list.d").glob("*") if path.suffix in (".list", ".sources")
+    )
+    found = [path for path in found if path.is_file() and re.search(r"^\s*[^#\s]", path.read_text(), re.MULTILINE)]
+    if not found:
+        raise HostError("this machine has no apt sources to make a system from", hint="it must be a Debian 12")
+    return found
+
+
+def dying_with_us() -> list[str]:
+    """Before a command: whatever ends this process also ends all that the command started, and its mounts.
+
+    For who is not root, only the command itself.
+    """
+    setpriv, unshare = (process.require(tool, "util-linux") for tool in ("setpriv", "unshare"))
+    dying = [setpriv, "--pdeathsig", "KILL"]
+    if os.geteuid() == 0:
+        dying += [unshare, "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    return dying

@@ -47,7 +47,7 @@ def examine(where: inventory.Host | None = None, watcher: Watcher | None = None)
     with enter(where or inventory.find(inventory.LOCAL), "tare doctor", watcher.warned) as seat:
         watcher.cleaned(seat.cleaned)
         booted = {name: kernels.default(kind.kernel) for name, kind in plain.items() if kind.kernel}
-        images = {name: kernel if isinstance(kernel, str) else kernel.image for name, kernel in booted.items()}
+        images = {name: kernel if isinstance(kernel, str) else kernel.booted for name, kernel in booted.items()}
         envelope = {"cpus": 1, "memory": 128 << 20, "rootfs": "tiny"}
         crew = seat.crew(arms, envelope, image.build("tiny"), images)
         try:

@@ -7,11 +7,13 @@ from typing import Any
 
 #: A guest's kernel keeps some of its memory for itself before it counts MemTotal.
 MEMORY_TOLERANCE = 0.15
+#: What the data disk is everywhere: ext4 with what that has by default.
+DISK = "ext4 rw,nosuid,nodev,relatime"
 
 
 def reference(envelope: Mapping[str, Any], host: Mapping[str, Any], digest: str) -> dict[str, Any]:
     """What a process on this host would see under the envelope. envelope: cpus, memory (bytes); host: facts' `host`."""
-    return {
+    expected = {
         "kernel": host["kernel"],
         "cpus": envelope["cpus"],
         "memory": envelope["memory"],
@@ -20,6 +22,8 @@ def reference(envelope: Mapping[str, Any], host: Mapping[str, Any], digest: str)
         "mitigations": host["mitigations"],
         "seccomp": 0,
     }
+    # What its file system is mounted with tells how it treats what is flushed.
+    return expected | ({"disk": DISK} if envelope.get("disk") else {})
 
 
 def compare(

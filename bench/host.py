@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import io
 import logging
 import os
 import shlex
@@ -20,7 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from bench import bundle, clean, facts, image, inventory, lock, remote, state
 from bench.agent import MARK, SILENCE
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _CONNECT_LIMIT = 20
 _COMMAND_LIMIT = 120.0
 _UPLOAD_LIMIT = 600.0
+_CHUNK = 1 << 20
 
 
 class Workers(Protocol):
@@ -60,7 +62,7 @@ class Seat(Protocol):
         arms: Mapping[str, Mapping[str, Any]],
         envelope: Mapping[str, Any],
         rootfs: base.Rootfs,
-        kernels: Mapping[str, Path | str],
+        kernels: Mapping[str, base.GuestKernel | str],
     ) -> Workers: ...
 
     def cancel(self) -> None: ...
@@ -78,7 +80,7 @@ class _LocalSeat:
         arms: Mapping[str, Mapping[str, Any]],
         envelope: Mapping[str, Any],
         rootfs: base.Rootfs,
-        kernels: Mapping[str, Path | str],
+        kernels: Mapping[str, base.GuestKernel | str],
     ) -> Crew:
         return Crew(self._own, arms, envelope, rootfs, kernels)
 
@@ -101,7 +103,7 @@ def enter(
         with lock.occupy(what, removed.extend, warned) as own:
             yield _LocalSeat(own, removed)
     elif host.entry is None:
-        files = _LocalFiles()
+        files = LocalFiles(state.cache_folder() / "sent")
         with remote.occupy(_PipeDoor(files.folder), files, host.name, what, replaces=replaces) as seat:
             yield seat
     else:
@@ -129,7 +131,7 @@ class _PipeDoor:
     """To an agent that is a process of this machine."""
 
     def __init__(self, folder: Path) -> None:
-        """folder: see _LocalFiles."""
+        """folder: where files are put for it."""
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "bench.agent", str(folder)],
             stdin=subprocess.PIPE,
@@ -164,20 +166,24 @@ class _PipeDoor:
         self._out.close()
 
 
-class _LocalFiles:
-    """Files for an agent on this machine, in the cache."""
+class LocalFiles:
+    """Files in a folder that this machine has."""
 
-    def __init__(self) -> None:
-        self.folder = state.cache_folder() / "sent"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def put(self, content: bytes) -> str:
-        file = self.folder / hashlib.sha256(content).hexdigest()
+    def put(self, content: bytes, name: str = "") -> str:
+        """name: other than the content's SHA-256."""
+        file = self.folder / (name or hashlib.sha256(content).hexdigest())
         if not file.exists():
             partial = file.with_suffix(f".{os.getpid()}")
             partial.write_bytes(content)
             partial.replace(file)
         return file.name
+
+    def put_file(self, file: Path) -> str:
+        return self.put(file.read_bytes())
 
     def put_rootfs(self, rootfs: base.Rootfs) -> str:
         return self.put(image.pack(rootfs))
@@ -194,6 +200,7 @@ class Ssh:
         self._host = host
         self._entry = host.entry
         self._folder = self._entry.folder.removeprefix("~/")
+        self._become = ["sudo", "-n"] if self._entry.sudo else []
         self._there: set[str] = set()
         self._connection = _connect(host)
         try:
@@ -232,7 +239,13 @@ class Ssh:
         _, out, _ = self.run(f"ls {shlex.quote(self._folder)}")
         self._there = set(out.decode(errors="replace").split())
 
-    def run(self, command: str, stdin: bytes = b"", limit: float = _COMMAND_LIMIT) -> tuple[int, bytes, bytes]:
+    def run_as_root(self, *words: str, limit: float = _COMMAND_LIMIT) -> tuple[int, bytes, bytes]:
+        """As run(), of an argument vector, and as whom the agent runs."""
+        return self.run(shlex.join([*self._become, *words]), limit=limit)
+
+    def run(
+        self, command: str, stdin: BinaryIO | None = None, limit: float = _COMMAND_LIMIT
+    ) -> tuple[int, bytes, bytes]:
         """A command's status, output and errors. Raises HostLost."""
         deadline = time.monotonic() + limit
         try:
@@ -240,7 +253,8 @@ class Ssh:
             channel.settimeout(limit)
             channel.exec_command(command)
             with contextlib.suppress(OSError):  # it may end without having read all; its status tells why
-                channel.sendall(stdin)
+                while stdin and (data := stdin.read(_CHUNK)):
+                    channel.sendall(data)
             channel.shutdown_write()
             out, err = channel.makefile("rb").read(), channel.makefile_stderr("rb").read()
             while not channel.exit_status_ready():
@@ -253,7 +267,13 @@ class Ssh:
 
     def put(self, content: bytes) -> str:
         """Have a file there, under the SHA-256 of its content, which is its name."""
-        name = hashlib.sha256(content).hexdigest()
+        return self._put(hashlib.sha256(content).hexdigest(), io.BytesIO(content), len(content))
+
+    def put_file(self, file: Path) -> str:
+        with file.open("rb") as content:
+            return self._put(file.name, content, file.stat().st_size)
+
+    def _put(self, name: str, content: BinaryIO, size: int) -> str:
         if name not in self._there:
             folder, file = shlex.quote(self._folder), shlex.quote(f"{self._folder}/{name}")
             status, _, err = self.run(
@@ -264,7 +284,7 @@ class Ssh:
             )
             if status:
                 raise HostError(
-                    f"{self._host.name} does not take a file of {len(content) >> 10} KiB: {_last_line(err)}",
+                    f"{self._host.name} does not take a file of {size >> 10} KiB: {_last_line(err)}",
                     hint=f"make room there, or choose another folder in {inventory.file()}",
                 )
             self._there.add(name)
@@ -276,9 +296,8 @@ class Ssh:
     def agent(self) -> remote.Door:
         """Tare's own program there."""
         worker = f"{self._folder}/{self.put(bundle.make())}"
-        become = "sudo -n " if self._entry.sudo else ""
-        words = [self._entry.python, worker, "agent", self._folder]
-        return _SshDoor(self._transport, f"exec {become}{shlex.join(words)}")
+        words = [*self._become, self._entry.python, worker, "agent", self._folder]
+        return _SshDoor(self._transport, f"exec {shlex.join(words)}")
 
 
 class _SshDoor:

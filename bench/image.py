@@ -10,6 +10,7 @@ import fcntl
 import gzip
 import hashlib
 import io
+import json
 import os
 import shutil
 import stat
@@ -18,66 +19,101 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from bench import cpio, process, state
+from bench import cpio, mounts, process, rootfs, state
 from bench.backends.base import Rootfs
-from bench.errors import HostError, InputError
+from bench.errors import HostError
+from bench.rootfs import EPOCH, Tell
 
-EPOCH = 1767225600  # 2026-01-01, the time of every file in the tree
 DIGEST_FILE = "etc/tare-rootfs"
-_FOLDERS = ("bin", "dev", "etc", "proc", "root", "run", "sbin", "sys", "tmp", "usr", "usr/bin", "var")
+_COMPLETE = "complete"
+_LOADER = Path(__file__).with_name("loader.sh")
 _EXT4_UUID = "7a2e0000-0000-4000-8000-000000000001"
-_EXT4_SIZE = "16M"
+#: Bytes: of an image with little in it, and how much larger than its files any other is.
+_EXT4_LEAST = 16 << 20
+_EXT4_MORE = 1.4
 _FIXED_INODE_FIELDS = {"uid": "0", "gid": "0", "atime": f"@{EPOCH}", "ctime": f"@{EPOCH}", "mtime": f"@{EPOCH}"}
 
 
 def names() -> list[str]:
     """The rootfs there are."""
-    return ["tiny"]
+    return rootfs.names()
 
 
-def build(name: str, cache: Path | None = None) -> Rootfs:
-    """The rootfs of this name, from the cache where it is there and undamaged.
+def build(name: str, cache: Path | None = None, tell: Tell = lambda text: None) -> Rootfs:
+    """The rootfs of this name, from the cache where it is there and undamaged. tell: hears of what takes long.
 
     Raises InputError, HostError, CommandError.
     """
-    if name not in names():
-        raise InputError(f"there is no rootfs {name!r}", hint=f"one of: {', '.join(names())}")
+    recipe = rootfs.load(name)
     folder = (cache or state.cache_folder()) / "rootfs"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for unfinished in folder.glob(f".{name}-*"):
-            shutil.rmtree(unfinished, ignore_errors=True)
-        return _build(name, folder)
+            mounts.remove_tree(unfinished)
+        return _find(recipe, folder) or _build(recipe, folder, tell)
 
 
-def _build(name: str, folder: Path) -> Rootfs:
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder) as scratch:
+def _find(recipe: rootfs.Recipe, folder: Path) -> Rootfs | None:
+    """The newest one in the cache that was made by this recipe, of one that is not made each time."""
+    key = _key(recipe)
+    if key is None:
+        return None
+    made = sorted(folder.glob(f"{recipe.name}-*/{_COMPLETE}"), key=lambda file: file.stat().st_mtime, reverse=True)
+    for file in made:
+        if _complete(file.parent).get("key") == key and _is_whole(file.parent):
+            return _packed((file.parent / "tree" / DIGEST_FILE).read_text().strip(), file.parent, recipe)
+    return None
+
+
+def _key(recipe: rootfs.Recipe) -> str | None:
+    """What changes with what would be made; None of what is made each time."""
+    if recipe.key is None:
+        return None
+    return hashlib.sha256(recipe.key().encode() + (_LOADER.read_bytes() if recipe.on_disk else b"")).hexdigest()
+
+
+def _build(recipe: rootfs.Recipe, folder: Path, tell: Tell) -> Rootfs:
+    with tempfile.TemporaryDirectory(prefix=f".{recipe.name}-", dir=folder) as scratch:
         made = Path(scratch) / "made"
+        made.mkdir()
         tree = made / "tree"
-        _make_tiny(tree)
+        recipe.make(tree, tell)
+        _settle(tree)
         digest = "sha256:" + hashlib.sha256(initramfs(tree)).hexdigest()
-        final = folder / f"{name}-{digest[7:23]}"
+        final = folder / f"{recipe.name}-{digest[7:23]}"
         (tree / DIGEST_FILE).write_text(digest + "\n")
         _settle(tree)
         packed = initramfs(tree)
         if not _is_whole(final, packed):
-            (made / "initramfs.cpio").write_bytes(packed)
+            (made / "initramfs.cpio").write_bytes(_loader(tree) if recipe.on_disk else packed)
             ext4(tree, made / "root.ext4")
-            (made / "complete").write_text(_sha256(made / "root.ext4"))
-            shutil.rmtree(final, ignore_errors=True)
+            _finish(made, _key(recipe))
+            mounts.remove_tree(final)
             made.rename(final)
-    return Rootfs(digest, final / "tree", final / "initramfs.cpio", final / "root.ext4")
+    return _packed(digest, final, recipe)
 
 
-def pack(rootfs: Rootfs) -> bytes:
+def _packed(digest: str, folder: Path, recipe: rootfs.Recipe) -> Rootfs:
+    return Rootfs(digest, folder / "tree", folder / "initramfs.cpio", folder / "root.ext4", recipe.on_disk)
+
+
+def _loader(tree: Path) -> bytes:
+    """What leads to a root file system on a disk: the tree's busybox and a script."""
+    members = [cpio.Member(name, 0o40755, links=2) for name in (".", "bin", "dev", "root")]
+    members.append(cpio.Member("bin/busybox", 0o100755, (tree / "bin/busybox").read_bytes()))
+    members.append(cpio.Member("init", 0o100755, _LOADER.read_bytes()))
+    return cpio.archive(members, EPOCH)
+
+
+def pack(made: Rootfs) -> bytes:
     """All packings in one archive, for a host that makes none itself; the same bytes for the same rootfs."""
     packed = io.BytesIO()
     with (
         gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=6, mtime=0) as squeezed,
         tarfile.open(fileobj=squeezed, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
-        for path in (rootfs.tree, rootfs.initramfs, rootfs.ext4):
+        for path in (made.tree, made.initramfs, made.ext4):
             archive.add(path, path.name, filter=_settled)
     return packed.getvalue()
 
@@ -95,7 +131,7 @@ def unpack(packed: Path, name: str, digest: str, folder: Path) -> Rootfs:
     Raises HostError where the archive is not that of this digest, or there is no room.
     """
     final = folder / "rootfs" / f"{name}-{digest[7:23]}"
-    found = Rootfs(digest, final / "tree", final / "initramfs.cpio", final / "root.ext4")
+    found = _packed(digest, final, rootfs.load(name))
     if not _is_unpacked(found):
         shutil.rmtree(final, ignore_errors=True)
         try:
@@ -106,7 +142,7 @@ def unpack(packed: Path, name: str, digest: str, folder: Path) -> Rootfs:
                 archive.extractall(final)
             for path in [*found.tree.rglob("*"), found.tree]:
                 os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)
-            (final / "complete").write_text(_sha256(found.ext4))
+            _finish(final, None)
         except (OSError, tarfile.TarError) as error:
             raise HostError(f"the rootfs cannot be unpacked in {final}: {error}") from error
         if not _is_unpacked(found):
@@ -117,16 +153,36 @@ def unpack(packed: Path, name: str, digest: str, folder: Path) -> Rootfs:
 def _is_unpacked(found: Rootfs) -> bool:
     try:
         told = (found.tree / DIGEST_FILE).read_text().strip() == found.digest
-        return told and _is_whole(found.tree.parent, initramfs(found.tree))
+        return told and _is_whole(found.tree.parent)
     except OSError:
         return False
 
 
-def _is_whole(final: Path, packed: bytes) -> bool:
-    """Whether all three packings in a cache folder are still what was put there."""
+def _finish(folder: Path, key: str | None) -> None:
+    """Write down what all packings are; whoever finds this knows that they are all there."""
+    sums = {name: _sha256(folder / name) for name in ("initramfs.cpio", "root.ext4")}
+    sums["tree"] = hashlib.sha256(initramfs(folder / "tree")).hexdigest()
+    (folder / _COMPLETE).write_text(json.dumps(sums | ({"key": key} if key else {})))
+
+
+def _complete(folder: Path) -> dict[str, str]:
     try:
-        complete = (final / "complete").read_text() == _sha256(final / "root.ext4")
-        return complete and (final / "initramfs.cpio").read_bytes() == initramfs(final / "tree") == packed
+        found = json.loads((folder / _COMPLETE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_whole(folder: Path, packed: bytes | None = None) -> bool:
+    """Whether all three packings in a cache folder are still what was put there. packed: the tree as it should be."""
+    sums = _complete(folder)
+    try:
+        tree = initramfs(folder / "tree")
+        return (
+            all(sums.get(name) == _sha256(folder / name) for name in ("initramfs.cpio", "root.ext4"))
+            and sums.get("tree") == hashlib.sha256(tree).hexdigest()
+            and packed in (None, tree)
+        )
     except OSError:
         return False
 
@@ -136,36 +192,11 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _make_tiny(tree: Path) -> None:
-    """Debian's busybox-static, its applets as links, and our init."""
-    busybox = process.require("busybox", "busybox-static")
-    if b"ELF" not in Path(busybox).read_bytes()[:4] or _is_dynamic(Path(busybox)):
-        raise HostError(f"{busybox} is not a static busybox", hint="apt-get install busybox-static")
-    tree.mkdir(parents=True)
-    for folder in _FOLDERS:
-        (tree / folder).mkdir()
-    shutil.copyfile(busybox, tree / "bin/busybox")
-    for applet in process.run([busybox, "--list"]).stdout.decode().split():
-        if applet != "busybox":
-            (tree / "bin" / applet).symlink_to("busybox")
-    shutil.copyfile(Path(__file__).with_name("init.sh"), tree / "init")
-    (tree / "etc/os-release").write_text('ID=tare\nNAME="Tare tiny"\n')
-    _settle(tree)
-
-
-def _is_dynamic(program: Path) -> bool:
-    """Whether an ELF file asks for a dynamic loader (has a PT_INTERP header)."""
-    data = program.read_bytes()
-    start, size, count = (int.from_bytes(data[a:b], "little") for a, b in ((32, 40), (54, 56), (56, 58)))
-    return any(int.from_bytes(data[start + i * size :][:4], "little") == 3 for i in range(count))
-
-
 def _settle(tree: Path) -> None:
     """Modes and times that do not depend on umask or clock."""
-    executable = {tree / "bin/busybox", tree / "init"}
     for path in sorted(tree.rglob("*"), reverse=True):
         if not path.is_symlink():
-            path.chmod(0o755 if path.is_dir() or path in executable else 0o644)
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
         os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)
     tree.chmod(0o755)
     os.utime(tree, (EPOCH, EPOCH))
@@ -182,6 +213,11 @@ def _member(tree: Path, path: Path) -> cpio.Member:
     if stat.S_ISDIR(mode):
         return cpio.Member(name, mode, links=2)
     return cpio.Member(name, mode, os.fsencode(path.readlink()) if stat.S_ISLNK(mode) else path.read_bytes())
+
+
+def _ext4_size(tree: Path) -> int:
+    files = sum(path.lstat().st_size + 4096 for path in tree.rglob("*"))
+    return max(_EXT4_LEAST, int(files * _EXT4_MORE) >> 20 << 20)
 
 
 def ext4(tree: Path, image: Path) -> None:
@@ -213,7 +249,8 @@ def ext4(tree: Path, image: Path) -> None:
             "-U",
             _EXT4_UUID,
         ]
-        + ["-E", f"hash_seed={_EXT4_UUID},root_owner=0:0,lazy_itable_init=0", "-d", tree, image, _EXT4_SIZE],
+        + ["-E", f"hash_seed={_EXT4_UUID},root_owner=0:0,lazy_itable_init=0"]
+        + ["-d", tree, image, f"{_ext4_size(tree) >> 10}K"],
         env=env,
     )
     script = []

@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/busybox sh
 # The first process of every instance Tare starts, the same in every family. It serves the channel: see bench/channel.py.
 # Only shell built-ins stand between its start and READY, but for what a guest must mount for itself.
 

@@ -21,6 +21,7 @@ TOOLS = {
     "bc": "bc",
     "ccache": "ccache",
     "xz": "xz-utils",
+    "zstd": "zstd",
     "tar": "tar",
     "dpkg-deb": "dpkg",
 }
@@ -116,8 +117,33 @@ def require_room(folder: Path) -> None:
         )
 
 
-def build(archive: Path, options: Options, scratch: Path, compiled: Path, tell: Callable[[str], None]) -> Built:
-    """Unpack a linux-source package into `scratch` and build User-Mode Linux there.
+def repack(package: Path, packed: Path, tell: Callable[[str], None]) -> None:
+    """Make of a linux-source package the archive that build() takes: what User-Mode Linux needs, quick to unpack.
+
+    Beside it there must be room for the source. The package goes. Raises HostError.
+    """
+    tell(f"unpacking {package.name}, once for all builds")
+    outer, tree = packed.with_name("package"), packed.with_name("source")
+    left_out = [f"--exclude=linux-source-*/{pattern}" for pattern in _LEFT_OUT]
+    tar = process.require("tar", "tar")
+    tree.mkdir()
+    try:
+        process.run([process.require("dpkg-deb", "dpkg"), "-x", package, outer], timeout=_UNPACK_LIMIT)
+        package.unlink()
+        (source,) = outer.glob("usr/src/linux-source-*.tar.xz")
+        process.run(
+            [tar, "-xJf", source, "--strip-components=1", "--anchored", *left_out, "-C", tree], timeout=_UNPACK_LIMIT
+        )
+        shutil.rmtree(outer)
+        process.run([tar, "-C", tree, "--zstd", "-cf", packed, "."], timeout=_UNPACK_LIMIT)
+    except CommandError as error:
+        _require_disk(tree, error)
+        raise HostError(f"{package.name} cannot be unpacked: {error.what}", detail=error.detail) from error
+    shutil.rmtree(tree)
+
+
+def build(packed: Path, options: Options, scratch: Path, compiled: Path, tell: Callable[[str], None]) -> Built:
+    """Unpack a source that repack() made into `scratch`, and build User-Mode Linux there.
 
     options: merged over base_options(). compiled: a folder that may outlive the call, in which ccache keeps what the
     next build needs not compile again. tell: hears what is being done. Raises InputError where an option does not take
@@ -126,28 +152,26 @@ def build(archive: Path, options: Options, scratch: Path, compiled: Path, tell: 
     require_tools()
     require_room(scratch)
     try:
-        tree = _unpack(archive, scratch, tell)
+        tree = _unpack(packed, scratch, tell)
         environment = _environment(compiled)
         config = _configure(tree, options, scratch, environment)
         return _compile(tree, config, environment, tell)
     except CommandError as error:
-        if shutil.disk_usage(scratch).free < ROOM // 32:
-            raise HostError(f"the disk of {scratch.parent} is full", hint=debian.ROOM_HINT) from error
+        _require_disk(scratch, error)
         raise InputError(f"the kernel does not build: {error.what}", detail=error.detail) from error
 
 
-def _unpack(archive: Path, scratch: Path, tell: Callable[[str], None]) -> Path:
-    tell(f"unpacking {archive.name}")
-    outer, tree = scratch / "package", scratch / "source"
+def _require_disk(folder: Path, error: CommandError) -> None:
+    """Raises HostError where a command failed because the disk is full."""
+    if shutil.disk_usage(folder).free < ROOM // 32:
+        raise HostError(f"the disk of {folder.parent} is full", hint=debian.ROOM_HINT) from error
+
+
+def _unpack(packed: Path, scratch: Path, tell: Callable[[str], None]) -> Path:
+    tell(f"unpacking {packed.name}")
+    tree = scratch / "source"
     tree.mkdir()
-    process.run([process.require("dpkg-deb", "dpkg"), "-x", archive, outer], timeout=_UNPACK_LIMIT)
-    (packed,) = outer.glob("usr/src/linux-source-*.tar.xz")
-    left_out = [f"--exclude=linux-source-*/{pattern}" for pattern in _LEFT_OUT]
-    process.run(
-        [process.require("tar", "tar"), "-xJf", packed, "--strip-components=1", "--anchored", *left_out, "-C", tree],
-        timeout=_UNPACK_LIMIT,
-    )
-    shutil.rmtree(outer)
+    process.run([process.require("tar", "tar"), "--zstd", "-xf", packed, "-C", tree], timeout=_UNPACK_LIMIT)
     return tree
 
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from bench import debian, kbuild, process, units
-from bench.backends.base import KernelKind
+from bench import debian, kbuild, modules, process, units
+from bench.backends.base import GuestKernel, KernelKind
 from bench.errors import HostError, InputError, TareError
 from bench.state import cache_folder
 
@@ -36,6 +36,7 @@ KINDS: Final[Mapping[KernelKind, str]] = {
 }
 
 _FACTS = "kernel.json"
+_DRIVERS = "drivers.cpio"
 _SCRATCH = ".work-"
 _OFFERED = re.compile(r"linux-(image-\d+\.\d+\.\S+(?<!-dbg)(?<!-unsigned)|source-\d+\.\d+)\Z")
 _LOCALVERSION = re.compile(r"[a-z0-9][a-z0-9.]{0,31}\Z")
@@ -46,7 +47,8 @@ Tell = Callable[[str], None]
 @dataclass(frozen=True)
 class Kernel:
     """A kernel in the cache. release: as `uname -r` has it; sha256: of the image; origin: the Debian package and
-    version that it is from, and for a build its options and compiler; config: SHA-256 of its configuration."""
+    version that it is from, and for a build its options and compiler; config: SHA-256 of its configuration; drivers: an
+    archive of those modules that disks need, of a package that has them as modules."""
 
     release: str
     kind: KernelKind
@@ -54,6 +56,7 @@ class Kernel:
     sha256: str
     origin: Mapping[str, Any]
     config: str | None = None
+    drivers: Path | None = None
 
     def facts(self) -> dict[str, Any]:
         """What the record says of it, and what find_again() needs. No path of this host."""
@@ -64,6 +67,11 @@ class Kernel:
             "config": self.config,
             **self.origin,
         }
+
+    @property
+    def booted(self) -> GuestKernel:
+        """What guests are given of it."""
+        return GuestKernel(self.image, self.drivers)
 
     @property
     def size(self) -> int:
@@ -136,11 +144,8 @@ def inspect(path: Path) -> tuple[KernelKind, str]:
     """Kind and release of a kernel image, as it says itself. Raises InputError where it is none."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            if data[0x202:0x206] == b"HdrS":
-                start = 0x200 + int.from_bytes(data[0x20E:0x210], "little")
-                words = data[start : start + 256].partition(b"\0")[0].split()
-                if words:
-                    return "machine", words[0].decode(errors="replace")
+            if words := _banner(data).split():
+                return "machine", words[0].decode(errors="replace")
             if data[:4] == b"\x7fELF" and (banner := re.search(rb"Linux version (\d[!-~]*) ", data)):
                 return ("uml" if data.find(b"umid=") >= 0 else "machine"), banner[1].decode()
     except OSError as error:
@@ -148,6 +153,26 @@ def inspect(path: Path) -> tuple[KernelKind, str]:
     except ValueError:  # an empty file cannot be mapped
         pass
     raise InputError(f"{path} is no kernel: neither a bzImage nor a Linux kernel in ELF")
+
+
+def _banner(data: mmap.mmap) -> bytes:
+    """What a bzImage says of itself: RELEASE (WHO@WHERE) VERSION; nothing of what is none."""
+    if data[0x202:0x206] != b"HdrS":
+        return b""
+    start = 0x200 + int.from_bytes(data[0x20E:0x210], "little")
+    return data[start : start + 256].partition(b"\0")[0]
+
+
+def version(image: Path) -> str | None:
+    """What `uname -v` says where this image runs, which tells builds of a release apart; None where it is no bzImage.
+
+    Raises OSError.
+    """
+    with image.open("rb") as file, contextlib.suppress(ValueError):  # an empty file cannot be mapped
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        with data:
+            return _banner(data).partition(b") ")[2].decode(errors="replace") or None
+    return None
 
 
 def folder() -> Path:
@@ -158,12 +183,20 @@ def available(kind: KernelKind | None = None) -> list[Kernel]:
     """What the cache holds, oldest release and version first."""
     found = []
     for file in folder().glob(f"*/{_FACTS}"):
-        with contextlib.suppress(OSError):
-            found.append(_read(file))
+        if kernel := _there(file):
+            found.append(kernel)
     return sorted((k for k in found if kind in (None, k.kind)), key=_order)
 
 
+def _there(file: Path) -> Kernel | None:
+    """A kernel in the cache; none that an older Tare put there without all that is needed now."""
+    with contextlib.suppress(OSError, KeyError):
+        return _read(file)
+    return None
+
+
 def _read(file: Path) -> Kernel:
+    """Raises OSError, KeyError."""
     known = json.loads(file.read_text())
     return Kernel(
         known["release"],
@@ -172,6 +205,7 @@ def _read(file: Path) -> Kernel:
         known["sha256"],
         known["origin"],
         known["config"],
+        file.with_name(known["drivers"]) if known["drivers"] else None,
     )
 
 
@@ -210,7 +244,7 @@ def find(wish: Wish, kind: KernelKind) -> Kernel | None:
 def _default(kind: KernelKind) -> Kernel | None:
     if kind == "machine":
         with contextlib.suppress(OSError):
-            return _read(folder() / (folder() / "default").read_text().strip() / _FACTS)
+            return _there(folder() / (folder() / "default").read_text().strip() / _FACTS)
         return None
     program = process.which(DEFAULT_UML[0])
     return _copy(Path(program)) if program else None
@@ -264,7 +298,7 @@ def foresee(wish: Wish, kind: KernelKind) -> str | None:
     if wish.form != "source":
         return f"{package} will be fetched ({units.show_size(package.size)})"
     kbuild.require_tools()
-    there = _archive(package.name, package.version).is_file()
+    there = _packed(package.name, package.version).is_file()
     fetched = "" if there else f"fetched ({units.show_size(package.size)}) and "
     return f"{package} will be {fetched}built: some minutes, {units.show_size(kbuild.ROOM)} of disk meanwhile"
 
@@ -343,17 +377,20 @@ def fetch(package: str = DEFAULT_PACKAGE, version: str | None = None, tell: Tell
     """Download and unpack a kernel package. Raises InputError (no such package or version), HostError (no network)."""
     found = _package(Wish("package", package, version), "machine")
     final = folder() / f"{found.name.removeprefix('linux-image-')}_{found.version}"
-    with _making(final.name, tell) as scratch:
-        if not (final / _FACTS).is_file():
+    with making(final.name, tell) as scratch:
+        if not _there(final / _FACTS):
             tell(f"fetching {found} ({units.show_size(found.size)})")
             archive = debian.download(found, scratch)
-            process.run([process.require("dpkg-deb", "dpkg"), "-x", archive, scratch / "tree"], timeout=300)
+            debian.unpack(archive, scratch / "tree")
             images = list((scratch / "tree/boot").glob("vmlinuz-*"))
             if len(images) != 1:
                 raise InputError(f"{found} holds no kernel image")
             origin = {"package": found.name, "version": found.version, "archive": found.sha256}
             release = images[0].name.removeprefix("vmlinuz-")
-            _keep(final, scratch, release, "machine", images[0], images[0].with_name(f"config-{release}"), origin)
+            config = images[0].with_name(f"config-{release}")
+            drivers = scratch / _DRIVERS
+            drivers.write_bytes(modules.pack(scratch / "tree", release, modules.DISK))
+            _keep(final, scratch, release, "machine", images[0], config, origin, drivers)
         if package == DEFAULT_PACKAGE:
             (scratch / "default").write_text(final.name + "\n")
             (scratch / "default").replace(folder() / "default")
@@ -368,12 +405,12 @@ def build(package: str, version: str | None, options: Mapping[str, str], tell: T
     version = version or debian.find(package).version
     key = _key(package, version, options)
     final = folder() / f"uml-{version}-{key}"
-    with _making(final.name, tell) as scratch:
-        if not (final / _FACTS).is_file():
+    with making(final.name, tell) as scratch:
+        if not _there(final / _FACTS):
             kbuild.require_tools()
             kbuild.require_room(scratch)
-            archive, digest = _fetch_source(package, version, scratch, tell)
-            built = kbuild.build(archive, options, scratch, folder() / "ccache", tell)
+            packed, digest = _source(package, version, scratch, tell)
+            built = kbuild.build(packed, options, scratch, folder() / "ccache", tell)
             origin = {
                 "package": package,
                 "version": version,
@@ -398,37 +435,42 @@ def _key(package: str, version: str, options: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:12]
 
 
-def _archive(package: str, version: str) -> Path:
-    return folder() / "sources" / f"{package}_{version}.deb"
+def _packed(package: str, version: str) -> Path:
+    return folder() / "sources" / f"{package}_{version}.tar.zst"
 
 
-def _fetch_source(package: str, version: str, scratch: Path, tell: Tell) -> tuple[Path, str]:
-    """The source package's archive, kept in the cache for other builds, and its SHA-256."""
-    archive = _archive(package, version)
-    beside = archive.with_suffix(".sha256")
-    if archive.is_file() and beside.is_file() and debian.digest(archive) == beside.read_text().strip():
-        return archive, beside.read_text().strip()
+def _source(package: str, version: str, scratch: Path, tell: Tell) -> tuple[Path, str]:
+    """A source as kbuild takes it, kept in the cache for other builds, and the SHA-256 of the package that it is of."""
+    packed = _packed(package, version)
+    beside = packed.with_suffix(".json")
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        known = json.loads(beside.read_text())
+        if known["sha256"] == debian.digest(packed):
+            return packed, str(known["package"])
     found = debian.find(package, version)
     tell(f"fetching {found} ({units.show_size(found.size)})")
-    archive.parent.mkdir(exist_ok=True)
-    debian.download(found, scratch).replace(archive)
-    beside.write_text(found.sha256 + "\n")
-    return archive, found.sha256
+    kbuild.repack(debian.download(found, scratch), scratch / packed.name, tell)
+    packed.parent.mkdir(exist_ok=True)
+    beside.unlink(missing_ok=True)
+    known = {"sha256": debian.digest(scratch / packed.name), "package": found.sha256}
+    (scratch / packed.name).replace(packed)
+    beside.write_text(json.dumps(known) + "\n")
+    return packed, found.sha256
 
 
 def _copy(path: Path) -> Kernel:
     """A kernel of this host, in the cache."""
     digest = debian.digest(path)
     final = folder() / f"copy-{digest[:12]}"
-    if not (final / _FACTS).is_file():
+    if not _there(final / _FACTS):
         kind, release = inspect(path)
-        with _making(final.name) as scratch:
+        with making(final.name) as scratch:
             _keep(final, scratch, release, kind, path, None, debian.owner(path))
     return _read(final / _FACTS)
 
 
 @contextlib.contextmanager
-def _making(name: str, tell: Tell = lambda text: None) -> Iterator[Path]:
+def making(name: str, tell: Tell = lambda text: None) -> Iterator[Path]:
     """A scratch folder in the cache for who makes the entry of this name: one at a time, and gone afterwards.
 
     Its maker holds it locked, so that what a killed one left can be told from what is under way. Raises HostError where
@@ -490,6 +532,7 @@ def _keep(
     image: Path,
     config: Path | None,
     origin: Mapping[str, Any],
+    drivers: Path | None = None,
 ) -> None:
     """Put a kernel into the cache, whole or not at all."""
     made = scratch / "made"
@@ -499,6 +542,8 @@ def _keep(
     (made / name).chmod(0o755 if kind == "uml" else 0o644)
     if config:
         shutil.copyfile(config, made / f"config-{release}")
+    if drivers:
+        drivers.rename(made / _DRIVERS)
     known = {
         "release": release,
         "kind": kind,
@@ -506,6 +551,7 @@ def _keep(
         "sha256": debian.digest(made / name),
         "config": debian.digest(config) if config else None,
         "origin": dict(origin),
+        "drivers": _DRIVERS if drivers else None,
     }
     (made / _FACTS).write_text(json.dumps(known, indent=1) + "\n")
     shutil.rmtree(final, ignore_errors=True)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench import clean, state
+from bench.backends._command import RUN_VARIABLE
 from bench.errors import HostError
 
 _ADDRESS = "\0tare-host"
@@ -30,14 +31,27 @@ def occupy(
 
     cleaned: told what that was; warned: told what of this run resists its removal. Raises as hold().
     """
-    with hold(), state.enter(what) as own:
-        os.environ["TARE_RUN"] = own.id
+    with hold(), state.enter(what) as own, _marked(own.id):
         cleaned(clean.clean())
         try:
             yield own
         finally:
             for left in clean.release(own.id):
                 warned(f"could not be removed: {left}")
+
+
+@contextlib.contextmanager
+def _marked(identity: str) -> Iterator[None]:
+    """What is started bears the run's id, and what this process starts after the run does not."""
+    before = os.environ.get(RUN_VARIABLE)
+    os.environ[RUN_VARIABLE] = identity
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[RUN_VARIABLE]
+        else:
+            os.environ[RUN_VARIABLE] = before
 
 
 @contextlib.contextmanager

@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import mmap
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from bench.errors import HostError
 
 #: The kernel counts free pages per CPU in batches, so that some noise always is.
 _CALM = 256 << 10
+_KERNEL = ("SUnreclaim", "KernelStack", "PageTables", "SecPageTables", "Percpu")
+_CPU_LISTS = re.compile(r"^ +count: +(\d+)$", re.MULTILINE)
 _SYS_KCMP, _KCMP_VM = 312, 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -25,13 +29,28 @@ def available() -> int:
     raise HostError("this kernel does not tell MemAvailable", hint="Linux 3.14 or later is needed")
 
 
+def kernel() -> int:
+    """What the host's kernel holds and cannot give back, whoever it is charged to, bytes."""
+    fields = meminfo(Path("/proc/meminfo").read_text())
+    return sum(fields.get(name, 0) for name in _KERNEL)
+
+
+def spare() -> int:
+    """MemAvailable, and what it leaves out: free pages that each CPU keeps on a list of its own, bytes.
+
+    Those are tens of megabytes after something large has ended, and what comes next is given them first.
+    """
+    lists = _CPU_LISTS.findall(Path("/proc/zoneinfo").read_text())
+    return available() + sum(map(int, lists)) * mmap.PAGESIZE
+
+
 def settled(limit: float = 2.0) -> int:
-    """MemAvailable once the host has stopped giving back what ended processes had, or after limit seconds."""
+    """What the host can spare once it has stopped giving back what ended processes had, or after limit seconds."""
     deadline = time.monotonic() + limit
-    last = [available()]
+    last = [spare()]
     while time.monotonic() < deadline:
         time.sleep(0.005)
-        last = [*last[-4:], available()]
+        last = [*last[-4:], spare()]
         if len(last) == 5 and max(last) - min(last) <= _CALM:
             break
     return last[-1]
@@ -71,6 +90,22 @@ def pss(pids: Iterable[int]) -> int | None:
                 if line.startswith("Pss:"):
                     total += int(line.split()[1]) * 1024
                     break
+    return total
+
+
+def resident(pids: Iterable[int], chosen: Callable[[int, str], bool]) -> int:
+    """PSS of some of the mappings of processes, bytes, each address space counted once. chosen: by size and path."""
+    total = 0
+    for pid in distinct_address_spaces(pids) or []:
+        with contextlib.suppress(OSError):
+            counts = False
+            for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+                words = line.split(maxsplit=5)
+                if "-" in words[0] and not words[0].endswith(":"):
+                    first, _, last = words[0].partition("-")
+                    counts = chosen(int(last, 16) - int(first, 16), words[5] if len(words) > 5 else "")
+                elif counts and words[0] == "Pss:":
+                    total += int(words[1]) << 10
     return total
 
 

@@ -15,7 +15,9 @@ from bench.errors import HostError
 
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
-_MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
+_MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE, _MS_RELATIME = 32, 4096, 16384, 1 << 18, 1 << 21
+#: nosuid, nodev, noexec, noatime, nodiratime: for statvfs as for mount.
+_SAME_FLAGS, _ST_RELATIME = 2 | 4 | 8 | 1024 | 2048, 4096
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -46,10 +48,23 @@ def enter_private_namespace(*, become_root: bool = False) -> None:
     _entered = True
 
 
-def bind(source: Path, target: Path, *, recursive: bool = False) -> None:
+def bind(source: Path, target: Path, *, recursive: bool = False, readonly: bool = False) -> None:
     """Show source at target too."""
     flags = _MS_BIND | (_MS_REC if recursive else 0)
     _check(_libc.mount(os.fsencode(source), os.fsencode(target), None, flags, None), f"mount {source} on {target}")
+    if readonly:
+        # In a user namespace nothing that the mount below it is held to may be taken away.
+        has = os.statvfs(target).f_flag
+        flags = _MS_BIND | _MS_REMOUNT | _MS_RDONLY | has & _SAME_FLAGS
+        flags |= _MS_RELATIME if has & _ST_RELATIME else 0
+        _check(_libc.mount(None, os.fsencode(target), None, flags, None), f"make {target} read-only")
+
+
+def scratch(place: Path) -> None:
+    """An empty folder in memory at a place. Only in the private namespace."""
+    _need_own()
+    flags = _MS_NOSUID | _MS_NODEV
+    _check(_libc.mount(b"tmpfs", os.fsencode(place), b"tmpfs", flags, b"mode=1777"), f"mount a tmpfs on {place}")
 
 
 def hide_hybrid_cgroup2() -> None:

@@ -12,13 +12,17 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from bench import measures, units
+import msgspec
+
+from bench import measures, units, workloads
 from bench.config import Arm, Campaign, Scenario
 from bench.results import SCHEMA
 
 # For estimates only: seconds from request to gone, and bytes of host memory beside the guest's own.
 _TYPICAL_SECONDS = {"process": 0.01, "container": 0.03, "uml": 1.3, "hypervisor": 5.0}
 _TYPICAL_FIRMWARE = 0.6
+_TYPICAL_REQUEST = 0.2
+_TYPICAL_TOOL = 1.0
 _TYPICAL_MEMORY = {"process": 1 << 20, "container": 4 << 20, "uml": 48 << 20, "hypervisor": 110 << 20}
 _TYPICAL_LINE = 6000
 _TYPICAL_REBOOT = 60.0
@@ -39,11 +43,22 @@ class Estimate:
         )
 
 
-def make(campaign: Campaign, missing: Mapping[tuple[str, str], str] | None = None) -> dict[str, Any]:
-    """plan.json. missing: (arm, "linux" or "firmware") → why this host cannot run that guest of that arm."""
-    missing = missing or {}
-    kernels = campaign.host_kernels
-    left_out: list[dict[str, str]] = []
+def make(
+    campaign: Campaign,
+    missing: Mapping[tuple[str, str], str] | None = None,
+    unbootable: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """plan.json. missing: (arm, "linux" or "firmware") → why this host cannot run that guest of that arm; unbootable:
+    of host kernels that this host cannot boot, why."""
+    missing, unbootable = missing or {}, unbootable or {}
+    left_out = [
+        {"arm": on_kernel(campaign, arm, release), "scenario": "*", "reason": reason}
+        for release, reason in unbootable.items()
+        for arm in campaign.arms
+    ]
+    kernels = [release for release in campaign.host_kernels if release not in unbootable]
+    if campaign.host_kernels:
+        campaign = msgspec.structs.replace(campaign, host_kernels=kernels)
     per_scenario: dict[str, list[str]] = {}
     taken: dict[str, dict[str, list[str]]] = {}
     for name, scenario in campaign.scenarios.items():
@@ -69,9 +84,11 @@ def make(campaign: Campaign, missing: Mapping[tuple[str, str], str] | None = Non
             "cpus": campaign.envelope.cpus,
             "memory": campaign.envelope.memory_bytes,
             "rootfs": campaign.envelope.rootfs,
+            **({"disk": size} if (size := campaign.envelope.disk_bytes) else {}),
         },
         "arms": _arms(campaign),
         "scenarios": {name: _scenario(scenario) for name, scenario in campaign.scenarios.items()},
+        "workloads": _workloads(campaign),
         "measures": {
             scenario: {name: found for arm, found in by_arm.items() for name in _names(campaign, arm)}
             for scenario, by_arm in taken.items()
@@ -81,7 +98,9 @@ def make(campaign: Campaign, missing: Mapping[tuple[str, str], str] | None = Non
         else None,
         "slots": _slots(campaign, per_scenario),
         "left_out": left_out,
-    } | ({"host_kernels": kernels, "reboots": campaign.reboots} if kernels else {})
+        **({"host_kernels": kernels, "reboots": campaign.reboots} if kernels else {}),
+        **({"slurm": msgspec.structs.asdict(campaign.slurm)} if campaign.slurm else {}),
+    }
 
 
 def on_kernel(campaign: Campaign, arm: str, release: str) -> str:
@@ -117,13 +136,22 @@ def _arm(arm: Arm) -> dict[str, Any]:
     return found
 
 
+def _workloads(campaign: Campaign) -> dict[str, dict[str, str]]:
+    """What a reader must know of each workload that instances tell figures of."""
+    inside = (scenario for scenario in campaign.scenarios.values() if "inside" in scenario.measures)
+    names = dict.fromkeys(name for scenario in inside for name in scenario.workloads)
+    found = map(workloads.load, names)
+    return {workload.name: {"area": workload.area, "summary": workload.summary} for workload in found}
+
+
 def _scenario(scenario: Scenario) -> dict[str, Any]:
     """What the slot worker needs of a scenario, in its own units, and the description."""
     return {
         "measures": scenario.measures,
         "description": scenario.description,
         "blocks": scenario.blocks,
-        "workload": scenario.workload,
+        "workloads": scenario.workloads,
+        **({"neighbours": scenario.neighbours} if scenario.neighbours else {}),
         "warmups": scenario.warmups,
         "values": scenario.values,
         "timeout": units.duration(scenario.timeout),
@@ -184,13 +212,21 @@ def reboots(plan: Mapping[str, Any]) -> int:
 def estimate(plan: Mapping[str, Any]) -> Estimate:
     """What a plan will take, from figures that are typical of each family."""
     seconds = _TYPICAL_REBOOT * reboots(plan)
-    peak = 0
+    peak = disks = 0
     for slot in plan["slots"]:
         scenario, family = plan["scenarios"][slot["scenario"]], plan["arms"][slot["arm"]]["family"]
         taken = plan["measures"][slot["scenario"]][slot["arm"]]
         count = scenario["instances"] if "density" in taken else 1
         once = _TYPICAL_FIRMWARE if taken == ["firmware"] else _TYPICAL_SECONDS[family]
         seconds += once * count + 0.02
+        if "inside" in taken:
+            seconds += _TYPICAL_TOOL * len(scenario["workloads"]) * (scenario["warmups"] + scenario["values"])
+        if "isolation" in taken:
+            times = 2 * (scenario["warmups"] + scenario["values"])
+            seconds += len(scenario["neighbours"]) * (_TYPICAL_SECONDS[family] + _TYPICAL_REQUEST * times)
         guest = plan["envelope"]["memory"] if family == "hypervisor" else 0
-        peak = max(peak, count * (_TYPICAL_MEMORY[family] + guest))
-    return Estimate(seconds, peak + (150 << 20), len(plan["slots"]) * _TYPICAL_LINE + (4 << 20))
+        at_once = 2 if "isolation" in taken else count
+        peak = max(peak, at_once * (_TYPICAL_MEMORY[family] + guest))
+        disks = max(disks, at_once * plan["envelope"].get("disk", 0))
+    seconds /= plan.get("slurm", {}).get("nodes", 1)
+    return Estimate(seconds, peak + (150 << 20), disks + len(plan["slots"]) * _TYPICAL_LINE + (4 << 20))

@@ -111,6 +111,9 @@ class Screen(Watcher):
     def slot_ended(self, line: Mapping[str, Any]) -> None:
         self._done += 1
         self._bar.update(self._task, completed=self._done)
+        if "clock_jump_s" in line:
+            what = f"{line['host']}: its clock was set by {line['clock_jump_s']:+g} s; nothing is measured by it"
+            self.say(f"warning {what}", "yellow")
         if line["status"] != "ok":
             self.say(f"{line['status']:7} {line['slot']} {line['scenario']} {line['arm']}: {line['reason']}", "red")
 

@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,10 +16,13 @@ from bench import errors
 from bench.agent import BEAT, SILENCE
 from bench.backends import base
 from bench.errors import HostLost, TareError
+from bench.kexec import MAKE_LIMIT
 
 _CALL_LIMIT = 120.0
 _SET_UP_LIMIT = 600.0
 _END_LIMIT = 90.0
+#: An initramfs is made by two attempts at most; to unpack its kernel takes less.
+_LOAD_LIMIT = 3 * MAKE_LIMIT
 
 
 class Door(Protocol):
@@ -119,11 +123,16 @@ def _open(line: bytes) -> Any:
         answer = json.loads(line)
         if "ok" in answer:
             return answer["ok"]
-        found = answer["error"]
-        kind = getattr(errors, found["kind"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise HostLost(f"the host answers in a way that is not ours: {line[:100]!r}") from error
-    raise kind(found["what"], detail=found["detail"], hint=found["hint"])
+        error = raised(answer["error"])
+    except (ValueError, KeyError, TypeError, AttributeError) as wrong:
+        raise HostLost(f"the host answers in a way that is not ours: {line[:100]!r}") from wrong
+    raise error
+
+
+def raised(found: Mapping[str, str]) -> TareError:
+    """The error that agent.failure() wrote down."""
+    error: TareError = getattr(errors, found["kind"])(found["what"], detail=found["detail"], hint=found["hint"])
+    return error
 
 
 class RemoteCrew:
@@ -152,6 +161,14 @@ class RemoteCrew:
         """As interrupt(): a crew lives as long as its host is held."""
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """A kernel that a host's next kexec boots. runs: whether it runs already; version: its `uname -v`, if known."""
+
+    runs: bool
+    version: str | None
+
+
 class RemoteSeat:
     """A host that is held for us. host: facts.host() of it; run: the run's id there."""
 
@@ -167,26 +184,48 @@ class RemoteSeat:
         arms: Mapping[str, Mapping[str, Any]],
         envelope: Mapping[str, Any],
         rootfs: base.Rootfs,
-        kernels: Mapping[str, Path | str],
+        kernels: Mapping[str, base.GuestKernel | str],
     ) -> RemoteCrew:
         """Workers for these arms, which have what they need over there. Arguments as of Crew."""
-        packed = self._files.put_rootfs(rootfs)
-        sent = {
-            arm: self._files.put(kernel.read_bytes()) if isinstance(kernel, Path) else {"missing": kernel}
-            for arm, kernel in kernels.items()
-        }
-        self._talk.ask(
-            _SET_UP_LIMIT,
-            do="crew",
-            arms=arms,
-            envelope=envelope,
-            rootfs={"name": envelope["rootfs"], "digest": rootfs.digest, "file": packed},
-            kernels=sent,
-        )
+        self._talk.ask(_SET_UP_LIMIT, **crew_request(self._files, arms, envelope, rootfs, kernels))
         return RemoteCrew(self._talk)
+
+    def own_kernels(self, releases: Iterable[str]) -> list[str]:
+        """Those of these that the host has in its /boot. Raises HostError where it can boot none but that it runs."""
+        found: list[str] = self._talk.ask(_CALL_LIMIT, do="kernels", releases=list(releases))
+        return found
+
+    def load_kernel(self, release: str, packed: Path | None, *, keep: bool) -> Loaded:
+        """See bench.kexec.load(). packed: a file of bench.parcel's, which is sent where it is not there."""
+        sent = self._files.put_file(packed) if packed else None
+        return Loaded(**self._talk.ask(_LOAD_LIMIT, do="load", release=release, packed=sent, keep=keep))
 
     def cancel(self) -> None:
         self._talk.cancel()
+
+
+def crew_request(
+    files: Files,
+    arms: Mapping[str, Mapping[str, Any]],
+    envelope: Mapping[str, Any],
+    rootfs: base.Rootfs,
+    kernels: Mapping[str, base.GuestKernel | str],
+) -> dict[str, Any]:
+    """What asks an agent for a crew, once the files are there that it needs. Arguments as of Crew."""
+    packed = files.put_rootfs(rootfs)
+    sent = {
+        arm: {"missing": kernel}
+        if isinstance(kernel, str)
+        else {key: files.put(file.read_bytes()) for key, file in vars(kernel).items() if file}
+        for arm, kernel in kernels.items()
+    }
+    return {
+        "do": "crew",
+        "arms": arms,
+        "envelope": envelope,
+        "rootfs": {"name": envelope["rootfs"], "digest": rootfs.digest, "file": packed},
+        "kernels": sent,
+    }
 
 
 class Files(Protocol):
@@ -194,6 +233,9 @@ class Files(Protocol):
 
     def put(self, content: bytes) -> str:
         """Its name there. Raises HostError where there is no room, HostLost."""
+
+    def put_file(self, file: Path) -> str:
+        """As put(), of a file that is named so already; it may be a large one."""
 
     def put_rootfs(self, rootfs: base.Rootfs) -> str: ...
 

@@ -10,6 +10,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -25,6 +28,8 @@ CAMPAIGN: Final = "campaign.toml"
 HOSTS: Final = "hosts.json"
 #: Of a host that was lost before its last slot: {"schema", "when", "reason"}.
 LOST: Final = "lost.json"
+#: Of a campaign on a cluster: {"schema", "nodes": {name: {"host", "tools", "cgroup"…} as in facts.json}}.
+NODES: Final = "nodes.json"
 #: Of a campaign that may stop early: {"schema", "block": the last look, "text": it in words, "stopped": [{"scenario",
 #: "arm", "blocks"}]: what took no further block, "metrics": [{"base", "new", "scenario", "metric", "verdict", "ratio",
 #: "blocks", "over"}]}.
@@ -33,6 +38,16 @@ DECISIONS: Final = "decisions.json"
 Record = dict[str, Any]
 
 _TAIL_BYTES = 1 << 16
+
+
+def now() -> str:
+    """The time of day, UTC, as records have it."""
+    return stamp(time.time())
+
+
+def stamp(seconds: float) -> str:
+    """As now(), of seconds since 1970."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Journal:
@@ -169,8 +184,36 @@ def _record(line: bytes, path: Path, number: int) -> Record:
 
 
 def last_of_each_slot(records: list[Record]) -> list[Record]:
-    """One record a slot id: the last, because an id stands twice only where its first attempt was lost."""
-    return list({record["slot"]: record for record in records}.values())
+    """One record a slot id: the last, because an id stands twice only where its first attempt was lost.
+
+    Of a block that a cluster's job left to another, only what the other ran: a block is of one node.
+    """
+    last = {record["slot"]: record for record in records}
+    jobs = {record.get("block"): record.get("job") for record in records}
+    return [record for record in last.values() if record.get("job") == jobs[record.get("block")]]
+
+
+def write(path: Path, text: str) -> None:
+    """A file beside the journal, whole or not at all. Raises RecordError."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(text)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise RecordError(
+            f"cannot write {path}: {error.strerror}", hint="make room, then resume the campaign"
+        ) from error
+
+
+def write_object(path: Path, value: Mapping[str, Any]) -> None:
+    """As write(), of one of the JSON files."""
+    write(path, as_json(value))
+
+
+def as_json(value: object) -> str:
+    """As the files beside the journal have it."""
+    return json.dumps(value, indent=1) + "\n"
 
 
 def read_plan(folder: Path) -> Record | None:
@@ -199,9 +242,26 @@ def read_hosts(folder: Path) -> list[str] | None:
     return names
 
 
+def read_host_kernels(folder: Path) -> list[Record]:
+    """The host kernels of a campaign that ran on several hosts, in its order: release, and facts of those that it gave.
+
+    Raises InputError.
+    """
+    found = (_read_object(folder / HOSTS) or {}).get("host_kernels", [])
+    if not isinstance(found, list) or not all(isinstance(each, dict) and each.get("release") for each in found):
+        raise InputError(f"{folder / HOSTS}: host_kernels is no list of kernels")
+    return found
+
+
 def read_lost(folder: Path) -> Record | None:
     """lost.json, or None where no host was lost. Raises InputError where it is not a JSON object."""
     return _read_object(folder / LOST)
+
+
+def read_nodes(folder: Path) -> dict[str, Record]:
+    """What is known of each node of a cluster, {} where none is named. Raises InputError where it is no JSON object."""
+    nodes = (_read_object(folder / NODES) or {}).get("nodes")
+    return {name: facts for name, facts in nodes.items() if isinstance(facts, dict)} if isinstance(nodes, dict) else {}
 
 
 def spared(plan: Record, decisions: Record | None) -> set[str]:

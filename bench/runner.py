@@ -6,39 +6,37 @@ Resuming is running what the journal lacks.
 from __future__ import annotations
 
 import contextlib
-import itertools
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import facts, image, inventory, kernels, mounts, plan, reboot
-from bench.backends import base
+from bench import cluster, inventory, mounts, plan, prepare
 from bench.config import Campaign, parse
-from bench.errors import HostError, HostLost, InputError, RecordError, TareError
+from bench.errors import HostError, HostLost, TareError
 from bench.host import Seat, Workers, enter, reach
-from bench.measures import load as load_measure
+from bench.remote import Loaded
 from bench.results import (
     CAMPAIGN,
-    FACTS,
     HOSTS,
     JOURNAL,
     LOST,
-    PLAN,
     SCHEMA,
+    as_json,
+    now,
     read_facts,
+    read_host_kernels,
     read_hosts,
     read_journal,
     read_plan,
+    write_object,
 )
-from bench.slots import Watcher, execute, now
+from bench.slots import Watcher, execute
 from bench.stops import Referee
+from bench.turns import Turns
 
 #: How often a host may be lost without a slot in between, and how often it is looked for meanwhile, seconds.
 _LOST_TIMES = 3
@@ -57,14 +55,15 @@ def run(campaign: Campaign, top: Path, watcher: Watcher, *, probe: bool = True, 
     Raises HostError when no host can be had or none can run an arm, RecordError when the record cannot be written, and
     KeyboardInterrupt after taking the running slots down.
     """
+    if campaign.slurm:
+        return cluster.run(campaign, top, watcher)
     hosts = [inventory.find(name) for name in campaign.hosts]
     what = f"campaign {campaign.name}"
     if len(hosts) == 1:
-        return _Part(hosts[0], what, watcher, appoint).begin(campaign, None, _named(top, campaign), probe=probe)
-    folder = _make(
-        _named(top, campaign), {CAMPAIGN: campaign.text, HOSTS: _json({"schema": SCHEMA, "hosts": campaign.hosts})}
-    )
-    ready = _Ready.make(campaign, watcher)
+        return _Part(hosts[0], what, watcher, appoint).begin(campaign, None, prepare.names(top, campaign), probe=probe)
+    ready = prepare.Ready.make(campaign, watcher)
+    known = {"schema": SCHEMA, "hosts": campaign.hosts, "host_kernels": ready.pins(campaign)}
+    folder = prepare.folder(prepare.names(top, campaign), {CAMPAIGN: campaign.text, HOSTS: as_json(known)})
     parts = [_Part(host, what, watcher.on(host.name), appoint, apart=True) for host in hosts]
     try:
         _all(parts, lambda part: part.begin(campaign, ready, iter([folder / part.host.name]), probe=probe))
@@ -79,13 +78,16 @@ def resume(folder: Path, watcher: Watcher, *, appoint: Appoint | None = None) ->
     """Run the slots that a results folder's journal lacks. Raises as run() does, InputError where there is no plan."""
     if (names := read_hosts(folder)) is None:
         final = read_plan(folder)
+        if (folder / cluster.JOBS).is_dir() or (final and "slurm" in final):
+            return cluster.resume(folder, watcher)
         if final is None:
-            raise _no_results(folder)
+            raise prepare.no_results(folder)
         host = inventory.find(final.get("host", inventory.LOCAL))
         return _Part(host, f"campaign {final['campaign']} (resumed)", watcher, appoint).go_on(folder)
     # What a host never began is begun; the file lies where its scenarios are looked for in the project alone.
-    campaign = parse((folder / CAMPAIGN).read_text(), folder / CAMPAIGN)
-    ready = _Ready.make(campaign, watcher)
+    pins = read_host_kernels(folder)
+    campaign = parse((folder / CAMPAIGN).read_text(), folder / CAMPAIGN, [pin["release"] for pin in pins])
+    ready = prepare.Ready.make(campaign, watcher, pins)
     what = f"campaign {campaign.name} (resumed)"
     parts = [_Part(inventory.find(name), what, watcher.on(name), appoint, apart=True) for name in names]
 
@@ -98,18 +100,6 @@ def resume(folder: Path, watcher: Watcher, *, appoint: Appoint | None = None) ->
 
     _all(parts, go_on)
     return folder
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """What is made once for all hosts of a campaign. kernels: by arm, or why an arm has none."""
-
-    rootfs: base.Rootfs
-    kernels: Mapping[str, kernels.Kernel | str]
-
-    @classmethod
-    def make(cls, campaign: Campaign, watcher: Watcher) -> _Ready:
-        return cls(image.build(campaign.envelope.rootfs), _kernels(campaign, watcher))
 
 
 class _Part:
@@ -128,9 +118,12 @@ class _Part:
         self._run: str | None = None
         self._folder: Path | None = None
         self._cancelled = False
+        self._turns = Turns(host, watcher, lambda: self._cancelled)
         self.error: BaseException | None = None
 
-    def begin(self, campaign: Campaign, ready: _Ready | None, names: Iterator[Path], *, probe: bool = True) -> Path:
+    def begin(
+        self, campaign: Campaign, ready: prepare.Ready | None, names: Iterator[Path], *, probe: bool = True
+    ) -> Path:
         """Run the campaign from its start. names: for its results folder, the first that is free."""
         return self._stubbornly(lambda: self._begin(campaign, ready, names, probe=probe))
 
@@ -192,20 +185,23 @@ class _Part:
             finally:
                 self._seat = None
 
-    def _begin(self, campaign: Campaign, ready: _Ready | None, names: Iterator[Path], *, probe: bool) -> Path:
+    def _begin(self, campaign: Campaign, ready: prepare.Ready | None, names: Iterator[Path], *, probe: bool) -> Path:
         with self._entered() as seat:
-            ready = ready or _Ready.make(campaign, self._watcher)
+            ready = ready or prepare.Ready.make(campaign, self._watcher)
             draft = plan.make(campaign)
-            crew = seat.crew(draft["arms"], draft["envelope"], ready.rootfs, _images(draft["arms"], ready.kernels))
+            crew = seat.crew(
+                draft["arms"], draft["envelope"], ready.rootfs, prepare.images(draft["arms"], ready.kernels)
+            )
             with _released(crew):
-                missing = _probe(campaign, draft["arms"], crew, self._watcher) if probe else {}
-                final = plan.make(campaign, missing) | {"host": self.host.name}
+                missing = prepare.probe(campaign, draft["arms"], crew, self._watcher) if probe else {}
+                sent = self._turns.settle(seat, campaign.host_kernels, ready.parcels) if campaign.host_kernels else {}
+                final = plan.make(campaign, missing, self._turns.unbootable) | {"host": self.host.name}
+                if sent:
+                    final["sent"] = sent
                 if not final["slots"]:
                     hint = f"./tare doctor{_option(self.host)} says why"
                     raise HostError(f"{self.host.name} can run no arm of this campaign", hint=hint)
-                _pin_kernels(final, ready.kernels)
-                known = _facts(final, ready.rootfs, crew)
-                self._folder = _make(names, {CAMPAIGN: campaign.text, PLAN: _json(final), FACTS: _json(known)})
+                self._folder = prepare.folder(names, prepare.record(campaign, final, ready, crew))
                 if not campaign.host_kernels:
                     self._execute(final, seat, crew, ready.rootfs.digest)
         return self._go_on(self._folder) if campaign.host_kernels else self._folder
@@ -213,56 +209,52 @@ class _Part:
     def _go_on(self, folder: Path) -> Path:
         final, known = read_plan(folder), read_facts(folder)
         if final is None or known is None:
-            raise _no_results(folder)
-        needed = _next_kernel(final, _journal(folder))
+            raise prepare.no_results(folder)
         try:
-            while True:
-                if needed:
-                    reboot.boot(self.host, needed, self._watcher.say, lambda: self._cancelled)
-                needed = self._go_on_as_it_is(folder, final, known["rootfs"]["digest"])
-                if needed is None:
-                    return folder
+            while loaded := self._go_on_as_it_is(folder, final, known["rootfs"]["digest"]):
+                self._turns.boot(*loaded)
+            return folder
         finally:
             if "host_kernels" in final:
-                self._bring_home(known["host"]["kernel"])
+                self._turns.bring_home(known["host"]["kernel"], self._what, self._run)
 
-    def _bring_home(self, release: str) -> None:
-        """Have the host run the kernel again with which it was found, if there is a way to it."""
-        try:
-            reboot.boot(self.host, release, self._watcher.say)
-        except HostError as error:
-            self._watcher.warned(f"{self.host.name} may run another kernel than {release}: {error}")
-
-    def _go_on_as_it_is(self, folder: Path, final: dict[str, Any], digest: str) -> str | None:
-        """The kernel that the host must run for the next slot; None where there is no further one."""
+    def _go_on_as_it_is(self, folder: Path, final: dict[str, Any], digest: str) -> tuple[str, Loaded] | None:
+        """The kernel that the host must boot for the next slot, loaded; None where there is no further slot."""
         with self._entered() as seat:
-            name = final["envelope"]["rootfs"]
-            rootfs = image.build(name)
-            if rootfs.digest != digest:
-                raise InputError(f"{folder}: was begun with another {name} rootfs", hint="start the campaign anew")
-            booted = {
-                name: kernels.find_again(arm["boots"], self._watcher.preparing)
-                for name, arm in final["arms"].items()
-                if "boots" in arm
-            }
-            crew = seat.crew(final["arms"], final["envelope"], rootfs, _images(final["arms"], booted))
-            with _released(crew):
-                # A host that was just booted has nothing in its page cache.
-                for name, arm in final["arms"].items():
-                    if arm.get("host_kernel") == seat.host["kernel"]:
-                        crew.probe(name, "linux")
-                return self._execute(final, seat, crew, rootfs.digest)
+            while True:
+                needed = _next_kernel(final, _journal(folder), self._turns.unbootable)
+                if needed is None or self._turns.runs(seat, needed):
+                    needed = self._go_on_with_crew(folder, final, digest, seat)
+                if needed is None:
+                    return None
+                if loaded := self._turns.load(seat, needed, final.get("sent", {}).get(needed)):
+                    return needed, loaded
+
+    def _go_on_with_crew(self, folder: Path, final: dict[str, Any], digest: str, seat: Seat) -> str | None:
+        """The kernel that the host must run for the next slot; None where there is no further one."""
+        ready = prepare.again(folder, final, digest, self._watcher)
+        images = prepare.images(final["arms"], ready.kernels)
+        crew = seat.crew(final["arms"], final["envelope"], ready.rootfs, images)
+        with _released(crew):
+            # A host that was just booted has nothing in its page cache.
+            for name, arm in final["arms"].items():
+                if arm.get("host_kernel") == seat.host["kernel"]:
+                    crew.probe(name, "linux")
+            return self._execute(final, seat, crew, digest)
 
     def _execute(self, final: dict[str, Any], seat: Seat, crew: Workers, digest: str) -> str | None:
         assert self._folder
         referee = self._appoint(final) if self._appoint else None
-        return execute(self._folder, final, seat.host, crew, digest, self._watcher, _journal(self._folder), referee)
+        lines, unbootable = _journal(self._folder), self._turns.unbootable
+        return execute(self._folder, final, seat.host, crew, digest, self._watcher, lines, referee, unbootable)
 
 
-def _next_kernel(final: Mapping[str, Any], lines: list[dict[str, Any]]) -> str | None:
-    """The kernel that the host must run for the first slot that a journal lacks; None where any will do."""
+def _next_kernel(final: Mapping[str, Any], lines: list[dict[str, Any]], unbootable: Mapping[str, str]) -> str | None:
+    """The kernel that the host must run for the first slot that a journal lacks, and that can be run; None where any
+    will do."""
     done = {line["slot"] for line in lines}
-    return next((plan.host_kernel(final, slot) for slot in final["slots"] if slot["slot"] not in done), None)
+    wanted = (plan.host_kernel(final, slot) for slot in final["slots"] if slot["slot"] not in done)
+    return next((release for release in wanted if release not in unbootable), None)
 
 
 def _all(parts: Sequence[_Part], work: Callable[[_Part], object]) -> None:
@@ -298,20 +290,6 @@ def _all(parts: Sequence[_Part], work: Callable[[_Part], object]) -> None:
         raise next(part.error for part in parts if part.error)
 
 
-def _no_results(folder: Path) -> InputError:
-    return InputError(f"{folder}: no {PLAN} and {FACTS} there", hint="give a results folder, like results/quick-…")
-
-
-def _images(arms: Mapping[str, Mapping[str, Any]], booted: Mapping[str, kernels.Kernel | str]) -> dict[str, Path | str]:
-    """What each of a plan's arms boots. booted: by the plan's or the campaign's names."""
-    found: dict[str, Path | str] = {}
-    for name, arm in arms.items():
-        kernel = booted.get(name) or booted.get(arm.get("of", ""))
-        if kernel:
-            found[name] = kernel if isinstance(kernel, str) else kernel.image
-    return found
-
-
 def _journal(folder: Path) -> list[dict[str, Any]]:
     path = folder / JOURNAL
     return read_journal(path) if path.exists() else []
@@ -319,11 +297,7 @@ def _journal(folder: Path) -> list[dict[str, Any]]:
 
 def _mark_lost(folder: Path, reason: str) -> None:
     """So that a report says why slots are missing."""
-    (folder / LOST).write_text(_json({"schema": SCHEMA, "when": now(), "reason": reason}))
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, indent=1) + "\n"
+    write_object(folder / LOST, {"schema": SCHEMA, "when": now(), "reason": reason})
 
 
 def _option(host: inventory.Host) -> str:
@@ -338,94 +312,3 @@ def _released(crew: Workers) -> Iterator[None]:
         crew.interrupt()
         raise
     crew.close()
-
-
-def _probe(
-    campaign: Campaign, arms: Mapping[str, Mapping[str, Any]], crew: Workers, watcher: Watcher
-) -> dict[tuple[str, str], str]:
-    """Start each arm once per kind of guest that the campaign asks of it; why those fail that do.
-
-    Also warms caches, alike. Where there are several host kernels, the one that is there now must do.
-    """
-    missing = {}
-    for arm in campaign.arms.values():
-        name = next(name for name, each in arms.items() if each.get("of", name) == arm.name)
-        wanted = {load_measure(each).guest for scenario in campaign.scenarios.values() for each in scenario.measures}
-        for guest in sorted(wanted & arm.kind.guests):
-            reason = crew.probe(name, guest)
-            if reason is not None:
-                missing[arm.name, str(guest)] = reason
-            watcher.probed(arm.name, guest, reason)
-    return missing
-
-
-def _kernels(campaign: Campaign, watcher: Watcher) -> dict[str, kernels.Kernel | str]:
-    """What each arm boots that boots a kernel, fetched or built where it must be.
-
-    Of arms that name none, why there is none. Raises as kernels.prepare() for those that do.
-    """
-    found: dict[str, kernels.Kernel | str] = {}
-    for arm in campaign.arms.values():
-        if arm.kernel is None or arm.kind.kernel is None:
-            continue
-        try:
-            found[arm.name] = kernels.prepare(arm.kernel, arm.kind.kernel, watcher.preparing)
-        except TareError as error:
-            if arm.kernel.name:
-                raise
-            found[arm.name] = str(error)
-    return found
-
-
-def _pin_kernels(final: dict[str, Any], booted: Mapping[str, kernels.Kernel | str]) -> None:
-    """Says what each arm boots, so that a resumed run boots the same."""
-    for name, arm in final["arms"].items():
-        kernel = booted.get(arm.get("of", name))
-        if isinstance(kernel, kernels.Kernel):
-            arm |= {"kernel": kernel.release, "boots": kernel.facts()}
-
-
-def _facts(final: Mapping[str, Any], rootfs: base.Rootfs, crew: Workers) -> dict[str, Any]:
-    there = crew.facts(list(final["arms"]))
-    notes = [
-        "page cache: warm (every arm was started once before the first block)",
-        "KSM and huge pages: left as found",
-        *there.pop("notes"),
-    ]
-    release = there["host"]["kernel"]
-    return facts.gather(
-        there,
-        rootfs={"name": final["envelope"]["rootfs"], "digest": rootfs.digest},
-        kernels={
-            name: arm.get("boots", {"kind": "host", "release": arm.get("host_kernel", release)})
-            for name, arm in final["arms"].items()
-        },
-        notes=notes,
-    )
-
-
-def _named(top: Path, campaign: Campaign) -> Iterator[Path]:
-    """Names for a results folder, the next for when one is taken."""
-    first = f"{campaign.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    yield top / first
-    for number in itertools.count(2):
-        yield top / f"{first}-{number}"
-
-
-def _make(names: Iterator[Path], files: Mapping[str, str]) -> Path:
-    """A results folder with these files. Raises RecordError."""
-    folder = Path()
-    try:
-        for folder in names:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                folder.mkdir()
-            except FileExistsError:
-                continue
-            for name, text in files.items():
-                (folder / name).write_text(text)
-            return folder
-    except OSError as error:
-        hint = "make room, or choose another --results"
-        raise RecordError(f"cannot write {folder}: {error.strerror}", hint=hint) from error
-    raise RecordError(f"{folder} is there already and has no {PLAN}", hint="remove it")

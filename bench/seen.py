@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from bench.disk import PLACE
 from bench.memory import guest_used, meminfo
 
 _FILES = ("/proc/version", "/proc/meminfo", "/proc/self/status", "/proc/mounts", "/etc/tare-rootfs")
@@ -15,7 +16,8 @@ ARGV = ("grep", "-rsH", ".", *_FILES, _CLOCK, _HOLES)
 
 
 def parse(output: bytes) -> dict[str, object]:
-    """kernel, cpus, memory (MemTotal, bytes), memory_used (bytes), rootfs, clocksource, mounts, mitigations, seccomp.
+    """kernel, cpus, memory (MemTotal, bytes), memory_used (bytes), rootfs, clocksource, disk (file system and options
+    of what is mounted at /data), mounts, mitigations, seccomp.
 
     What the instance could not tell is None.
     """
@@ -36,6 +38,7 @@ def parse(output: bytes) -> dict[str, object]:
         "memory_used": guest_used(memory) if {"MemTotal", "MemAvailable"} <= set(meminfo(memory)) else None,
         "rootfs": _first(lines.get("/etc/tare-rootfs")),
         "clocksource": _first(lines.get(_CLOCK)),
+        "disk": next(filter(None, map(_disk, lines.get("/proc/mounts", []))), None),
         "mounts": sorted(_mount(line) for line in lines.get("/proc/mounts", []) if len(line.split()) > 2),
         "mitigations": {
             name.rpartition("/")[2]: " ".join(text) for name, text in sorted(lines.items()) if name.startswith(_HOLES)
@@ -62,3 +65,8 @@ def _count(ranges: str | None) -> int | None:
 def _mount(line: str) -> str:
     _, folder, kind, *_ = line.split()
     return f"{kind} on {folder}"
+
+
+def _disk(line: str) -> str | None:
+    words = line.split()
+    return f"{words[2]} {words[3]}" if len(words) > 3 and words[1] == PLACE else None

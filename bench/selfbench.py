@@ -19,11 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import cage, facts, image, lock, process, slots, state
+from bench import cage, facts, image, inventory, lock, process, slots, state
 from bench.backends.base import NAME_PREFIX, Order, Rootfs
 from bench.backends.crun import Backend as Crun
 from bench.cage import Cage, Group
 from bench.crew import Crew
+from bench.host import enter
 from bench.results import FACTS, JOURNAL, PLAN
 
 #: Debian's own, the one that an environment is made from; a version manager's stand-in takes much longer to start.
@@ -109,7 +110,7 @@ def _plan(slots: int = 0) -> dict[str, Any]:
         "measures": ["boot"],
         "description": "",
         "blocks": None,
-        "workload": "true",
+        "workloads": ["true"],
         "warmups": 0,
         "values": 1,
     }
@@ -273,6 +274,25 @@ def _synthesise(folder: Path, samples: int) -> None:
                 "marks": {},
             }
             journal.write(json.dumps(line) + "\n")
+
+
+def slots_of(name: str) -> Iterator[Result]:
+    """What a slot on another host takes us beside what it takes the worker there: 100 boots of the arm process."""
+    host = inventory.find(name)
+    arms = {"process": {"backend": "process", "family": "process", "options": {}, "label": "process"}}
+    beside = []
+    with enter(host, "tare selfbench", _complain) as seat:
+        crew = seat.crew(arms, {**_ENVELOPE, "rootfs": "tiny"}, image.build("tiny"), {})
+        crew.probe("process", "linux")
+        for number in range(100):
+            begin = time.monotonic()
+            scenario = {"measures": ["boot"], "timeout": 30.0}
+            answer = crew.slot("process", {"slot": f"s{number}", "scenario": scenario}, 60)
+            beside.append(time.monotonic() - begin - answer["wall_s"])
+        crew.close()
+    yield Result(
+        f"a slot on {name}, beside the worker's own time, s", statistics.median(beside), 0.3, {"most s": max(beside)}
+    )
 
 
 PARTS: dict[str, Callable[[], Iterator[Result]]] = {

@@ -9,23 +9,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from bench import memory, seen
-from bench.backends.base import NAME_PREFIX, Backend, Guest, Instance, Order, Rootfs
+from bench import disk, memory, seen
+from bench.backends.base import NAME_PREFIX, Backend, Guest, GuestKernel, Instance, Order, Rootfs
 from bench.cage import Cage, CageMemory, Cpus, Group, Hierarchy
 from bench.errors import InstanceError
 
-Unit = Literal["second", "byte", "integer", "instruction"]
+Unit = Literal["second", "byte", "integer", "instruction", "operation/s", "byte/s", "ratio"]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One metric of one slot. values and warmups are in `unit`; warm-ups take no part in any estimate."""
+    """One metric of one slot. values and warmups are in `unit`; warm-ups take no part in any estimate.
+
+    clock: how long a second of the host's was on the instance's clock, over all values; None where nobody looked.
+    """
 
     metric: str
     values: list[float]
     unit: Unit = "second"
     warmups: list[float] = field(default_factory=list)
     better: Literal["lower", "higher"] = "lower"
+    clock: float | None = None
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Scenario:
     """How a slot measures: the parameters of its measures. Times in seconds, sizes in bytes."""
 
     measures: tuple[str, ...]
-    workload: str = "true"
+    workloads: tuple[str, ...] = ("true",)
+    neighbours: tuple[str, ...] = ()
     warmups: int = 1
     values: int = 5
     timeout: float = 60.0
@@ -45,7 +50,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the instances of a slot live. group is None where no cgroup can be had."""
+    """Where the instances of a slot live. hierarchy is None where no cgroup can be had."""
 
     run: str
     slot: str
@@ -57,18 +62,28 @@ class Place:
 class Session:
     """One slot: makes instances, remembers them, and takes every one of them away again.
 
-    samples, marks, seen, memory, ramp: what the slot's journal line will say.
+    samples, marks, seen, memory, ramp, unfinished (metric → why it did not come to its end): what the slot's journal
+    line will say.
     """
 
     def __init__(
-        self, backend: Backend, scenario: Scenario, place: Place, rootfs: Rootfs, memory_size: int, kernel: Path | None
+        self,
+        backend: Backend,
+        scenario: Scenario,
+        place: Place,
+        rootfs: Rootfs,
+        memory_size: int,
+        kernel: GuestKernel | None,
+        disk_size: int | None = None,
     ) -> None:
+        """memory_size: each instance's, bytes; disk_size: of its data disk, None where instances have none."""
         self.backend = backend
         self.scenario = scenario
         self.place = place
         self.rootfs = rootfs
         self.memory_size = memory_size
         self.kernel = kernel
+        self.disk_size = disk_size
         self._hierarchy = place.hierarchy if backend.cageable else None
         self.group = Group(self._hierarchy, f"{place.run}/{place.slot}") if self._hierarchy else None
         self.samples: list[Sample] = []
@@ -77,9 +92,11 @@ class Session:
         self.memory: dict[str, int | None] = {}
         self.ramp: list[dict[str, float | None]] = []
         self.stop_reason: str | None = None
+        self.unfinished: dict[str, str] = {}
         self.boot_cpu: float | None = None
         self.memory_limit: int | None = None
         self._alive: list[Instance] = []
+        self._images: dict[str, Path] = {}
         self._made = 0
         self._main: Instance | None = None
 
@@ -87,8 +104,11 @@ class Session:
         """The end of one step (a boot, a command, a teardown) that starts now."""
         return time.monotonic() + self.scenario.timeout
 
-    def provision(self, guest: Guest = "linux", requests: Sequence[Sequence[str]] = ()) -> Instance:
-        """A new instance in a cage of its own, not yet started. requests: see Order."""
+    def provision(
+        self, guest: Guest = "linux", requests: Sequence[Sequence[str]] = (), processes: int | None = None
+    ) -> Instance:
+        """A new instance in a cage of its own, not yet started. requests: see Order; processes: the most that its cage
+        may have."""
         self._made += 1
         name = f"{NAME_PREFIX}{self.place.run}-{self.place.slot}-{self._made}"
         folder = self.place.folder / name
@@ -97,12 +117,42 @@ class Session:
         cage = None
         if self._hierarchy:
             path = f"{self.place.run}/{self.place.slot}/{self._made}"
-            cage = Cage(self._hierarchy, path, self.place.cpus, limit)
-        cpus = self.place.cpus.caged
-        order = Order(name, folder, self.rootfs, len(cpus), self.memory_size, self.kernel, guest, requests, cpus)
+            cage = Cage(self._hierarchy, path, self.place.cpus, limit, processes)
+        image, data = self._disk(name, folder) if guest == "linux" else (None, None)
+        order = Order(
+            name=name,
+            folder=folder,
+            rootfs=self.rootfs,
+            cpus=len(self.place.cpus.caged),
+            memory=self.memory_size,
+            kernel=self.kernel,
+            guest=guest,
+            disk=image,
+            data=data,
+            requests=requests,
+            cpu_set=self.place.cpus.caged,
+        )
         instance = self.backend.provision(order, cage)
         self._alive.append(instance)
         return instance
+
+    def _disk(self, name: str, folder: Path) -> tuple[Path | None, Path | None]:
+        """The image of an instance's data disk, for its kernel; the folder with it mounted, for who has none."""
+        if self.disk_size is None:
+            return None, None
+        image = disk.folder(self.place.run) / f"{name}.ext4"
+        disk.make(image, self.disk_size)
+        self._images[name] = image
+        if self.backend.kernel:
+            return image, None
+        disk.mount(image, folder / "data")
+        return None, folder / "data"
+
+    def attach(self, instance: Instance) -> None:
+        """Have a guest that has just started mount its data disk at /data, where others have it already."""
+        if instance.disk:
+            reply = instance.call(disk.attach(instance.disk), self.deadline())
+            disk.check_attached(reply.status, reply.output)
 
     def boot(
         self,
@@ -125,6 +175,7 @@ class Session:
             if before is not None and instance.cpu_at_ready is not None:
                 self.boot_cpu = instance.cpu_at_ready - before
             self._main = instance
+            self.attach(instance)
             self.memory = self.look_at_memory(instance)
             if guest == "linux":
                 self.memory["guest"] = self.interrogate(instance)
@@ -158,19 +209,19 @@ class Session:
     def group_memory(self) -> dict[str, int | None]:
         """The cage view of all the slot's instances together."""
         if self.group is None:
-            return dict.fromkeys(("cage", "cage_anon", "cage_file", "cage_kernel"))
+            return dict.fromkeys(("cage", "cage_anon", "cage_file", "cage_kernel", "cage_shmem"))
         return dict(_cage_fields(self.group.memory()))
 
     def cpu(self, instance: Instance) -> float | None:
-        return instance.cage.cpu_seconds() if instance.cage else None
+        return instance.cage.settled_cpu_seconds() if instance.cage else None
 
     @contextlib.contextmanager
     def counting_cpu(self, metric: str, times: int = 1) -> Iterator[None]:
         """Adds the CPU seconds that the slot's cages use inside the block, ÷ times, as a sample."""
-        before = self.group.cpu_seconds() if self.group else None
+        before = self.group.settled_cpu_seconds() if self.group else None
         yield
         if self.group and before is not None:
-            self.add(metric, [(self.group.cpu_seconds() - before) / times])
+            self.add(metric, [(self.group.settled_cpu_seconds() - before) / times])
 
     def add(
         self,
@@ -180,8 +231,9 @@ class Session:
         unit: Unit = "second",
         warmups: list[float] | None = None,
         higher: bool = False,
+        clock: float | None = None,
     ) -> None:
-        self.samples.append(Sample(metric, values, unit, warmups or [], "higher" if higher else "lower"))
+        self.samples.append(Sample(metric, values, unit, warmups or [], "higher" if higher else "lower", clock))
 
     def stop(self, instance: Instance) -> None:
         """The orderly end of an instance and of its cage. Raises InstanceTimeout."""
@@ -189,9 +241,17 @@ class Session:
         instance.stop(deadline)
         self._forget(instance)
 
+    def kill(self, instance: Instance) -> None:
+        """The forced end of an instance and of its cage, if it is still there. Raises InstanceError."""
+        if instance in self._alive:
+            instance.kill(time.monotonic() + 10)
+            self._forget(instance)
+
     def _forget(self, instance: Instance) -> None:
         if instance.cage:
             instance.cage.remove(time.monotonic() + 10)
+        if image := self._images.pop(instance.order.name, None):
+            disk.remove(image)
         self._alive.remove(instance)
         if instance is self._main:
             self._main = None
@@ -231,4 +291,10 @@ class Session:
 
 
 def _cage_fields(found: CageMemory) -> dict[str, int]:
-    return {"cage": found.total, "cage_anon": found.anon, "cage_file": found.file, "cage_kernel": found.kernel}
+    return {
+        "cage": found.total,
+        "cage_anon": found.anon,
+        "cage_file": found.file,
+        "cage_kernel": found.kernel,
+        "cage_shmem": found.shmem,
+    }

@@ -29,7 +29,14 @@ def plan(made: Mapping[str, Any], cost: Estimate, kernels: Mapping[str, str]) ->
         f"campaign [bold]{made['campaign']}[/]: {made['blocks']} blocks, seed {made['seed']}, "
         f"baseline {made['baseline']}, "
         f"envelope {envelope['cpus']} CPU, {units.show_size(envelope['memory'])}, rootfs {envelope['rootfs']}"
+        + (f", disk {units.show_size(envelope['disk'])}" if "disk" in envelope else "")
     )
+    if "slurm" in made:
+        options = " ".join(made["slurm"]["options"])
+        nodes = made["slurm"]["nodes"]
+        console.print(
+            f"on a Slurm cluster ({options or 'no options'}), its blocks dealt to {nodes} nodes", markup=False
+        )
     table = Table("arm", *made["scenarios"])
     for name in made["arms"]:
         cells = [", ".join(made["measures"].get(scenario, {}).get(name, [])) or "–" for scenario in made["scenarios"]]

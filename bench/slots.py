@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bench import equivalence, plan
 from bench.backends import base
-from bench.errors import HostError, HostLost
+from bench.errors import HostError, HostLost, TareError
 from bench.host import Workers
-from bench.results import JOURNAL, SCHEMA, Journal, last_of_each_slot
+from bench.results import JOURNAL, SCHEMA, Journal, last_of_each_slot, now
 from bench.stops import Referee, Stops
 
 
@@ -36,10 +35,6 @@ class Watcher:
     def spared(self, slot: Mapping[str, Any]) -> None: ...
 
 
-def now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def execute(
     folder: Path,
     final: Mapping[str, Any],
@@ -49,17 +44,20 @@ def execute(
     watcher: Watcher,
     lines: list[dict[str, Any]],
     referee: Referee | None = None,
+    unbootable: Mapping[str, str] | None = None,
 ) -> str | None:
     """Run the slots of a plan that the lines of its journal lack, but for those that its referee finds needless.
 
     Ends early where a slot needs the host to run another kernel: that kernel's release; None when all is done.
 
-    host: facts.host() of where they run; digest: of the rootfs.
+    host: facts.host() of where they run; digest: of the rootfs; unbootable: why a host kernel does not come up, whose
+    slots then fail.
     """
+    unbootable = unbootable or {}
     done = {line["slot"] for line in last_of_each_slot(lines)}
     left = [slot for slot in final["slots"] if slot["slot"] not in done]
     expected = equivalence.reference(final["envelope"], host, digest)
-    clock = _Clock(final, left)
+    clock = Clock(final, left)
     stops = Stops(folder, referee)
     watcher.started(folder, len(final["slots"]), len(final["slots"]) - len(left))
     with Journal(folder / JOURNAL) as journal:
@@ -70,13 +68,14 @@ def execute(
                 clock.spare(slot)
                 watcher.spared(slot)
                 continue
-            if (needed := plan.host_kernel(final, slot)) and needed != host["kernel"]:
+            needed = plan.host_kernel(final, slot)
+            if needed and needed not in unbootable and needed != host["kernel"]:
                 return needed
             watcher.slot_begins(slot, clock.left())
-            line = _slot(final, slot, crew, host, expected)
-            journal.append(line)
-            clock.note(slot, line["wall_s"])
-            watcher.slot_ended(line)
+            record = _slot(final, slot, crew, host, expected, unbootable.get(needed or ""))
+            journal.append(record)
+            clock.note(slot, record["wall_s"])
+            watcher.slot_ended(record)
         if text := stops.look(final["blocks"]):
             watcher.looked(text)
     return None
@@ -88,25 +87,59 @@ def _slot(
     crew: Workers,
     host: Mapping[str, Any],
     expected: Mapping[str, Any],
+    hopeless: str | None = None,
 ) -> dict[str, Any]:
-    """Run one slot; its journal line."""
+    """Run one slot; its journal line. hopeless: why it cannot be run at all."""
+    started = now()
+    begin = time.monotonic()
+    job, limit = task(final, slot)
+    try:
+        if hopeless:
+            raise HostError(hopeless)
+        found = crew.slot(slot["arm"], job, limit)
+    except HostLost:
+        raise
+    except HostError as error:
+        found = failed(error)
+    return line(final, slot, host, expected, {"started": started, "wall_s": _since(begin), **found})
+
+
+def _since(begin: float) -> float:
+    return round(time.monotonic() - begin, 6)
+
+
+def failed(error: TareError) -> dict[str, Any]:
+    """What a slot found that no worker could be had for."""
+    return {"status": "failed", "reason": str(error)}
+
+
+def task(final: Mapping[str, Any], slot: Mapping[str, Any]) -> tuple[dict[str, Any], float]:
+    """What a worker is asked for a slot of a plan, and the seconds after which it hangs."""
     scenario = dict(final["scenarios"][slot["scenario"]])
     scenario["measures"] = final["measures"][slot["scenario"]][slot["arm"]]
     for key in ("description", "blocks"):
         scenario.pop(key)
-    arm = final["arms"][slot["arm"]]
-    started = now()
-    begin = time.monotonic()
+    if "workload" in scenario:  # a plan from before there could be several
+        scenario["workloads"] = [scenario.pop("workload")]
     # Every step has its own limit in the worker; this one is for a worker that hangs itself.
-    steps = 10 + 3 * (scenario["warmups"] + scenario["values"]) + scenario["instances"]
-    try:
-        found = crew.slot(slot["arm"], {"slot": slot["slot"], "scenario": scenario}, 60 + steps * scenario["timeout"])
-    except HostLost:
-        raise
-    except HostError as error:
-        found = {"status": "failed", "reason": str(error)}
+    runs = len(scenario["workloads"]) * (scenario["warmups"] + scenario["values"])
+    beside = len(scenario.get("neighbours", ()))
+    steps = 20 + 3 * runs + scenario["instances"] + (10 + 2 * runs) * beside
+    return {"slot": slot["slot"], "scenario": scenario}, 60 + steps * scenario["timeout"]
+
+
+def line(
+    final: Mapping[str, Any],
+    slot: Mapping[str, Any],
+    host: Mapping[str, Any],
+    expected: Mapping[str, Any],
+    found: Mapping[str, Any],
+) -> dict[str, Any]:
+    """A slot's journal line. host: facts.host(); expected: see equivalence.reference(); found: what the worker
+    answered, with `started`, and `wall_s` where it had no time to say that itself."""
+    arm = final["arms"][slot["arm"]]
     seen = found.get("seen") or {}
-    line = {
+    record: dict[str, Any] = {
         "schema": SCHEMA,
         **slot,
         "family": arm["family"],
@@ -114,8 +147,8 @@ def _slot(
         **({"emulated": True} if host.get("emulated") else {}),
         "boot_id": host["boot_id"],
         "kernel": seen.get("kernel") or host["kernel"],
-        "started": started,
-        "wall_s": round(time.monotonic() - begin, 6),
+        "started": None,
+        "wall_s": 0.0,
         "marks": {},
         "samples": [],
         "cpu_s": None,
@@ -123,26 +156,26 @@ def _slot(
         "seen": {},
         **found,
     }
-    caged, limit = bool(line.pop("caged", False)), line.pop("memory_limit", None)
+    caged, limit = bool(record.pop("caged", False)), record.pop("memory_limit", None)
     boots = arm.get("boots", {"kind": "host"})
     release = (arm["of"] if "boots" in arm and "of" in arm else slot["arm"]).partition("@")[2]
     if seen and not str(seen.get("kernel")).startswith(release):
-        line["status"] = "failed"
-        line["reason"] = f"the arm's name says kernel {release}, and it runs {seen.get('kernel')}"
+        record["status"] = "failed"
+        record["reason"] = f"the arm's name says kernel {release}, and it runs {seen.get('kernel')}"
     by_cage = base.load(arm["backend"]).memory_by_cage
-    line["equivalence"] = (
+    record["equivalence"] = (
         equivalence.compare(expected, seen, memory_by_cage=by_cage, caged=caged, memory_limit=limit)
         if seen
         else {"badge": "unknown", "caged": caged, "differs": {}}
     )
-    line["equivalence"]["kernel"] = {
-        "release": line["kernel"],
+    record["equivalence"]["kernel"] = {
+        "release": record["kernel"],
         **{key: boots[key] for key in ("kind", "package", "version", "config") if key in boots},
     }
-    return line
+    return record
 
 
-class _Clock:
+class Clock:
     """Time left, from what slots like those to come took so far, or else what is typical."""
 
     def __init__(self, final: Mapping[str, Any], slots: list[dict[str, Any]]) -> None:

@@ -5,13 +5,11 @@ Who decides is none of bench's business: `Referee` is all that it knows of the a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench.errors import RecordError
-from bench.results import DECISIONS, Record, read_decisions
+from bench.results import DECISIONS, Record, read_decisions, write_object
 
 
 class Referee(Protocol):
@@ -47,7 +45,7 @@ class Stops:
         found["stopped"] = before + [
             each for each in found["stopped"] if (each["scenario"], each["arm"]) not in self._after
         ]
-        self._write(found)
+        write_object(self._folder / DECISIONS, found)
         self._note(found)
         return str(found["text"])
 
@@ -59,14 +57,3 @@ class Stops:
     def _note(self, decisions: Record) -> None:
         self._looked = decisions["block"]
         self._after = {(each["scenario"], each["arm"]): each["blocks"] for each in decisions["stopped"]}
-
-    def _write(self, decisions: Record) -> None:
-        target = self._folder / DECISIONS
-        try:
-            partial = target.with_suffix(".partial")
-            partial.write_text(json.dumps(decisions, indent=1) + "\n")
-            partial.replace(target)
-        except OSError as error:
-            raise RecordError(
-                f"cannot write {target}: {error.strerror}", hint="make room, then resume the campaign"
-            ) from error

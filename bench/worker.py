@@ -24,7 +24,7 @@ from bench import cage, measures
 from bench.backends import base
 from bench.backends._command import RUN_VARIABLE
 from bench.errors import HostError, InstanceError, InstanceTimeout, TareError
-from bench.session import Place, Scenario, Session
+from bench.session import Place, Sample, Scenario, Session
 
 _PR_SET_PDEATHSIG = 1
 _CONSOLE_TAIL = 2000
@@ -65,9 +65,13 @@ class Worker:
             self.cpus = cage.Cpus(everywhere, everywhere)
         # Before the backend may hide mounts from this process.
         paths = setup["rootfs"]
-        self.rootfs = base.Rootfs(paths["digest"], Path(paths["tree"]), Path(paths["initramfs"]), Path(paths["ext4"]))
+        places = {name: Path(paths[name]) for name in ("tree", "initramfs", "ext4")}
+        self.rootfs = base.Rootfs(paths["digest"], **places, on_disk=paths["on_disk"])
         self.memory = int(setup["memory"])
-        self.kernel = Path(setup["kernel"]) if setup["kernel"] else None
+        self.disk = setup["disk"]
+        boots = setup["kernel"]
+        drivers = Path(boots["drivers"]) if boots and boots["drivers"] else None
+        self.kernel = base.GuestKernel(Path(boots["image"]), drivers) if boots else None
         kind = base.load(setup["backend"])
         own = self.folder / "backend"
         own.mkdir(exist_ok=True)
@@ -85,13 +89,16 @@ class Worker:
 
     def slot(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """Run one slot; the result is the measured part of its journal line."""
-        scenario = Scenario(**{**job["scenario"], "measures": tuple(job["scenario"]["measures"])})
+        given: dict[str, Any] = {
+            key: tuple(found) if isinstance(found, list) else found for key, found in job["scenario"].items()
+        }
+        scenario = Scenario(**given)
         place = Place(self.run, job["slot"], self.folder, self.hierarchy, self.cpus)
         start = time.monotonic()
         result: dict[str, Any] = {"status": "failed", "reason": "interrupted"}
         session: Session | None = None
         try:
-            session = Session(self.backend, scenario, place, self.rootfs, self.memory, self.kernel)
+            session = Session(self.backend, scenario, place, self.rootfs, self.memory, self.kernel, self.disk)
             for name in scenario.measures:
                 measures.load(name).run(session)
             result = {"status": "ok", "reason": None}
@@ -124,14 +131,23 @@ class Worker:
 def _findings(session: Session) -> dict[str, Any]:
     found: dict[str, Any] = {
         "marks": session.marks,
-        "samples": [dataclasses.asdict(sample) for sample in session.samples],
+        "samples": [_told(sample) for sample in session.samples],
         "memory": session.memory,
         "seen": session.seen,
         "caged": session.group is not None,
         "memory_limit": session.memory_limit,
     }
+    if session.unfinished:
+        found["unfinished"] = session.unfinished
     if session.ramp:
         found |= {"ramp": session.ramp, "stop": session.stop_reason}
+    return found
+
+
+def _told(sample: Sample) -> dict[str, Any]:
+    found = dataclasses.asdict(sample)
+    if sample.clock is None:
+        del found["clock"]
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import select
@@ -15,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.backends.base import Rootfs
+from bench.backends.base import GuestKernel, Rootfs
 from bench.cage import Cpus
 from bench.errors import HostError, InstanceError
 
@@ -32,7 +31,7 @@ def setup(
     rootfs: Rootfs,
     envelope: Mapping[str, Any],
     cpus: Cpus,
-    kernel: Path | None,
+    kernel: GuestKernel | None,
 ) -> dict[str, Any]:
     """The first line for an arm's worker. spec, envelope: as in plan.json; folder: the worker's own."""
     return {
@@ -41,11 +40,12 @@ def setup(
         "arm": arm,
         "backend": spec["backend"],
         "options": spec["options"],
-        "rootfs": {key: str(value) for key, value in dataclasses.asdict(rootfs).items()},
+        "rootfs": {key: each if isinstance(each, bool) else str(each) for key, each in vars(rootfs).items()},
         "caged_cpus": sorted(cpus.caged),
         "harness_cpus": sorted(cpus.harness),
         "memory": envelope["memory"],
-        "kernel": None if kernel is None else str(kernel),
+        "disk": envelope.get("disk"),
+        "kernel": None if kernel is None else {key: each and str(each) for key, each in vars(kernel).items()},
     }
 
 

@@ -72,7 +72,7 @@ class CommandInstance(Instance):
         try:
             self.marks["init"] = self.channel.expect("INIT", deadline)
             self.marks["ready"] = self.channel.expect("READY", deadline)
-            self.cpu_at_ready = self.cage.cpu_seconds() if self.cage else None
+            self.cpu_at_ready = self.cage.settled_cpu_seconds() if self.cage else None
         except InstanceTimeout:
             raise
         except InstanceError as error:

@@ -11,6 +11,7 @@ from bench import mounts
 from bench.backends._command import CommandBackend, CommandInstance
 from bench.backends.base import Order
 from bench.cage import Cage
+from bench.disk import FLAGS, PLACE
 
 _NAMESPACES = ("pid", "network", "ipc", "uts", "mount")
 
@@ -85,6 +86,7 @@ class OciBackend(CommandBackend):
                 _mount("/dev/pts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
                 _mount("/tmp", "tmpfs", ["nosuid", "nodev"]),
                 {**_mount("/sys", "sysfs", ["nosuid", "noexec", "nodev", "ro"]), "source": "sysfs"},
+                *([{**_mount(PLACE, "none", ["bind", "rw", *FLAGS]), "source": str(order.data)}] if order.data else []),
             ],
             "linux": linux,
         }

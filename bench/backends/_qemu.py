@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from bench import firmware, mounts
+from bench import firmware, memory, mounts
 from bench.backends import _domain
 from bench.backends._command import RUN_VARIABLE
 from bench.backends._libvirt import EMBED, EMULATOR, Connection, adopt_orphans, reap_orphans
 from bench.backends._visit import Visit
-from bench.backends.base import Backend, Instance, Order
+from bench.backends.base import Backend, Instance, Order, data_device, drives, initramfs, root_argument
 from bench.cage import Cage
 from bench.channel import Channel
 from bench.errors import HostError, InstanceError, InstanceTimeout
@@ -121,7 +121,7 @@ class LibvirtInstance(Instance):
             if self.order.guest == "linux":
                 self.marks["init"] = self._await_init(deadline)
             self.marks["ready"] = self.channel.expect("READY", deadline)
-            self.cpu_at_ready = self.cage.cpu_seconds() if self.cage else None
+            self.cpu_at_ready = self.cage.settled_cpu_seconds() if self.cage else None
             self._await_creation(deadline)
         except InstanceTimeout:
             raise
@@ -206,6 +206,10 @@ class LibvirtInstance(Instance):
 
     def pids(self) -> list[int]:
         return self.cage.pids() if self.cage else [self._pid]
+
+    def ram(self) -> int | None:
+        """QEMU has the guest's memory in one mapping of just that size."""
+        return memory.resident([self._pid], lambda size, path: size == self.order.memory and not path)
 
     def console(self) -> str:
         return super().console() or self._qemu_log()
@@ -356,6 +360,7 @@ class LibvirtBackend(Backend):
         if order.guest == "linux" and order.kernel is None:
             raise HostError("no kernel for guests", hint="./tare kernel fetch")
         linux = order.guest == "linux"
+        disks = drives(order, "vd")
         return _domain.Machine(
             name=order.name,
             accelerator=self.accelerator,
@@ -365,9 +370,10 @@ class LibvirtBackend(Backend):
             memory=order.memory,
             console=order.folder / "console",
             channel=order.folder / "channel",
-            kernel=order.kernel if linux else None,
-            initramfs=order.rootfs.initramfs if linux else None,
-            kernel_arguments=self.options.kernel_arguments.split(),
+            kernel=order.kernel.image if linux and order.kernel else None,
+            initramfs=initramfs(order, self.folder) if linux else None,
+            disks=disks,
+            kernel_arguments=[*root_argument(disks), *self.options.kernel_arguments.split()],
             image=None if linux else self._image,
             cpu=self.options.cpu,
             environment={RUN_VARIABLE: os.environ.get(RUN_VARIABLE, "")},
@@ -376,7 +382,9 @@ class LibvirtBackend(Backend):
 
     def provision(self, order: Order, cage: Cage | None) -> Instance:
         _keep_threads_with_us()
-        return self.kind(self, order, cage)
+        instance = self.kind(self, order, cage)
+        instance.disk = data_device(drives(order, "vd"))
+        return instance
 
     def prove_accelerator(self, domain: Any) -> None:
         """Raises InstanceError where QEMU itself says that it runs the guest by another means."""

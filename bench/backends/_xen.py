@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 from xml.sax.saxutils import escape, quoteattr
 
+from bench.backends.base import Drive
 from bench.cage import cpu_list
 
 #: What each argument of the guest's kernel is for. Those that QEMU's guests get too are there for the same reasons.
@@ -40,6 +41,7 @@ class Domain:
     memory: int
     kernel: Path
     initramfs: Path
+    disks: Sequence[Drive] = ()
     kernel_arguments: Sequence[str] = ()
 
 
@@ -63,7 +65,17 @@ def describe(domain: Domain) -> str:
   <on_reboot>destroy</on_reboot>
   <on_crash>destroy</on_crash>
   <devices>
+    {"".join(map(_disk, domain.disks))}
     <console type="pty"><target type="xen" port="0"/></console>
   </devices>
 </domain>
 """
+
+
+def _disk(drive: Drive) -> str:
+    """A block device of dom0's."""
+    name = quoteattr(Path(drive.device).name)
+    return (
+        f'<disk type="block" device="disk"><driver name="phy" type="raw"/><source dev={quoteattr(str(drive.image))}/>'
+        f'<target dev={name} bus="xen"/>{"<readonly/>" if drive.readonly else ""}</disk>'
+    )

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from bench import cpio
 from bench.cage import Cage
 from bench.channel import Channel, Reply
 from bench.errors import InputError
@@ -30,12 +31,34 @@ NAME_PREFIX = "tare-"
 
 @dataclass(frozen=True)
 class Rootfs:
-    """One tree, packed as each family needs it; all packings carry the tree's digest."""
+    """One tree, packed as each family needs it; all packings carry the tree's digest.
+
+    on_disk: whether guests have it as a read-only disk, since it is too large to be kept in their memory; initramfs is
+    then what leads there (see loader.sh).
+    """
 
     digest: str
     tree: Path
     initramfs: Path
     ext4: Path
+    on_disk: bool = False
+
+
+@dataclass(frozen=True)
+class Drive:
+    """A disk of a guest's: an image file; what the guest calls it; whether it may only read."""
+
+    image: Path
+    device: str
+    readonly: bool
+
+
+@dataclass(frozen=True)
+class GuestKernel:
+    """What an arm boots. drivers: a cpio archive with those of its modules by which a guest finds its disk."""
+
+    image: Path
+    drivers: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -47,12 +70,33 @@ class Order:
     rootfs: Rootfs
     cpus: int
     memory: int
-    kernel: Path | None = None
+    kernel: GuestKernel | None = None
     guest: Guest = "linux"
+    #: What is to be /data inside, if anything: the image of a disk, or, for who has no kernel, a folder of the host's.
+    disk: Path | None = None
+    data: Path | None = None
     #: Commands that the init runs right after READY, before it listens (only where the backend counts).
     requests: Sequence[Sequence[str]] = ()
     #: The host's CPUs to run on, for backends whose instances no cage holds to them.
     cpu_set: frozenset[int] = frozenset()
+
+
+def drives(order: Order, prefix: str) -> list[Drive]:
+    """A guest's disks in their order, the root first, named like /dev/PREFIXa: of each there is one or none."""
+    images = [(order.rootfs.ext4, True)] if order.rootfs.on_disk and order.guest == "linux" else []
+    if order.disk:
+        images.append((order.disk, False))
+    return [Drive(image, f"/dev/{prefix}{'ab'[place]}", readonly) for place, (image, readonly) in enumerate(images)]
+
+
+def root_argument(disks: Sequence[Drive]) -> list[str]:
+    """What tells loader.sh, as an argument of the guest's kernel, where the root is; nothing where it is no disk."""
+    return [f"TARE_ROOT={drive.device}" for drive in disks if drive.readonly]
+
+
+def data_device(disks: Sequence[Drive]) -> str | None:
+    """The data disk, if there is one."""
+    return next((drive.device for drive in disks if not drive.readonly), None)
 
 
 @dataclass(frozen=True)
@@ -78,6 +122,8 @@ class Instance(ABC):
     """
 
     channel: Channel
+    #: What a guest's kernel calls the data disk, to be mounted by it; None where it is at /data from the start.
+    disk: str | None = None
 
     def __init__(self, order: Order, cage: Cage | None) -> None:
         self.order = order
@@ -107,6 +153,11 @@ class Instance(ABC):
 
     def allotted(self) -> int | None:
         """Memory that a hypervisor below this host has given it, bytes; None where all that it has is this host's."""
+        return None
+
+    def ram(self) -> int | None:
+        """How much of a guest's memory has been touched, as the processes of this host have it, bytes; None where there
+        is no guest, or nothing to be seen of it here."""
         return None
 
     def ask_to_end(self) -> None:
@@ -185,6 +236,19 @@ class Backend(ABC):
 
     def close(self) -> None:
         """Release what the backend itself holds."""
+
+
+def initramfs(order: Order, folder: Path) -> Path:
+    """What a machine boots from: the rootfs, or what leads there; where it has disks, with their drivers behind it.
+
+    That is made once in a folder.
+    """
+    if not ((order.disk or order.rootfs.on_disk) and order.kernel and order.kernel.drivers):
+        return order.rootfs.initramfs
+    whole = folder / "initramfs"
+    if not whole.exists():
+        cpio.join([order.rootfs.initramfs, order.kernel.drivers], whole)
+    return whole
 
 
 def names() -> list[str]:

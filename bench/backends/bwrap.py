@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from bench.backends._command import CommandBackend, CommandInstance, nsenter
 from bench.backends.base import Order
+from bench.disk import PLACE
 from bench.process import require
 
 #: Those of the other containers. An ordinary user's bwrap adds a user namespace by itself; root's needs none, and in a
@@ -26,6 +27,7 @@ class Backend(CommandBackend):
         return (
             [require("bwrap", "bubblewrap"), *_NAMESPACES, "--die-with-parent", "--hostname", "tare"]
             + ["--ro-bind", str(order.rootfs.tree), "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
+            + (["--bind", str(order.data), PLACE] if order.data else [])
             + ["--ro-bind", "/sys", "/sys", "--as-pid-1", "--", "/init"]
         )
 

@@ -16,6 +16,7 @@ from bench.backends._command import RUN_VARIABLE, CommandBackend, CommandInstanc
 from bench.backends._dockerd import Daemon
 from bench.backends.base import Order
 from bench.cage import Cage
+from bench.disk import PLACE
 from bench.errors import CommandError, HostError, InstanceError
 from bench.process import require
 
@@ -154,6 +155,10 @@ class Backend(CommandBackend):
         alike += ["--read-only", "--tmpfs=/tmp", "--ipc=private", "--cgroupns=host"]
         # As the other containers: no filter, nothing masked.
         alike += [f"--security-opt={what}=unconfined" for what in ("seccomp", "apparmor", "systempaths")]
+        if order.data:
+            if self.daemon is None:
+                raise HostError("the user's Docker does not see what a worker mounts", hint='daemon = "private"')
+            alike.append(f"--volume={order.data}:{PLACE}")
         return self._do(
             "run", f"--name={order.name}", *alike, f"--cgroup-parent=/{self._cage.path}", self._image, "/init"
         )

@@ -11,6 +11,7 @@ from bench import mounts, state
 from bench.backends._command import CommandBackend, CommandInstance
 from bench.backends.base import Order
 from bench.cage import Cage
+from bench.disk import PLACE
 from bench.process import require
 
 _CONFIG = """\
@@ -50,6 +51,8 @@ class Backend(CommandBackend):
 
     def command(self, order: Order) -> Sequence[str]:
         config = _CONFIG.format(tree=order.rootfs.tree)
+        if order.data:
+            config += f"lxc.mount.entry = {order.data} {PLACE.lstrip('/')} none bind,rw 0 0\n"
         if self._cage is not None:
             config += f"lxc.cgroup.relative = 1\nlxc.cgroup.dir = {order.name}\n"
         (order.folder / "config").write_text(config)

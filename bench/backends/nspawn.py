@@ -13,6 +13,7 @@ from typing import Any
 from bench import mounts
 from bench.backends._command import CommandBackend, CommandInstance, nsenter
 from bench.backends.base import NAME_PREFIX, Order
+from bench.disk import PLACE
 from bench.process import require
 
 #: Where nspawn makes a folder for mounts to enter each container by, and leaves it.
@@ -50,7 +51,9 @@ class Backend(CommandBackend):
                 "--console=pipe",
             ]
             + [f"--machine={order.name}", f"--directory={order.rootfs.tree}", "--read-only", "--private-network"]
-            + ["--resolv-conf=off", "--timezone=off", "--link-journal=no", "--tmpfs=/tmp", "--", "/init"]
+            + ["--resolv-conf=off", "--timezone=off", "--link-journal=no", "--tmpfs=/tmp"]
+            + ([f"--bind={order.data}:{PLACE}"] if order.data else [])
+            + ["--", "/init"]
         )
 
     def exec_command(self, instance: CommandInstance, argv: Sequence[str]) -> Sequence[str]:

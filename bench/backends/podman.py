@@ -11,6 +11,7 @@ from bench import mounts
 from bench.backends._command import CommandBackend, CommandInstance
 from bench.backends.base import Order
 from bench.cage import Cage
+from bench.disk import PLACE
 from bench.process import require
 
 #: Its locks would lie in /dev/shm under one name for all; the limits are those that any user may set.
@@ -57,6 +58,8 @@ class Backend(CommandBackend):
         alike += ["--read-only", "--read-only-tmpfs=false", "--tmpfs=/tmp", "--ipc=private", "--pids-limit=0"]
         # As the other containers: no filter, nothing masked.
         alike += ["--security-opt=seccomp=unconfined", "--security-opt=unmask=ALL"]
+        if order.data:
+            alike.append(f"--volume={order.data}:{PLACE}")
         if self._cage is not None:
             alike.append(f"--cgroup-parent=/{self._cage.path}")
         return self._do("run", f"--name={order.name}", *alike, "--rootfs", str(order.rootfs.tree), "/init")

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench import mounts
 from bench.backends._command import CommandBackend, CommandInstance
-from bench.backends.base import Order, Rootfs
+from bench.backends.base import Order
 from bench.process import require
 
 
@@ -21,20 +21,23 @@ class Backend(CommandBackend):
     def __init__(self, folder: Path, options: Any) -> None:
         super().__init__(folder, options)
         mounts.enter_private_namespace(become_root=True)
-        self._root: Path | None = None
 
     def command(self, order: Order) -> Sequence[str]:
-        return [require("chroot", "coreutils"), str(self._tree(order.rootfs)), "/init"]
+        return [require("chroot", "coreutils"), str(self._tree(order)), "/init"]
 
     def exec_command(self, instance: CommandInstance, argv: Sequence[str]) -> Sequence[str]:
-        return [require("chroot", "coreutils"), str(self._tree(instance.order.rootfs)), *argv]
+        return [require("chroot", "coreutils"), str(self._tree(instance.order)), *argv]
 
-    def _tree(self, rootfs: Rootfs) -> Path:
-        """The tree with /proc, /sys and /dev, mounted once in the worker's own mount namespace."""
-        if self._root is None:
-            self._root = self.folder / "root"
-            self._root.mkdir()
-            mounts.bind(rootfs.tree, self._root)
+    def _tree(self, order: Order) -> Path:
+        """The tree with /proc, /sys and /dev, mounted once in the worker's own mount namespace; an instance's own where
+        it has a disk."""
+        root = (order.folder if order.data else self.folder) / "root"
+        if not root.exists():
+            root.mkdir()
+            mounts.bind(order.rootfs.tree, root, readonly=True)
+            mounts.scratch(root / "tmp")
             for name in ("proc", "sys", "dev"):
-                mounts.bind(Path("/") / name, self._root / name, recursive=True)
-        return self._root
+                mounts.bind(Path("/") / name, root / name, recursive=True)
+            if order.data:
+                mounts.bind(order.data, root / "data")
+        return root

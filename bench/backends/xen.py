@@ -14,7 +14,8 @@ import threading
 import time
 import tty
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,9 +23,10 @@ from bench import mounts
 from bench.backends._libvirt import Connection
 from bench.backends._xen import Domain, describe
 from bench.backends.base import Backend as Base
-from bench.backends.base import Instance, Order
+from bench.backends.base import Drive, Instance, Order, data_device, drives, initramfs, root_argument
 from bench.cage import Cage
 from bench.channel import Channel
+from bench.disk import loop
 from bench.errors import HostError, InstanceError, InstanceTimeout
 from bench.launch import readable
 
@@ -40,12 +42,23 @@ class XenInstance(Instance):
     def __init__(self, backend: Backend, order: Order, cage: Cage | None) -> None:
         super().__init__(order, cage)
         self._connection = backend.connection
-        self._xml = describe(backend.domain(order))
+        #: What keeps the loop devices behind the domain's disks.
+        self._loops: list[int] = []
+        self._xml = describe(backend.domain(order, self._looped(drives(order, "xvd"))))
         self._domain: Any = None
         self._error: Exception | None = None
         self._creation = threading.Thread(target=self._create, name="libvirt-create", daemon=True)
         self._console = -1
         self._ended = False
+
+    def _looped(self, disks: list[Drive]) -> list[Drive]:
+        """The same disks by loop devices: Xen's block backend takes no files, and another would be a QEMU for each."""
+        found = []
+        for drive in disks:
+            path, kept = loop(drive.image, readonly=drive.readonly)
+            self._loops.append(kept)
+            found.append(replace(drive, image=Path(path)))
+        return found
 
     def _create(self) -> None:
         try:
@@ -118,6 +131,8 @@ class XenInstance(Instance):
         if self._console >= 0:
             os.close(self._console)
             self._console = -1
+        while self._loops:
+            os.close(self._loops.pop())
         mounts.remove_tree(self.order.folder)
 
 
@@ -176,7 +191,7 @@ class Backend(Base):
         if "control_d" not in rights:
             raise HostError("this is a guest of Xen, not its dom0", hint=f"only dom0 makes guests ({_RIGHTS})")
 
-    def domain(self, order: Order) -> Domain:
+    def domain(self, order: Order, disks: Sequence[Drive]) -> Domain:
         if order.kernel is None:
             raise HostError("no kernel for guests", hint="./tare kernel fetch")
         pinned = order.cpu_set if self._cpus == os.cpu_count() else frozenset[int]()
@@ -186,13 +201,16 @@ class Backend(Base):
             cpus=order.cpus,
             cpu_set=pinned,
             memory=order.memory,
-            kernel=order.kernel,
-            initramfs=order.rootfs.initramfs,
-            kernel_arguments=self.options.kernel_arguments.split(),
+            kernel=order.kernel.image,
+            initramfs=initramfs(order, self.folder),
+            disks=disks,
+            kernel_arguments=[*root_argument(disks), *self.options.kernel_arguments.split()],
         )
 
     def provision(self, order: Order, cage: Cage | None) -> Instance:
-        return XenInstance(self, order, cage)
+        instance = XenInstance(self, order, cage)
+        instance.disk = data_device(drives(order, "xvd"))
+        return instance
 
     def close(self) -> None:
         self.connection.close()

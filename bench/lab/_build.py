@@ -23,16 +23,11 @@ from bench.errors import HostError
 from bench.lab._recipe import Recipe
 from bench.lab._store import FACTS, Tell, held, image, is_built, store
 
-SUITE = "bookworm"
 #: Bytes that must be free: the tree, then the disk with the same in it.
 ROOM = 6 << 30
-_BUILD_LIMIT = 3600.0
 _DISK_LIMIT = 600.0
-_WAIT_LIMIT = 2 * _BUILD_LIMIT
+_WAIT_LIMIT = 2 * debian.BOOTSTRAP_LIMIT
 _SCRATCH = ".build-"
-
-#: What of the machine's own apt configuration the new system is fetched with: proxies and the like.
-_APT_OPTIONS = re.compile(r"Acquire::(http|https|Retries|Check-Date|Check-Valid-Until)\b")
 #: Nobody reads these there.
 _LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 
@@ -40,13 +35,11 @@ _LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/us
 def require_tools() -> None:
     """Raises HostError with the package to install, or for who is not root."""
     for tool, package in {
-        "mmdebstrap": "mmdebstrap",
         "mke2fs": "e2fsprogs",
         "ssh-keygen": "openssh-client",
-        "unshare": "util-linux",
-        "setpriv": "util-linux",
     }.items():
         process.require(tool, package)
+    debian.require_bootstrap()
     if os.geteuid() != 0:
         raise HostError("only root can build a lab host: it makes a system's files with their owners", hint="use sudo")
 
@@ -153,53 +146,23 @@ def _write_files(recipe: Recipe, scratch: Path, made: Path) -> None:
     (made / "host_key").unlink()
 
 
-def _sources() -> list[Path]:
-    """The machine's own apt sources. Raises HostError where it has none."""
-    apt = Path("/etc/apt")
-    found = [apt / "sources.list"] + sorted(
-        path for path in (apt / "sources.list.d").glob("*") if path.suffix in (".list", ".sources")
-    )
-    found = [path for path in found if path.is_file() and re.search(r"^\s*[^#\s]", path.read_text(), re.MULTILINE)]
-    if not found:
-        raise HostError("this machine has no apt sources to make a lab host from", hint="it must be a Debian 12")
-    return found
-
-
 def _bootstrap(recipe: Recipe, kernels: list[str], scratch: Path, say: Callable[[str], None]) -> None:
     """The new system's files, in scratch/tree."""
-    options = process.run([process.require("apt-config", "apt"), "dump", "--no-empty", "--format", '%f "%v";%n'])
-    argv: list[str | Path] = [
-        *_dying_with_us(),
-        process.require("mmdebstrap", "mmdebstrap"),
-        "--mode=root",
-        "--variant=minbase",
-        "--format=directory",
-        "--skip=cleanup/reproducible",  # the machine-id stays: without one every start would be a first boot
-        f"--include={','.join([*recipe.all_packages(), *kernels])}",
-        *(f"--aptopt={line}" for line in options.stdout.decode().splitlines() if _APT_OPTIONS.match(line)),
-        *(f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT),
-        # Between the essential packages and all others: the kernels' initramfs is made by what stands in these.
-        "--essential-hook=tar-in files.tar /",
-        '--customize-hook=chroot "$1" sh /lab-setup',
-        '--customize-hook=rm "$1/lab-setup"',
-        SUITE,
-        "tree",
-        *_sources(),
-    ]
     say("fetching and installing packages")
-    env = {**os.environ, "PATH": os.environ.get("PATH", os.defpath) + ":" + process.EXTRA_PATH, "LC_ALL": "C.UTF-8"}
-
-    def heard(line: str) -> None:
-        if match := re.match(r"I: ((?!running |chroot |finding |skipping |success ).*?)(\.\.\.)?$", line):
-            say(match[1])
-
-    process.follow(argv, heard, timeout=_BUILD_LIMIT, env=env, cwd=scratch, kept=40)
-
-
-def _dying_with_us() -> list[str]:
-    """Before a command: whatever ends this process also ends all that the command started, and its mounts."""
-    setpriv, unshare = (process.require(tool, "util-linux") for tool in ("setpriv", "unshare"))
-    return [setpriv, "--pdeathsig", "KILL", unshare, "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    debian.bootstrap(
+        scratch / "tree",
+        [*recipe.all_packages(), *kernels],
+        say,
+        [
+            "--format=directory",
+            "--skip=cleanup/reproducible",  # the machine-id stays: without one every start would be a first boot
+            *(f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT),
+            # Between the essential packages and all others: the kernels' initramfs is made by what stands in these.
+            "--essential-hook=tar-in files.tar /",
+            '--customize-hook=chroot "$1" sh /lab-setup',
+            '--customize-hook=rm "$1/lab-setup"',
+        ],
+    )
 
 
 def _take_boot_files(recipe: Recipe, kernels: list[str], tree: Path, made: Path) -> None:
@@ -217,6 +180,13 @@ def _make_disk(recipe: Recipe, scratch: Path, made: Path) -> None:
     mke2fs = process.require("mke2fs", "e2fsprogs")
     options = ["-q", "-F", "-t", "ext4", "-m", "0", "-L", "lab", "-E", "lazy_itable_init=1,root_owner=0:0"]
     disk = made / "disk.raw"
-    process.run(
-        [*_dying_with_us(), mke2fs, *options, "-d", scratch / "tree", disk, f"{recipe.disk}M"], timeout=_DISK_LIMIT
-    )
+    argv: list[str | Path] = [
+        *debian.dying_with_us(),
+        mke2fs,
+        *options,
+        "-d",
+        scratch / "tree",
+        disk,
+        f"{recipe.disk}M",
+    ]
+    process.run(argv, timeout=_DISK_LIMIT)

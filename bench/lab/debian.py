@@ -9,7 +9,7 @@ RECIPE = Recipe(
     about="Debian 12, KVM by emulated SVM, cgroup v2, two kernels of the 6.1 series",
     packages="""
         bubblewrap busybox-static conmon crun docker.io kexec-tools libvirt-clients libvirt-daemon-driver-qemu
-        libvirt-daemon-system lxc podman qemu-system-x86 runc systemd-container uidmap user-mode-linux
+        libvirt-daemon-system lxc podman qemu-system-x86 runc sudo systemd-container uidmap user-mode-linux
     """,
     kernel_pattern=r"linux-image-6\.1\.0-(\d+)-amd64",
     kernels=2,
@@ -23,4 +23,12 @@ RECIPE = Recipe(
     # Users may start docker and libvirt; sockets start the latter by itself.
     disabled="docker.service docker.socket libvirtd.service",
     enabled="libvirtd.socket virtlogd.socket virtlockd.socket",
+    # An ordinary user, who becomes root without a password.
+    setup="""
+        useradd --create-home --shell /bin/sh user
+        mkdir -m 700 /home/user/.ssh
+        cp /root/.ssh/authorized_keys /home/user/.ssh/
+        chown -R user: /home/user/.ssh
+        echo 'user ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/user
+    """,
 )

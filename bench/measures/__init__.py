@@ -1,9 +1,10 @@
 """Measures: one file each in this folder, found by its name.
 
 `measure(session)` takes the samples. A module may also say `needs_door = True` (only arms whose runtime has a door of
-its own can), `guest = "firmware"` (only machines with firmware can, and there is no init in them to ask) or
-`counts = True` (arms that count instructions can take no other: their seconds say nothing), and it may have a function
-`impossible(backend)` that says why arms of a backend cannot take it on this host.
+its own can), `guest = "firmware"` (only machines with firmware can, and there is no init in them to ask),
+`counts = True` (arms that count instructions can take no other: their seconds say nothing) or `rootfs = "debian"` (only
+that one has what it needs), and it may have a function `impossible(backend)` that says why arms of a backend cannot
+take it on this host.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Measure:
     needs_door: bool
     guest: Guest
     counts: bool
+    rootfs: str | None
     own: Callable[[type[Backend]], str | None] | None
 
     def impossible(self, backend: type[Backend]) -> str | None:
@@ -61,5 +63,6 @@ def load(name: str) -> Measure:
         getattr(module, "needs_door", False),
         getattr(module, "guest", "linux"),
         getattr(module, "counts", False),
+        getattr(module, "rootfs", None),
         getattr(module, "impossible", None),
     )

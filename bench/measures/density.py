@@ -1,4 +1,4 @@
-"""Instances started one after another; what each further one costs in memory, by four views.
+"""Instances started one after another; what each further one costs in memory, by four views, and what adds up to it.
 
 The marginal cost is the Theil–Sen slope over the ramp (the median of all pairwise slopes), never total ÷ N, so that
 what the first instance pays for all (page cache, the runtime's own files) does not count as everyone's.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from bench import memory
 from bench.backends.base import Instance
@@ -21,7 +23,7 @@ VIEWS = ("memavailable", "cage", "pss", "guest")
 
 def measure(session: Session) -> None:
     scenario = session.scenario
-    start = memory.settled()
+    start = _Start(memory.settled(), memory.kernel())
     instances: list[Instance] = []
     boots: list[float] = []
     fitting = 0
@@ -59,9 +61,18 @@ def measure(session: Session) -> None:
     _conclude(session, boots, fitting)
 
 
-def _look(session: Session, instances: list[Instance], start: int, boot: float) -> dict[str, float | None]:
+@dataclass(frozen=True)
+class _Start:
+    """Before the first instance, bytes: what the host could spare, and what its kernel held."""
+
+    spare: int
+    kernel: int
+
+
+def _look(session: Session, instances: list[Instance], start: _Start, boot: float) -> dict[str, float | None]:
     """One point of the ramp: cumulative bytes at this many instances."""
-    delta = start - memory.settled(_SETTLE)
+    delta = start.spare - memory.settled(_SETTLE)
+    kernel = memory.kernel() - start.kernel
     cage = session.group_memory()
     shares = [memory.pss(instance.pids()) for instance in instances]
     pss = None if None in shares else sum(share for share in shares if share is not None)
@@ -70,7 +81,8 @@ def _look(session: Session, instances: list[Instance], start: int, boot: float) 
     if not session.backend.memory_by_cage:
         replies = (instance.call(["cat", "/proc/meminfo"], session.deadline()) for instance in instances)
         guest = sum(memory.guest_used(reply.output.decode(errors="replace")) for reply in replies)
-    total = cage["cage"]
+    rams = [instance.ram() for instance in instances]
+    ram = None if None in rams else sum(each for each in rams if each is not None)
     return {
         "n": len(instances),
         "boot": boot,
@@ -78,8 +90,18 @@ def _look(session: Session, instances: list[Instance], start: int, boot: float) 
         **cage,
         "pss": pss,
         "guest": guest,
-        "residual": None if total is None else delta - total,
+        "ram": ram,
+        "vmm": None if ram is None or pss is None else max(pss - ram, 0),
+        "kernel": kernel,
+        "residual": _unexplained(delta, kernel, cage),
     }
+
+
+def _unexplained(delta: int, kernel: int, cage: Mapping[str, int | None]) -> int | None:
+    """What the host lost beyond what its kernel took, for the cages and for whatever it charges to nobody, and what it
+    cannot take back from the cages; their page cache it can."""
+    held = [cage[part] for part in ("cage_anon", "cage_shmem")]
+    return None if None in held else delta - kernel - sum(each for each in held if each is not None)
 
 
 def _conclude(session: Session, boots: list[float], fitting: int) -> None:

@@ -1,4 +1,4 @@
-"""The runtime's own door (`crun exec`, `lxc-attach`, …) runs the workload: its client's start → its exit status."""
+"""The runtime's own door (`crun exec`, `lxc-attach`, …) runs a workload: its client's start → its exit status."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ needs_door = True
 
 
 def measure(session: Session) -> None:
-    workload = workloads.load(session.scenario.workload)
+    chosen = [workloads.load(name) for name in session.scenario.workloads]
     instance = session.boot()
-    workloads.repeat(session, "exec", workload, instance.exec)
+    for workload in chosen:
+        workloads.repeat(session, "exec", workload, instance.exec)

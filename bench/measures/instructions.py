@@ -1,13 +1,13 @@
-"""Instructions of a boot, and of each run of the workload. Counted, not timed.
+"""Instructions of a boot, and of each run of a workload. Counted, not timed.
 
 Where the backend counts, they are the guest's alone: from the machine's switching on to READY by phases (`setup` is the
-firmware and what loads the kernel), and between two answers of the init for a run of the workload. Elsewhere they are
+firmware and what loads the kernel), and between two answers of the init for a run of a workload. Elsewhere they are
 those that the host's processor counts in the cage, if it does: they include the host kernel's, and do not repeat.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
+import itertools
 
 from bench import counters, workloads
 from bench.backends.base import Backend, Counts
@@ -34,27 +34,30 @@ def measure(session: Session) -> None:
 
 
 def _by_emulator(session: Session) -> None:
-    workload = workloads.load(session.scenario.workload)
     runs = session.scenario.warmups + session.scenario.values
-    instance = session.boot(requests=[workload.argv] * runs)
+    chosen = [workloads.load(name) for name in session.scenario.workloads]
+    asked = [workload for workload in chosen for _ in range(runs)]
+    instance = session.boot(requests=[workload.argv for workload in asked])
     if instance.counts is None:
         raise InstanceError("this instance has counted nothing")
-    for reply in instance.replies:
+    for workload, reply in zip(asked, instance.replies, strict=False):
         workloads.check(workload, reply)
     _add_boot(session, instance.counts)
     answers = [instance.counts.ready, *instance.counts.answers]
-    _add(session, workloads.metric("spawn", workload), [end - start for start, end in pairwise(answers)])
+    counted = [end - start for start, end in itertools.pairwise(answers)]
+    for place, workload in enumerate(chosen):
+        _add(session, workloads.metric("spawn", workload), counted[place * runs : (place + 1) * runs])
 
 
 def _add_boot(session: Session, counted: Counts) -> None:
     session.add("boot.instructions", [float(counted.ready)], unit="instruction")
-    marks = pairwise([0, counted.kernel, counted.init, counted.ready])
+    marks = itertools.pairwise([0, counted.kernel, counted.init, counted.ready])
     for phase, (start, end) in zip(("setup", "kernel", "init"), marks, strict=True):
         session.add(f"boot.{phase}.instructions", [float(end - start)], unit="instruction")
 
 
 def _by_processor(session: Session, event: tuple[int, int] = counters.INSTRUCTIONS) -> None:
-    workload = workloads.load(session.scenario.workload)
+    chosen = [workloads.load(name) for name in session.scenario.workloads]
     if session.group is None:
         raise InstanceError("instructions are counted in cages, and there are none here")
     with counters.Counter(counters.home(session.group.folders), event) as counter:
@@ -62,7 +65,8 @@ def _by_processor(session: Session, event: tuple[int, int] = counters.INSTRUCTIO
         instance = session.boot(at_ready=lambda: ready.append(counter.read()))
         if ready:  # else another measure has booted it
             session.add("boot.instructions", [float(ready[0])], unit="instruction")
-        for door, run in [("spawn", instance.call)] + ([("exec", instance.exec)] if session.backend.door else []):
+        doors = [("spawn", instance.call)] + ([("exec", instance.exec)] if session.backend.door else [])
+        for (door, run), workload in itertools.product(doors, chosen):
             runs = []
             for _ in range(session.scenario.warmups + session.scenario.values):
                 before = counter.read()

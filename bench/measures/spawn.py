@@ -1,4 +1,4 @@
-"""The init inside runs the workload: request on the channel → exit status back. Every family has it."""
+"""The init inside runs a workload: request on the channel → exit status back. Every family has it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from bench.session import Session
 
 
 def measure(session: Session) -> None:
-    workload = workloads.load(session.scenario.workload)
+    chosen = [workloads.load(name) for name in session.scenario.workloads]
     instance = session.boot()
-    workloads.repeat(session, "spawn", workload, instance.call)
+    for workload in chosen:
+        workloads.repeat(session, "spawn", workload, instance.call)
     session.add("channel", [instance.channel.ping(session.deadline()) for _ in range(session.scenario.values)])

@@ -1,6 +1,8 @@
 """Workloads: one file each, found by its name.
 
-`argv` is what runs inside; `parse(output)`, where there is one, reads it.
+`argv` is what runs inside; `parse(output)`, where there is one, reads it; `rootfs`, where a module says it, is the one
+that has its tools, `disk = True` says that it works on the data disk, at /data, and `area` of what kind its work is,
+under which a report shows it. Modules whose name begins with _ are none.
 """
 
 from __future__ import annotations
@@ -27,18 +29,21 @@ class Reading:
 
 @dataclass(frozen=True)
 class Workload:
-    """name.
-
-    The file's; argv: a command in the rootfs; parse: its output → readings, raising ValueError on anything else.
-    """
+    """name: the file's; argv: a command in the rootfs; parse: its output → readings, raising ValueError on anything
+    else; rootfs: the one that has its tools, None where any has; disk: whether it needs the data disk; area: its kind;
+    summary: what it is, in a sentence."""
 
     name: str
     argv: Sequence[str]
     parse: Callable[[str], list[Reading]]
+    rootfs: str | None = None
+    disk: bool = False
+    area: str = "other"
+    summary: str = ""
 
 
 def names() -> list[str]:
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
 def load(name: str) -> Workload:
@@ -46,7 +51,20 @@ def load(name: str) -> Workload:
     if name not in names():
         raise InputError(f"there is no workload {name!r}", hint=f"one of: {', '.join(names())}")
     module = importlib.import_module(f"bench.workloads.{name}")
-    return Workload(name, module.argv, getattr(module, "parse", lambda output: []))
+    return Workload(
+        name,
+        module.argv,
+        getattr(module, "parse", _nothing),
+        getattr(module, "rootfs", None),
+        getattr(module, "disk", False),
+        getattr(module, "area", "other"),
+        (module.__doc__ or "").strip().split("\n\n")[0].replace("\n", " "),
+    )
+
+
+def _nothing(output: str) -> list[Reading]:
+    """What a workload says of itself that has no parse()."""
+    return []
 
 
 def metric(door: str, workload: Workload) -> str:

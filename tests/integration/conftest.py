@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bench import cage, doctor, image, kernels, lock, state
+from bench import cage, doctor, image, kernels, lock, state, workers
 from bench.backends import base
 from bench.clean import _cgroup_tops
 
@@ -53,7 +53,7 @@ def things() -> dict[str, set[str]]:
                 environment = (entry / "environ").read_bytes()
             except OSError:
                 continue
-            if b"\0TARE_RUN=" in b"\0" + environment and b"pytest" not in (entry / "cmdline").read_bytes():
+            if b"\0TARE_RUN=" in b"\0" + environment:
                 found["process"].add(f"{entry.name} {(entry / 'comm').read_text().strip()}")
     for folder in [state.top(), *_cgroup_tops()]:
         if folder.is_dir():
@@ -70,6 +70,9 @@ def things() -> dict[str, set[str]]:
     groups = [path for folder in _own_groups() for path in folder.iterdir() if path.is_dir()]
     found["cgroup"] = {str(path) for path in groups if path.name != cage.ROOT}  # which stays; what is in it is above
     found["device"] = {path.name for path in Path("/sys/class/net").iterdir()}
+    found["disk"] = {str(path) for path in Path("/var/tmp").glob("tare-*")} | {
+        file.read_text() for file in Path("/sys/block").glob("loop*/loop/backing_file")
+    }
     found["shared memory"] = {path.name for path in Path("/dev/shm").iterdir()}
     return found
 
@@ -100,26 +103,18 @@ def nothing_left() -> Iterator[None]:
 
 @pytest.fixture
 def drive(tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """drive(arm, *steps): run steps on a real instance; see drive.py."""
+    """drive(arm, *steps): run steps on a real instance; see drive.py. disk: bytes of a data disk for it."""
 
-    def run(arm: str, *steps: list[Any]) -> dict[str, Any]:
+    def run(arm: str, *steps: list[Any], disk: int | None = None) -> dict[str, Any]:
         backend, options = ARMS[arm]
         rootfs = image.build("tiny")
         booted = base.load(backend).kernel
-        kernel = str(kernels.prepare(kernels.Wish(), booted, print).image) if booted else None
+        kernel = kernels.prepare(kernels.Wish(), booted, print).booted if booted else None
+        envelope = {"memory": 128 << 20, "disk": disk}
         with lock.hold(), state.enter("a test") as own:
-            setup = {
-                "run": own.id,
-                "folder": str(own.folder / arm),
-                "arm": arm,
-                "backend": backend,
-                "options": options,
-                "rootfs": {key: str(getattr(rootfs, key)) for key in ("digest", "tree", "initramfs", "ext4")},
-                "caged_cpus": sorted(cage.divide_cpus(1).caged),
-                "harness_cpus": sorted(cage.divide_cpus(1).harness),
-                "memory": 128 << 20,
-                "kernel": kernel,
-            }
+            spec = {"backend": backend, "options": options}
+            cpus = cage.divide_cpus(1)
+            setup = workers.setup(own.id, own.folder / arm, arm, spec, rootfs, envelope, cpus, kernel)
             done = subprocess.run(
                 [sys.executable, DRIVE],
                 input=json.dumps({"setup": setup, "steps": steps}),

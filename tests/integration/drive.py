@@ -23,7 +23,7 @@ def main() -> None:
     worker = Worker(job["setup"])
     place = Place(worker.run, "s1", worker.folder, worker.hierarchy, worker.cpus)
     session = Session(
-        worker.backend, Scenario(("boot",), timeout=60), place, worker.rootfs, worker.memory, worker.kernel
+        worker.backend, Scenario(("boot",), timeout=60), place, worker.rootfs, worker.memory, worker.kernel, worker.disk
     )
     done: list[Any] = []
     try:

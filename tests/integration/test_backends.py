@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bench import disk, equivalence
 from bench.backends import base
 
 from .conftest import ARMS
@@ -48,6 +49,25 @@ def test_lives_and_obeys(arm: str, drive: Drive, require_guest: Require) -> None
     assert found["seen"]["cpus"] == 1
     assert found["seen"]["rootfs"].startswith("sha256:")
     assert found["seen"]["seccomp"] == 0
+
+
+@each
+def test_has_a_disk_at_data(arm: str, drive: Drive, require_guest: Require) -> None:
+    """ext4, mounted alike, that takes what is flushed; as large as was asked, less what ext4 takes of it."""
+    require_guest(ARMS[arm][0], "linux")
+    found = drive(
+        arm,
+        ["call", ["dd", "if=/dev/zero", "of=/data/x", "bs=4k", "count=64", "conv=fsync"]],
+        ["call", ["stat", "-f", "-c", "%S %b", "/data"]],
+        ["stop"],
+        disk=64 << 20,
+    )
+    assert found["seen"]["disk"] == equivalence.DISK
+    wrote, size, _ = found["steps"]
+    assert wrote["status"] == 0, wrote
+    block, blocks = map(int, size["output"].split())
+    assert 0.8 * (64 << 20) < block * blocks < 64 << 20
+    assert list(disk.FOLDERS.parent.glob(f"{disk.FOLDERS.name}*")) == []
 
 
 @each

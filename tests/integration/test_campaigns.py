@@ -199,7 +199,7 @@ def test_failing_slots_are_data(tmp_path: Path, tare: Tare) -> None:
         tmp_path,
         {"process": ARMS["process"], "uml": ARMS["uml"]},
         blocks=2,
-        scenarios='boot = { timeout = "300 ms" }\nspawn = { workload = "sha256" }',
+        scenarios='boot = { timeout = "300 ms" }\nspawn = { workloads = ["sha256"] }',
     )
     done = tare("run", file, "--results", tmp_path)
     assert done.returncode == 5, done.stderr
@@ -239,7 +239,7 @@ def test_doctor_tells_of_kvm(tare: Tare) -> None:
     """/dev/kvm is no proof: the answer is that of a guest that was started."""
     begin = time.monotonic()
     done = tare("doctor", "--json")
-    assert time.monotonic() - begin < 60
+    assert time.monotonic() - begin < 120  # half of that on a quiet machine
     answers = {(answer["backend"], answer["guest"]): answer for answer in json.loads(done.stdout)}
     assert answers["crun", "linux"]["runs"]
     for answer in answers.values():

@@ -1,10 +1,10 @@
-"""Counted instructions of real guests, with other work on the machine: nothing for nothing, and a thousandth for a
-thousandth."""
+"""Counted instructions of real guests, with other work on the machine and without: nothing for nothing, and a
+thousandth for a thousandth."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -39,20 +39,17 @@ SAME_AGAIN = 'b = { backend = "qemu-icount" }\n'
 PHASES = ["boot.instructions", "boot.setup.instructions", "boot.kernel.instructions", "boot.init.instructions"]
 
 
-def outside() -> dict[str, str]:
-    """The environment of what is no part of a run, without the mark that the doctor's run left in ours."""
-    return {name: value for name, value in os.environ.items() if name != "TARE_RUN"}
-
-
-@pytest.fixture(scope="module")
+@contextlib.contextmanager
 def busy() -> Iterator[None]:
     """Something else that wants the processor, by fits and starts."""
     code = "import time\nwhile True:\n  end = time.time() + 0.03\n  while time.time() < end: pass\n  time.sleep(0.02)"
-    load = [subprocess.Popen([sys.executable, "-c", code], env=outside()) for _ in range(2)]
-    yield
-    for process in load:
-        process.kill()
-        process.wait()
+    load = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    try:
+        yield
+    finally:
+        for process in load:
+            process.kill()
+            process.wait()
 
 
 def run(top: Path, tree: Path, campaign: str) -> Path:
@@ -60,14 +57,15 @@ def run(top: Path, tree: Path, campaign: str) -> Path:
     (top / "counted.toml").write_text(campaign)
     words = ["-m", "bench.cli", "run", str(top / "counted.toml"), "--results", str(top / "results"), "--json"]
     argv = [sys.executable, *words]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=900, cwd=tree, env=outside())
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=900, cwd=tree)
     assert done.returncode == 0, done.stdout + done.stderr
     return Path(json.loads(done.stdout)["folder"])
 
 
 @pytest.fixture(scope="module")
-def plain(busy: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run(tmp_path_factory.mktemp("plain"), PROJECT, CAMPAIGN + SAME_AGAIN)
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with busy():
+        return run(tmp_path_factory.mktemp("plain"), PROJECT, CAMPAIGN + SAME_AGAIN)
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +113,7 @@ def test_nothing_of_it_is_in_seconds(plain: Path) -> None:
     assert "Instructions are not seconds" in (plain / "report.html").read_text()
 
 
-def test_a_planted_thousandth_is_called_and_placed(plain: Path, busy: None, tmp_path: Path) -> None:
+def test_a_planted_thousandth_is_called_and_placed(plain: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     subprocess.run([sys.executable, Path(__file__).with_name("plant.py"), copy, str(PLANTED)], check=True)
     planted, before = counts(run(tmp_path, copy, CAMPAIGN), "a"), counts(plain, "a")
@@ -126,7 +124,7 @@ def test_a_planted_thousandth_is_called_and_placed(plain: Path, busy: None, tmp_
     assert more["boot.init.instructions"] > 0.95 * more[PHASES[0]]
 
 
-def test_a_search_without_a_step_says_so(tare: Tare, busy: None, tmp_path: Path) -> None:
+def test_a_search_without_a_step_says_so(tare: Tare, tmp_path: Path) -> None:
     """The same kernel under two names."""
     default = kernels.default("machine")
     assert isinstance(default, kernels.Kernel)

@@ -52,12 +52,12 @@ CAMPAIGNS: Final = {
     ),
     "steady": Recorded(  # the calmest that a noisy host has: much work a slot
         ("crun",),
-        'hash = { measures = ["spawn"], workload = "sha256", warmups = 1, values = 15 }',
+        'hash = { measures = ["spawn"], workloads = ["sha256"], warmups = 1, values = 15 }',
         1.0,
     ),
     "sha256": Recorded(
         ("crun",),
-        'hash = { measures = ["spawn"], workload = "sha256", warmups = 1, values = 3 }',
+        'hash = { measures = ["spawn"], workloads = ["sha256"], warmups = 1, values = 3 }',
         0.2,
     ),
     "uml": Recorded(("uml",), 'lifecycle = { measures = ["boot", "spawn"], warmups = 2, values = 10 }', 0.4),

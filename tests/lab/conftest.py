@@ -26,7 +26,8 @@ find /sys/fs/cgroup -type d -path '*/tare/*'
 find /sys/fs/cgroup -maxdepth 1 -name 'tare?*'
 for uri in qemu:///system xen:///system; do virsh -qc $uri list --all --name | grep tare-; done
 ls /sys/class/net | grep ^tare-
-ls -d /dev/shm/tare-*
+ls -d /dev/shm/tare-* /var/tmp/tare-*
+losetup -l -n -O BACK-FILE
 grep -o ' [^ ]*/tare/[^ ]* ' /proc/mounts
 true
 """
@@ -67,44 +68,82 @@ def on(name: str, command: str) -> str:
     return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
+class Coming:
+    """A lab host that is started, and built where it is not. One that is up already is used, and left so."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._starter = None if name in lab.running() else start("lab", "up", name)
+
+    def wait(self) -> None:
+        """Until it is up."""
+        if self._starter:
+            said, _ = self._starter.communicate(timeout=1800)
+            assert self._starter.returncode == 0, said
+
+    def down(self) -> None:
+        """As it was before."""
+        if self._starter:
+            if self._starter.poll() is None:
+                self._starter.terminate()
+                self._starter.communicate()
+            self._starter = None
+            done = tare("lab", "down", self.name)
+            assert done.returncode == 0, done.stderr
+            assert self.name not in lab.running()
+
+
 @contextlib.contextmanager
-def _up(name: str) -> Iterator[None]:
-    """A lab host, built where it is not, and up. One that is up already is used, and left so."""
-    if name in lab.running():
-        yield
-        return
+def _coming(name: str) -> Iterator[Coming]:
+    host = Coming(name)
     try:
-        up = tare("lab", "up", name, timeout=1800)
-        assert up.returncode == 0, up.stderr
-        yield
+        yield host
     finally:
-        down = tare("lab", "down", name)
-    assert down.returncode == 0, down.stderr
-    assert name not in lab.running()
+        host.down()
 
 
 @pytest.fixture(scope="session")
 def debian() -> Iterator[Callable[[], LabHost]]:
     """lab-debian, as it is up now: it may have been switched off and on."""
-    with _up("lab-debian"):
+    with _coming("lab-debian") as host:
+        host.wait()
         yield lambda: lab.running()["lab-debian"]
 
 
 @pytest.fixture(scope="session")
-def xen() -> Iterator[None]:
-    with _up("lab-xen"):
-        yield
+def coming_xen(request: pytest.FixtureRequest, debian: object) -> Iterator[Coming | None]:
+    """lab-xen takes minutes to come up, and one processor: the tests before the one that wants it need not wait."""
+    if any("xen" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        with _coming("lab-xen") as host:
+            yield host
+    else:
+        yield None
 
 
 @pytest.fixture
-def nothing_left(debian: object) -> Iterator[None]:
+def xen(coming_xen: Coming | None) -> Iterator[None]:
+    assert coming_xen
+    coming_xen.wait()
+    yield
+    try:
+        assert_nothing_left("lab-xen")
+    finally:
+        coming_xen.down()
+
+
+@pytest.fixture
+def nothing_left(debian: object, coming_xen: object) -> Iterator[None]:
     """The test leaves the lab hosts as it found them."""
     yield
     for name in lab.running():
-        deadline = time.monotonic() + 60
-        while left := on(name, LEFT).strip():
-            assert time.monotonic() < deadline, f"{name}: {left}"
-            time.sleep(2)
+        assert_nothing_left(name)
+
+
+def assert_nothing_left(name: str) -> None:
+    deadline = time.monotonic() + 60
+    while left := on(name, LEFT).strip():
+        assert time.monotonic() < deadline, f"{name}: {left}"
+        time.sleep(2)
 
 
 class Cut:

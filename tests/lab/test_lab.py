@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -13,6 +14,9 @@ from typing import Any
 
 import pytest
 
+from bench import state
+from bench.debian import known
+from bench.equivalence import DISK
 from bench.lab import LabHost
 from bench.results import FACTS, JOURNAL, LOST, last_of_each_slot, read_facts, read_journal, read_plan
 
@@ -69,20 +73,68 @@ def end(process: subprocess.Popen[str], seconds: float) -> str:
     return out
 
 
+def sent_kernel() -> str:
+    """A release that Debian has and the lab host has not; its modules are few."""
+    found = [re.fullmatch(r"linux-image-(6\.1\.0-(\d+)-cloud-amd64)", name) for name in known("linux-image-6.1.0-")]
+    return max((int(match[2]), match[1]) for match in found if match)[1]
+
+
+def no_kernel(folder: Path, release: str) -> None:
+    """A folder as of a kernel, with an image that is none."""
+    (folder / "lib/modules" / release).mkdir(parents=True)
+    (folder / "bzImage").write_bytes(b"no kernel" * 1000)
+
+
 def test_host_kernels_take_turns_and_the_host_is_brought_home(debian: Debian, tmp_path: Path) -> None:
-    there = on("lab-debian", "ls /boot").split()
-    kernels = [name.removeprefix("vmlinuz-") for name in there if name.startswith("vmlinuz-")]
-    assert len(kernels) == 2
-    home = on("lab-debian", "uname -r").strip()
-    more = f"host_kernels = {json.dumps(kernels)}"
-    done = tare("run", campaign(tmp_path, ["lab-debian"], ["process", "crun"], 1, more), "--results", tmp_path)
-    assert done.returncode == 0, done.stderr
-    lines = journal(results(tmp_path))
+    """One that it has (and goes home to), one that it is sent, and one that cannot be booted."""
+    before = [on("lab-debian", command) for command in ("ls -l /boot", "ls -A /lib/modules", "uname -r")]
+    home = before[2].strip()
+    kernels = [home, sent_kernel()]
+    no_kernel(tmp_path / "broken", "6.1.0-broken")
+    more = f'host_kernels = {json.dumps([*kernels, "./broken"])}\nreboots = "grouped"'
+    file = campaign(tmp_path, ["lab-debian"], ["process", "crun"], 2, more)
+    done = tare("run", file, "--results", tmp_path, timeout=1800)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert_whole(results(tmp_path), "lab-debian")
+    lines = journal(results(tmp_path))
     assert {line["arm"] for line in lines} == {f"{arm}@{kernel}" for arm in ("process", "crun") for kernel in kernels}
     assert all(line["arm"].endswith(f"@{line['seen']['kernel']}") for line in lines)
-    assert len({line["boot_id"] for line in lines}) == 2
+    assert len({line["boot_id"] for line in lines}) == 2  # grouped: both blocks of a kernel in one boot of it
+    gone = (read_plan(results(tmp_path)) or {})["left_out"]
+    assert {entry["arm"] for entry in gone} == {"process@6.1.0-broken", "crun@6.1.0-broken"}
+    assert all("kexec takes no such kernel" in entry["reason"] for entry in gone)
+    assert "6.1.0-broken" in (results(tmp_path) / "report.html").read_text()
     assert on("lab-debian", "uname -r").strip() == home
+    assert kernels[1] in on("lab-debian", "ls /lib/modules").split()
+    removed = tare("clean", "--host", "lab-debian")
+    assert f"removed kernel's modules /lib/modules/{kernels[1]}" in removed.stdout, removed.stderr
+    assert [on("lab-debian", command) for command in ("ls -l /boot", "ls -A /lib/modules", "uname -r")] == before
+
+
+@pytest.mark.usefixtures("xen")
+def test_every_backend_of_both_hosts_in_one_campaign(tmp_path: Path) -> None:
+    arms = list(dict.fromkeys(arm for some in ARMS.values() for arm in some))
+    file = campaign(tmp_path, list(ARMS), arms, more='envelope = { disk = "64 MiB" }')
+    done = tare("run", file, "--results", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = results(tmp_path)
+    for host, wanted in ARMS.items():
+        assert_whole(folder / host, host)
+        lines = journal(folder / host)
+        assert sorted(line["arm"] for line in lines) == sorted(wanted), done.stderr
+        assert {line["seen"]["disk"] for line in lines} == {DISK}
+        kernels = {line["arm"]: line["seen"]["kernel"] for line in lines}
+        ours = on(host, "uname -r").strip()
+        assert {kernel for arm, kernel in kernels.items() if arm not in ("kvm", "xen")} == {ours}
+        facts = read_facts(folder / host)
+        assert facts
+        assert facts["host"]["emulated"]
+        assert "v2" in facts["cgroup"]
+        page = (folder / host / "report.html").read_text()
+        assert "emulated host" in page
+    digests = {json.loads((folder / host / FACTS).read_text())["rootfs"]["digest"] for host in ARMS}
+    assert len(digests) == 1
+    assert all(f'href="{host}/report.html"' in (folder / "report.html").read_text() for host in ARMS)
 
 
 @pytest.fixture
@@ -94,7 +146,7 @@ def way(debian: Debian) -> Iterator[Cut]:
 
 def test_a_cut_network_is_a_pause(debian: Debian, way: Cut, inventory: Inventory, tmp_path: Path) -> None:
     known = inventory("rack", debian(), way.port)
-    run = start("run", campaign(tmp_path, ["rack"], ["process", "crun"], 4), "--results", tmp_path, **known)
+    run = start("run", campaign(tmp_path, ["rack"], ["process", "crun"], 12), "--results", tmp_path, **known)
     wait_for(lambda: list(tmp_path.glob("test-*")) and journal(results(tmp_path)), 240)
     way.cut()
     before = len(journal(results(tmp_path)))
@@ -111,7 +163,7 @@ def test_a_cut_network_is_a_pause(debian: Debian, way: Cut, inventory: Inventory
 def test_a_controller_that_is_killed_leaves_nothing_on_the_host_and_its_campaign_goes_on(
     debian: Debian, tmp_path: Path
 ) -> None:
-    run = start("run", campaign(tmp_path, ["lab-debian"], ["process", "crun"], 3), "--results", tmp_path)
+    run = start("run", campaign(tmp_path, ["lab-debian"], ["process", "crun"], 12), "--results", tmp_path)
     wait_for(lambda: list(tmp_path.glob("test-*")) and journal(results(tmp_path)), 240)
     os.killpg(run.pid, signal.SIGKILL)
     run.communicate()
@@ -150,7 +202,7 @@ def test_an_unknown_key_is_refused_until_the_user_vouches_for_it(
 def test_a_held_host_names_its_holder_and_a_full_one_its_disk(
     debian: Debian, inventory: Inventory, tmp_path: Path
 ) -> None:
-    run = start("run", campaign(tmp_path, ["lab-debian"], ["process"], 20), "--results", tmp_path)
+    run = start("run", campaign(tmp_path, ["lab-debian"], ["process"], 200), "--results", tmp_path)
     wait_for(lambda: list(tmp_path.glob("test-*")) and journal(results(tmp_path)), 240)
     held = tare("doctor", "--host", "lab-debian")
     run.send_signal(signal.SIGINT)
@@ -179,7 +231,7 @@ def test_a_held_host_names_its_holder_and_a_full_one_its_disk(
 
 def test_a_power_cut_is_told_and_resumed_from(debian: Debian, inventory: Inventory, tmp_path: Path) -> None:
     known = inventory("rack", debian(), wait="10 s")
-    run = start("run", campaign(tmp_path, ["rack"], ["process", "crun"], 3), "--results", tmp_path, **known)
+    run = start("run", campaign(tmp_path, ["rack"], ["process", "crun"], 12), "--results", tmp_path, **known)
     wait_for(lambda: list(tmp_path.glob("test-*")) and journal(results(tmp_path)), 240)
     os.kill(debian().pid, signal.SIGKILL)
     said = end(run, 300)
@@ -199,25 +251,30 @@ def test_a_power_cut_is_told_and_resumed_from(debian: Debian, inventory: Invento
     assert on("lab-debian", "ls -A /root").split().count(".tare") == 0
 
 
-@pytest.mark.usefixtures("xen")
-def test_every_backend_of_both_hosts_in_one_campaign(tmp_path: Path) -> None:
-    arms = list(dict.fromkeys(arm for some in ARMS.values() for arm in some))
-    done = tare("run", campaign(tmp_path, list(ARMS), arms), "--results", tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    folder = results(tmp_path)
-    for host, wanted in ARMS.items():
-        assert_whole(folder / host, host)
-        lines = journal(folder / host)
-        assert sorted(line["arm"] for line in lines) == sorted(wanted), done.stderr
-        kernels = {line["arm"]: line["seen"]["kernel"] for line in lines}
-        ours = on(host, "uname -r").strip()
-        assert {kernel for arm, kernel in kernels.items() if arm not in ("kvm", "xen")} == {ours}
-        facts = read_facts(folder / host)
-        assert facts
-        assert facts["host"]["emulated"]
-        assert "v2" in facts["cgroup"]
-        page = (folder / host / "report.html").read_text()
-        assert "emulated host" in page
-    digests = {json.loads((folder / host / FACTS).read_text())["rootfs"]["digest"] for host in ARMS}
-    assert len(digests) == 1
-    assert all(f'href="{host}/report.html"' in (folder / "report.html").read_text() for host in ARMS)
+def test_a_user_with_sudo_behind_a_jump_host_whose_clock_is_set(debian: Debian, tmp_path: Path) -> None:
+    host = debian()
+    known = host.known_hosts.read_text()
+    (tmp_path / "known").write_text(known + known.replace(f"[127.0.0.1]:{host.port} ", "127.0.0.1 "))
+    (tmp_path / ".ssh").mkdir(mode=0o700)
+    (tmp_path / ".ssh" / "config").write_text(
+        f"Host rack jump\n  HostName 127.0.0.1\n  IdentityFile {host.key}\n  UserKnownHostsFile {tmp_path / 'known'}\n"
+        f"Host jump\n  User root\n  Port {host.port}\nHost rack\n  User user\n  ProxyJump jump\n"
+    )
+    (tmp_path / "hosts.toml").write_text("[rack]\nsudo = true\nemulated = true\n")
+    own = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(state.cache_folder().parent)}
+    own["TARE_HOSTS"] = str(tmp_path / "hosts.toml")
+    run = start("run", campaign(tmp_path, ["rack"], ["process", "crun"], 12), "--results", tmp_path, **own)
+    wait_for(lambda: list(tmp_path.glob("test-*")) and journal(results(tmp_path)), 240)
+    on("lab-debian", "date -s '+1 hour'")
+    said = end(run, 300)
+    on("lab-debian", "date -s '-1 hour'")
+    assert run.returncode == 0, said
+    assert_whole(results(tmp_path), "rack")
+    facts = read_facts(results(tmp_path))
+    assert facts
+    assert "v2" in facts["cgroup"], "nobody but root has cages"
+    (jumped,) = (line for line in journal(results(tmp_path)) if "clock_jump_s" in line)
+    assert jumped["clock_jump_s"] == pytest.approx(3600, abs=5)
+    assert "rack: its clock was set by +3" in said
+    removed = tare("clean", "--host", "rack", **own)
+    assert "removed folder /home/user/.tare" in removed.stdout

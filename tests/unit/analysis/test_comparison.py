@@ -156,21 +156,21 @@ def test_a_name_that_may_be_two_things_is_refused(tmp_path: Path, monkeypatch: p
 def test_scenarios_of_one_name_must_be_one(folder: Path, tmp_path: Path) -> None:
     def plan(path: Path, **changes: Any) -> Path:
         found = json.loads((path / "plan.json").read_text())
-        found["scenarios"]["lifecycle"] |= {"workload": "true", "values": 5, "blocks": None} | changes
+        found["scenarios"]["lifecycle"] |= {"values": 5, "blocks": None} | changes
         (path / "plan.json").write_text(json.dumps(found))
         return path
 
     old, same, other = (
         plan(make(tmp_path / name, 2), **changes)
         for name, changes in (
-            ("a", {}),
-            ("b", {"blocks": 3, "description": "x"}),
-            ("c", {"workload": "sha256", "values": 9}),
+            ("a", {"workload": "true"}),  # as plans were before there could be several
+            ("b", {"workloads": ["true"], "blocks": 3, "description": "x"}),
+            ("c", {"workloads": ["sha256"], "values": 9}),
         )
     )
     compare(str(old), str(same))
     with pytest.raises(
-        InputError, match=r"'lifecycle' is not the same .*: workload 'true' and 'sha256' and values 5 and 9"
+        InputError, match=r"'lifecycle' is not the same .*: workloads \['true'\] and \['sha256'\] and values 5 and 9"
     ):
         compare(str(old), str(other))
 

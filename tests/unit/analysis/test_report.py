@@ -232,6 +232,28 @@ def test_a_campaign_of_failures_only_has_a_report_too(tmp_path: Path) -> None:
     assert page.text.count("no /dev/kvm") == len((folder / "journal.jsonl").read_text().splitlines())
 
 
+def test_what_tools_inside_say_is_shown_and_how_far_their_clock_was_off(tmp_path: Path) -> None:
+    def inside(record: dict[str, Any]) -> None:
+        clocks = {"uml": (0.97, 1.05), "crun": (1.01, None)}.get(record["arm"], (1.0, 1.0))
+        record["samples"] = [
+            {
+                "metric": "redis.get",
+                "values": [75757.58],
+                "unit": "operation/s",
+                "better": "higher",
+                "clock": clocks[0],
+            },
+            {"metric": "iperf3.rate", "values": [3.08 * 2**30], "unit": "byte/s", "better": "higher"},
+            {"metric": "fio.p99", "values": [0.0268], "unit": "second", "better": "lower", "clock": clocks[1]},
+        ]
+
+    text = _write_and_read(campaign(tmp_path / "a", blocks=2, arms=FEW, ramp=0, change=inside)).text
+    assert text.count("Clock: a second of the host’s") == 1
+    assert "Clock: a second of the host’s took 1.05 s on the clock of uml (fio.p99, its worst)" in text
+    assert "75.8 k/s" in text
+    assert "3.08 GiB/s" in text
+
+
 def _write_and_read(folder: Path) -> _Page:
     write_report([folder])
     return _page(folder)

@@ -24,6 +24,13 @@ from analysis.words import digits, listed, markdown, plural, show, show_range, s
         (1115353, "byte", "1.06 MiB"),
         (2**30, "byte", "1.00 GiB"),
         (512, "byte", "512 B"),
+        (75757.58, "operation/s", "75.8 k/s"),
+        (3083264, "operation/s", "3.08 M/s"),
+        (412.2, "operation/s", "412 /s"),
+        (0.5, "operation/s", "0.500 /s"),
+        (2.5e9, "operation/s", "2.50 G/s"),
+        (3.08 * 2**30, "byte/s", "3.08 GiB/s"),
+        (999, "byte/s", "999 B/s"),
         (12.0, "integer", "12"),
         (12.5, "integer", "12.5"),
         (1000, "integer", "1,000"),
@@ -52,6 +59,9 @@ def test_three_digits(value: float, text: str) -> None:
 def test_ticks_are_short() -> None:
     ticks = [show_tick(value, "second") for value in (0.0, 0.01, 1.0)]
     assert [tick.replace("\N{NO-BREAK SPACE}", " ") for tick in ticks] == ["0", "10 ms", "1 s"]
+    assert show_tick(20000, "operation/s") == "20 k/s"
+    assert show_tick(2.0**31, "byte/s") == "2 GiB/s"
+    assert show_tick(400, "operation/s") == "400 /s"
 
 
 def test_ratios_and_intervals() -> None:

@@ -119,6 +119,8 @@ TWO = "6.1.0-1-amd64,6.1.0-2-amd64"
         ("density.cage", None, None, "no search for"),
         ("boot", None, 0.0, "--change 0: expected per cent, above 0"),
         ("boot", None, math.nan, "--change nan"),
+        ("inside", None, None, "no search for 'inside'"),
+        ("spawn.fio", None, None, "no search for 'spawn.fio': fio is not in the rootfs"),
     ],
 )
 def test_wrong_questions_are_said(metric: str, backend: str | None, change: float | None, wrong: str) -> None:
@@ -131,8 +133,8 @@ def test_what_is_left_open_depends_on_the_metric() -> None:
     timed = bisect.ask(TWO, "amd64", "spawn.sha256", None, None, 20)
     assert (counted.backend, counted.change) == ("qemu-icount", 0.001)
     assert (timed.backend, timed.change) == ("qemu", 0.05)
-    assert bisect._scenario("spawn.sha256") == {"measures": ["spawn"], "workload": "sha256"}
-    assert bisect._scenario("boot.kernel.instructions") == {"measures": ["instructions"], "workload": "true"}
+    assert bisect._scenario("spawn.sha256") == {"measures": ["spawn"], "workloads": ["sha256"]}
+    assert bisect._scenario("boot.kernel.instructions") == {"measures": ["instructions"], "workloads": ["true"]}
 
 
 class Quiet:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import select
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -53,6 +57,30 @@ def test_a_v1_cage_is_entered_itself_and_in_every_hierarchy_where_asked(tmp_path
     expected = {str(tmp_path / name / "tare/run/cage/cgroup.procs") for name in cage.V1_CONTROLLERS}
     assert set(made.doors()) == set(made.doors("clients")) == expected
     assert set(made.doors(everywhere=True)) - expected == {str(tmp_path / "devices/tare/run/cage/cgroup.procs")}
+
+
+def test_what_ran_is_charged_before_it_is_read(tmp_path: Path) -> None:
+    """Threads that run on are waited for, but not for ever."""
+    made = make(1, tmp_path)
+    (tmp_path / "cpuacct/tare/run/cage/cpuacct.usage").write_text("5000000")
+    program = "import time\nend = time.monotonic() + 0.5\nwhile time.monotonic() < end: pass\nprint()\ntime.sleep(60)"
+    with subprocess.Popen([sys.executable, "-uc", program], stdout=subprocess.PIPE) as child:
+        try:
+            made.take(child.pid)
+            begin = time.monotonic()
+            assert made.settled_cpu_seconds(0.05) == 0.005
+            assert time.monotonic() - begin > 0.05
+            assert child.stdout
+            assert not _readable(child.stdout.fileno())
+            assert made.settled_cpu_seconds(30) == 0.005
+            assert _readable(child.stdout.fileno())
+            assert time.monotonic() - begin < 20
+        finally:
+            child.kill()
+
+
+def _readable(fd: int) -> bool:
+    return bool(select.select([fd], [], [], 0)[0])
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ def some(*arms: str, scenario: str = "boot") -> list[dict[str, Any]]:
     return [{"slot": f"s{n}", "scenario": scenario, "arm": arm} for n, arm in enumerate(arms)]
 
 
-def clock(*arms: str) -> slots._Clock:
-    return slots._Clock(PLAN, some(*arms))
+def clock(*arms: str) -> slots.Clock:
+    return slots.Clock(PLAN, some(*arms))
 
 
 def test_at_first_what_is_typical() -> None:
@@ -44,7 +44,7 @@ def test_measured_and_typical_are_added() -> None:
 
 
 def test_another_scenario_of_the_arm_tells_nothing() -> None:
-    running = slots._Clock(PLAN, some("crun") + some("crun", scenario="exec"))
+    running = slots.Clock(PLAN, some("crun") + some("crun", scenario="exec"))
     running.note(some("crun", scenario="exec")[0], 100.0)
     assert running.left() == pytest.approx(clock("crun").left())
 

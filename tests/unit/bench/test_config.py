@@ -34,6 +34,21 @@ mine = { measures = ["spawn"], values = 3 }
 #: what to replace in GOOD, by what → words of the message: the key, and what is wrong or would be right.
 BAD: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "a host that is no name": ("seed = 1", 'hosts = ["../x"]', ("hosts: '../x' is not a host's name", "host list")),
+    "Slurm's table without Slurm": ("seed = 1", "slurm = { nodes = 2 }", ("slurm:", 'engine = "slurm"')),
+    "Slurm and hosts": ("seed = 1", 'engine = "slurm"\nhosts = ["a"]', ("hosts: Slurm chooses the nodes",)),
+    "Slurm that stops early": ("seed = 1", 'engine = "slurm"\nstop = "adaptive"', ("stop: a cluster's nodes",)),
+    "more nodes than blocks": ("seed = 1", 'engine = "slurm"\nslurm = { nodes = 4 }', ("slurm.nodes: 4 is more",)),
+    "an option of Tare's own": (
+        "seed = 1",
+        'engine = "slurm"\nslurm = { options = ["--array=1-9"] }',
+        ("slurm.options: '--array=1-9' is not one of --account=…",),
+    ),
+    "an option that is none": (
+        "seed = 1",
+        'engine = "slurm"\nslurm = { options = ["/bin/sh"] }',
+        ("slurm.options: '/bin/sh' is not one of",),
+    ),
+    "an engine that is none": ("seed = 1", 'engine = "pbs"', ("engine:", "pbs")),
     "a host twice": ("seed = 1", 'hosts = ["a", "a"]', ("hosts: 'a' is there more than once",)),
     "no host": ("seed = 1", "hosts = []", ("hosts:", "1")),
     "host kernels of this machine": (
@@ -44,7 +59,12 @@ BAD: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "a host kernel that is no release": (
         "seed = 1",
         'hosts = ["a"]\nhost_kernels = ["/boot/x"]',
-        ("host_kernels: '/boot/x' is not a release",),
+        ("host_kernels: there is no /boot/x",),
+    ),
+    "a host kernel by a word": (
+        "seed = 1",
+        'hosts = ["a"]\nhost_kernels = ["mine"]',
+        ("host_kernels: 'mine' is neither a release", "nor a path"),
     ),
     "a host kernel twice": (
         "seed = 1",
@@ -62,7 +82,7 @@ BAD: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ("reboots: is for a campaign with",),
     ),
     "unknown key": ("seed = 1", "sead = 1", ("sead: unknown key", "seed", "blocks")),
-    "unknown key in envelope": ("cpus = 1", "cpu = 1", ("envelope.cpu: unknown key", "cpus, memory, rootfs")),
+    "unknown key in envelope": ("cpus = 1", "cpu = 1", ("envelope.cpu: unknown key", "cpus, memory, rootfs, disk")),
     "unknown key in scenario": ('timeout = "10 s"', 'time = "10 s"', ("scenarios.boot.time: unknown key", "timeout")),
     "unknown option": ('root = "ext4"', 'rot = "ext4"', ("arms.uml.rot: unknown option", "root")),
     "two-line key": ("seed = 1", '"se\\ned" = 1', ("unknown key",)),
@@ -95,7 +115,7 @@ BAD: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "too little memory": ("128 MiB", "1 MiB", ("envelope.memory", "32 MiB or more")),
     "endless memory": ("128 MiB", "9" * 400 + " GiB", ("envelope.memory", "too much")),
     "no CPU": ("cpus = 1", "cpus = 0", ("envelope.cpus: expected", ">= 1")),
-    "rootfs that is not there": ('"tiny"', '"debian"', ("envelope.rootfs: there is no rootfs 'debian'", "tiny")),
+    "rootfs that is not there": ('"tiny"', '"nosuch"', ("envelope.rootfs: there is no rootfs 'nosuch'", "tiny")),
     "baseline that is no arm": ('"crun"', '"runc"', ("baseline: there is no arm 'runc'", "crun, uml")),
     "backend that is not there": (
         "crun = {}",
@@ -177,8 +197,27 @@ BAD: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "workload unknown": (
         "values = 3",
-        'workload = "fio"',
-        ("scenarios.mine.workload: there is no workload 'fio'", "sha256, true"),
+        'workloads = ["true", "bonnie"]',
+        ("scenarios.mine.workloads: there is no workload 'bonnie'", "sha256, sqlite"),
+    ),
+    "workload twice": ("values = 3", 'workloads = ["true", "true"]', ("scenarios.mine.workloads", "true", "once")),
+    "no workload": ("values = 3", "workloads = []", ("scenarios.mine.workloads:", "1")),
+    "workload of another rootfs": (
+        "values = 3",
+        'workloads = ["true", "fio"]',
+        ("scenarios.mine.workloads: workload 'fio' needs envelope.rootfs = \"debian\"",),
+    ),
+    "workload without its disk": (
+        'rootfs = "tiny"',
+        'rootfs = "debian"\n[scenarios.more]\nmeasures = ["spawn"]\nworkloads = ["fio"]',
+        ("scenarios.more.workloads: workload 'fio' needs a disk: envelope.disk = \"256 MiB\"",),
+    ),
+    "disk too small": ('rootfs = "tiny"', 'disk = "1 MiB"', ("envelope.disk: 1 MiB is no size", "64 MiB to 1024 GiB")),
+    "no size of a disk": ('rootfs = "tiny"', 'disk = "much"', ("envelope.disk: 'much'", "MiB")),
+    "measure of another rootfs": (
+        '["spawn"]',
+        '["spawn", "inside"]',
+        ("scenarios.mine.measures: measure 'inside' needs envelope.rootfs = \"debian\"",),
     ),
     "blocks = 0": ("blocks = 3", "blocks = 0", ("blocks: expected a whole number >= 1",)),
     "blocks < 0": ("blocks = 3", "blocks = -3", ("blocks: expected a whole number >= 1",)),
@@ -319,7 +358,10 @@ def test_a_scenario_beside_the_campaign_comes_before_the_projects(folder: Path) 
         ('measures = ["boot"]\nspeed = 1\n', ("speed: unknown key", "timeout")),
         ('measures = ["boots"]\n', ("measures: there is no measure 'boots'", "boot, density")),
         ('measures = ["boot"]\nmemory_reserve = "1 MegaByte"\n', ("memory_reserve: '1 MegaByte'", "MiB")),
-        ('measures = ["boot"]\nworkload = "fio"\n', ("workload: there is no workload 'fio'", "sha256, true")),
+        (
+            'measures = ["boot"]\nworkloads = ["bonnie"]\n',
+            ("workloads: there is no workload 'bonnie'", "sha256, sqlite"),
+        ),
         ('measures = ["boot"]\nvalues = 0\n', ("values: expected a whole number >= 1",)),
         ('measures = ["boot"]\ntimeout = "5"\n', ("timeout: '5'", "30 s")),
         ("measures = [", ("not valid TOML",)),
@@ -382,13 +424,15 @@ def campaigns() -> set[str]:
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
-def test_the_shipped_files_load(file: Path) -> None:
+def test_the_shipped_files_load(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config.image, "names", lambda: ["debian", "tiny"])
     if file.stem in campaigns():
         found = config.load(file)
         assert found.name == file.stem
         assert found.description
     else:
         text = f'name = "a"\nblocks = 1\nbaseline = "crun"\narms.crun = {{}}\nscenarios.{file.stem} = {{}}\n'
+        text += f'envelope.rootfs = "{"debian" if file.stem == "inside" else "tiny"}"\nenvelope.disk = "64 MiB"\n'
         scenario = config.parse(text, file.parent / "a.toml").scenarios[file.stem]
         assert scenario.measures
         assert scenario.description

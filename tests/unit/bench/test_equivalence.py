@@ -81,3 +81,18 @@ def test_only_the_odd_mitigations_are_shown() -> None:
 
 def test_an_instance_that_told_nothing_equals_nothing() -> None:
     assert set(equivalence.compare(EXPECTED, {}, memory_by_cage=False, caged=True)["differs"]) == set(EXPECTED)
+
+
+def test_a_disk_must_be_mounted_as_everywhere() -> None:
+    expected = equivalence.reference(
+        {"cpus": 1, "memory": MEMORY, "rootfs": "tiny", "disk": 64 << 20}, HOST, "sha256:aa"
+    )
+    assert "disk" not in EXPECTED
+
+    def differs(disk: str | None) -> Any:
+        told = equivalence.compare(expected, seen(disk=disk), memory_by_cage=True, caged=True, memory_limit=MEMORY)
+        return told["differs"]
+
+    assert differs(equivalence.DISK) == {}
+    assert differs("ext4 rw,nobarrier") == {"disk": [equivalence.DISK, "ext4 rw,nobarrier"]}
+    assert differs(None) == {"disk": [equivalence.DISK, None]}

@@ -97,7 +97,8 @@ def order(folder: Path, cpus: int) -> base.Order:
     (folder / "initramfs.cpio").write_bytes(b"initramfs")
     rootfs = base.Rootfs("sha256:0", folder, folder / "initramfs.cpio", folder / "root.ext4")
     (folder / "own").mkdir()
-    return base.Order("tare-x", folder / "own", rootfs, cpus, 128 << 20, folder / "vmlinuz", requests=[["/bin/true"]])
+    kernel = base.GuestKernel(folder / "vmlinuz")
+    return base.Order("tare-x", folder / "own", rootfs, cpus, 128 << 20, kernel, requests=[["/bin/true"]])
 
 
 class Backend(qemu_icount.Backend):
@@ -110,6 +111,7 @@ class Backend(qemu_icount.Backend):
         self.options = self.Options(kernel_arguments="nopti")
         self._emulator = "/usr/bin/qemu"
         self._plugin = Path("/a,b/plugin.so")
+        self.folder = Path("/nowhere")
 
 
 def test_the_machine_counts(tmp_path: Path) -> None:

@@ -137,6 +137,6 @@ def test_a_damaged_cache_is_made_again(tmp_path: Path, damage: str) -> None:
 
 
 def test_an_unknown_rootfs_makes_nothing(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no rootfs 'debian'.*tiny"):
-        image.build("debian", tmp_path / "cache")
+    with pytest.raises(InputError, match=r"no rootfs 'nosuch'.*debian, tiny"):
+        image.build("nosuch", tmp_path / "cache")
     assert not (tmp_path / "cache").exists()

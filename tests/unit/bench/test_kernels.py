@@ -51,6 +51,7 @@ def put(
         "sha256": f"sha256 of {name}",
         "config": "c0",
         "origin": origin,
+        "drivers": None,
     }
     (folder / "kernel.json").write_text(json.dumps(known))
     return folder
@@ -289,7 +290,7 @@ def test_what_a_killed_build_left_is_removed(cache: Path) -> None:
 
 
 def test_what_a_build_under_way_has_is_not(cache: Path) -> None:
-    with kernels._making("one") as one, kernels._making("two") as two:
+    with kernels.making("one") as one, kernels.making("two") as two:
         assert not (cache / "tare/kernels/.work-abc").exists()
         assert kernels.clean() == []
         assert one.is_dir()
@@ -303,10 +304,10 @@ def test_one_thing_is_made_by_one_at_a_time() -> None:
     order: list[str] = []
 
     def second() -> None:
-        with kernels._making("it", order.append) as scratch:
+        with kernels.making("it", order.append) as scratch:
             order.append(f"second: {sorted(scratch.iterdir())}")
 
-    with kernels._making("it", order.append) as scratch:
+    with kernels.making("it", order.append) as scratch:
         (scratch / "file").touch()
         thread = threading.Thread(target=second)
         thread.start()
@@ -320,7 +321,7 @@ def test_one_thing_is_made_by_one_at_a_time() -> None:
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tare").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(HostError, match=r"cannot be written: .*make room"), kernels._making("it"):
+    with pytest.raises(HostError, match=r"cannot be written: .*make room"), kernels.making("it"):
         pass
 
 

@@ -34,6 +34,9 @@ def sleeper() -> Iterator[tuple[int, str]]:
     """A process that bears a token, as a lab host's QEMU does: its pid and the token."""
     token = str(uuid.uuid4())
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "-uuid", token]) as child:
+        deadline = time.monotonic() + 10
+        while token.encode() not in Path(f"/proc/{child.pid}/cmdline").read_bytes():  # it is just becoming Python
+            assert time.monotonic() < deadline
         yield child.pid, token
         child.kill()
 
@@ -99,14 +102,14 @@ def test_qemu_listens_on_loopback_alone_and_its_guest_reaches_nothing() -> None:
     assert argv[argv.index("-drive") + 1].endswith("snapshot=on")
     assert argv[argv.index("-m") + 1] == "4096"
     assert argv[argv.index("-uuid") + 1] == "T"
-    assert argv[-2:] == ["-append", DEBIAN.append]
+    assert argv[-2:] == ["-append", f"{DEBIAN.append} norandmaps"]
 
 
 def test_xen_gets_its_kernel_as_a_module_with_a_line_of_its_own() -> None:
     recipe = dataclasses.replace(XEN, append="root=/dev/sda console=hvc0,x")
     argv = _qemu.argv("qemu", recipe, 1, "T")
     assert argv[argv.index("-kernel") + 1] == "image/xen"
-    assert argv[argv.index("-initrd") + 1] == "image/kernel root=/dev/sda console=hvc0,,x,image/initrd"
+    assert argv[argv.index("-initrd") + 1] == "image/kernel root=/dev/sda console=hvc0,,x norandmaps,image/initrd"
     assert argv[argv.index("-append") + 1] == recipe.xen
 
 

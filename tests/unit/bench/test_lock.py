@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import subprocess
 import sys
@@ -114,3 +115,14 @@ def test_the_thirtieth_to_ask_is_answered_as_the_first(address: str) -> None:
             with pytest.raises(HostError, match=f"pid {child.pid}"), lock.hold():
                 pytest.fail("two holders")
             assert lock.is_held()
+
+
+def test_only_what_a_run_starts_bears_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock.clean, "clean", list)
+    monkeypatch.setattr(lock.clean, "release", lambda identity: [])
+    for before in (None, "0123abcd"):
+        if before:
+            monkeypatch.setenv("TARE_RUN", before)
+        with lock.occupy("a test", lambda removed: None, pytest.fail) as own:
+            assert os.environ["TARE_RUN"] == own.id
+        assert os.environ.get("TARE_RUN") == before

@@ -11,7 +11,7 @@ from bench.backends import base
 from bench.errors import InputError
 from bench.measures import density
 
-GUESTS = {"boot", "density", "spawn", "teardown"}
+GUESTS = {"boot", "density", "inside", "isolation", "spawn", "teardown"}
 #: Where the host's processor counts in the cage, if this one does.
 COUNTED = {"instructions"} if counters.missing() is None else set()
 IN_LINUX = GUESTS | COUNTED
@@ -73,3 +73,10 @@ def test_a_quarter_of_wild_points_does_not_move_the_slope_far() -> None:
 
 def test_points_at_the_same_n_have_no_slope_between_them() -> None:
     assert density.theil_sen([(1, 0), (1, 100), (2, 10)]) == pytest.approx(-40)
+
+
+def test_what_the_host_lost_and_no_cage_holds() -> None:
+    cage: dict[str, int | None] = {"cage": 100, "cage_anon": 50, "cage_shmem": 10, "cage_kernel": 5, "cage_file": 45}
+    # Page cache is not lost: the host takes it back when it wants to.
+    assert density._unexplained(80, kernel=12, cage=cage) == 8
+    assert density._unexplained(80, kernel=12, cage=dict.fromkeys(cage)) is None

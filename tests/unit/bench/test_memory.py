@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import mmap
 import os
 import signal
 import subprocess
@@ -74,3 +75,13 @@ def test_pss_adds_different_processes_and_ignores_those_gone() -> None:
     with other_child() as other:
         assert memory.pss([os.getpid(), other]) > memory.pss([other]) > 0
         assert memory.pss([child.pid]) == 0
+
+
+def test_only_the_chosen_mappings_count(tmp_path: Path) -> None:
+    file = tmp_path / "held"
+    file.write_bytes(b"x" * (3 << 20))
+    with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as held:
+        held.write(b"y" * (2 << 20))
+        assert memory.resident([os.getpid()], lambda size, path: size == 3 << 20 and path == str(file)) == 2 << 20
+        assert memory.resident([os.getpid()], lambda size, path: path.startswith("/nowhere")) == 0
+    assert memory.resident([], lambda size, path: True) == 0

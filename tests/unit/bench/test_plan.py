@@ -140,11 +140,13 @@ def test_the_estimate_counts_only_what_is_there() -> None:
     assert plan.estimate(without).seconds < plan.estimate(plan.make(campaign())).seconds / 2
 
 
-def over_kernels(reboots: str) -> dict[str, Any]:
+def over_kernels(reboots: str, unbootable: dict[str, str] | None = None) -> dict[str, Any]:
     """Three kernels of a host, for arms that run on it and one whose guests boot their own."""
     lines = f'hosts = ["rack"]\nhost_kernels = ["6.1.0-1", "6.1.0-2", "6.12"]\nreboots = "{reboots}"\n[arms]'
     text = CAMPAIGN.format(seed=3, blocks=6).replace("[arms]", lines, 1)
-    return plan.make(config.parse(text.replace("density", "exec", 1).split("exec =")[0], Path("t.toml")))
+    return plan.make(
+        config.parse(text.replace("density", "exec", 1).split("exec =")[0], Path("t.toml")), {}, unbootable
+    )
 
 
 def kernels_of(made: dict[str, Any], slots: list[dict[str, Any]]) -> list[str]:
@@ -184,3 +186,14 @@ def test_arms_are_named_by_the_host_kernel_and_the_baseline_is_on_the_first() ->
     assert {"crun@6.12", "qemu+6.1.0-2", "qemu@6.1+6.12"} <= set(made["arms"])
     assert made["arms"]["qemu@6.1+6.12"]["of"] == "qemu@6.1"
     assert {slot["arm"] for slot in made["slots"]} == set(made["arms"])
+
+
+def test_a_kernel_that_a_host_cannot_boot_is_left_out_with_the_reason() -> None:
+    made = over_kernels("interleaved", {"6.1.0-1": "no such kernel"})
+    assert made["host_kernels"] == ["6.1.0-2", "6.12"]
+    assert made["baseline"] == "crun@6.1.0-2"
+    assert set(kernels_of(made, made["slots"])) == {"6.1.0-2", "6.12"}
+    assert not [name for name in made["arms"] if name.endswith("6.1.0-1")]
+    gone = [entry for entry in made["left_out"] if entry["scenario"] == "*"]
+    assert [entry["reason"] for entry in gone] == ["no such kernel"] * len(gone)
+    assert {"crun@6.1.0-1", "qemu+6.1.0-1"} <= {entry["arm"] for entry in gone}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import InputError, RecordError
-from bench.results import Journal, last_of_each_slot, read_facts, read_journal, read_plan, torn_bytes
+from bench.results import Journal, Record, last_of_each_slot, read_facts, read_journal, read_plan, torn_bytes
 
 
 @contextmanager
@@ -127,6 +127,14 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> Non
 def test_the_last_of_each_slot_counts_in_the_order_first_seen() -> None:
     records = [{"slot": "a", "n": 1}, {"slot": "b"}, {"slot": "a", "n": 2}]
     assert last_of_each_slot(records) == [{"slot": "a", "n": 2}, {"slot": "b"}]
+
+
+def test_a_block_that_a_job_left_to_another_is_the_other_s() -> None:
+    def record(block: int, slot: str, job: str) -> Record:
+        return {"slot": f"b{block}-{slot}", "block": block, "job": job}
+
+    records = [record(1, "s1", "A"), record(2, "s1", "A"), record(2, "s2", "A"), record(2, "s1", "B")]
+    assert last_of_each_slot(records) == [record(1, "s1", "A"), record(2, "s1", "B")]
 
 
 def test_plan_and_facts_may_be_missing_but_not_garbage(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ OUTPUT = b"""\
 /proc/self/status:Seccomp_filters:\t1
 /proc/mounts:proc /proc proc rw,nosuid 0 0
 /proc/mounts:dev /dev devtmpfs rw,size=1k 0 0
+/proc/mounts:/dev/vda /data ext4 rw,relatime 0 0
 /etc/tare-rootfs:sha256:abcd
 /sys/devices/system/clocksource/clocksource0/current_clocksource:tsc
 /sys/devices/system/cpu/vulnerabilities/mds:Mitigation: Clear CPU buffers; SMT vulnerable
@@ -31,6 +32,7 @@ KEYS = {
     "memory_used",
     "rootfs",
     "clocksource",
+    "disk",
     "mounts",
     "mitigations",
     "seccomp",
@@ -45,7 +47,8 @@ def test_parse() -> None:
         "memory_used": 20000 * 1024,
         "rootfs": "sha256:abcd",
         "clocksource": "tsc",
-        "mounts": ["devtmpfs on /dev", "proc on /proc"],
+        "disk": "ext4 rw,relatime",
+        "mounts": ["devtmpfs on /dev", "ext4 on /data", "proc on /proc"],
         "mitigations": {"mds": "Mitigation: Clear CPU buffers; SMT vulnerable", "meltdown": "Not affected"},
         "seccomp": 2,
     }

@@ -1,0 +1,75 @@
+"""The heat map of neighbours: a row an arm, a column a resource, a cell how much slower its tenant was."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import seaborn as sns
+from matplotlib.colors import LinearSegmentedColormap
+
+from analysis.canvas import Chart, chart, figure
+from analysis.isolation import Harm, Isolation
+from analysis.load import Arm
+from analysis.plot import short
+from analysis.style import INK, PAPER
+
+#: From no harm to ten times as slow; what did not finish is as dark as that.
+_MOST = math.log(10)
+_HEAT = LinearSegmentedColormap.from_list("heat", [PAPER, "#f6c78f", "#b4530a"])
+_ROW = 0.36
+
+
+def heat_map(found: Isolation, arms: dict[str, Arm], colours: dict[str, str]) -> Chart | None:
+    """None without figures."""
+    if not found:
+        return None
+    cells = [[found.harms.get((arm, kind)) for kind in found.kinds] for arm in found.arms]
+    depth = np.array([[_depth(harm) for harm in row] for row in cells], dtype=float)
+    texts = np.array([[_text(harm) for harm in row] for row in cells], dtype=object)
+    height = 0.55 + _ROW * len(found.arms)
+    drawn = figure(height)
+    axes = drawn.add_axes((0.24, 0.01, 0.75, 1 - 0.5 / height))
+    sns.heatmap(
+        depth,
+        ax=axes,
+        mask=np.isnan(depth),
+        vmin=0.0,
+        vmax=1.0,
+        cmap=_HEAT,
+        cbar=False,
+        annot=texts,
+        fmt="",
+        annot_kws={"fontsize": 8.5},
+        linewidths=1.5,
+        linecolor=PAPER,
+        xticklabels=found.kinds,
+        yticklabels=[short(arms[arm].label) for arm in found.arms],
+    )
+    # The dark cells' writing is light on both papers, the others' is dark on both.
+    for text, value in zip(axes.texts, depth[~np.isnan(depth)], strict=True):
+        text.set_color("#fffffd" if value > 0.75 else "#1c2129")
+    axes.tick_params(axis="x", top=True, labeltop=True, bottom=False, labelbottom=False, labelcolor=INK)
+    axes.tick_params(axis="y", rotation=0, labelcolor=INK)
+    caption = (
+        "How much longer a tenant’s request takes beside a neighbour that takes too much of one resource than alone, "
+        "right before: the middle over fresh pairs of instances. Each pair is of one arm, in cages of equal weight on "
+        "the same CPUs. DNF: did not finish within the time limit."
+    )
+    alt = f"Heat map: harm by {', '.join(found.kinds)} neighbours to tenants of {len(found.arms)} arms"
+    return chart("isolation", "Harm by neighbours", caption, drawn, colours, alt)
+
+
+def _depth(harm: Harm | None) -> float:
+    """0 for none, 1 for tenfold and worse; nan where nothing is known."""
+    if harm is None:
+        return math.nan
+    if harm.ratio is None:
+        return 1.0
+    return min(max(math.log(harm.ratio.point) / _MOST, 0.0), 1.0)
+
+
+def _text(harm: Harm | None) -> str:
+    if harm is None:
+        return ""
+    return "DNF" if harm.ratio is None else harm.text

@@ -1,0 +1,49 @@
+"""The instance's clock beside the host's: what a tool inside says of time is worth as much as the clock it looks at."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+#: Seconds below which what starting two `date` costs, and how it scatters, would be most of a difference.
+SHORTEST = 0.5
+_READINGS = re.compile(r"(\d{10,20})\n(?:(.*)\n)?(\d{10,20})\n", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """output: what the command printed; seconds: how long it took by the instance's clock."""
+
+    output: str
+    seconds: float
+
+
+def wrapped(argv: Sequence[str]) -> tuple[str, ...]:
+    """A command that does the same, and prints the instance's clock before and after, in ns."""
+    return ("/bin/sh", "-c", 'date +%s%N; "$@"; s=$?; date +%s%N; exit $s', "sh", *argv)
+
+
+def split(output: str) -> Timed:
+    """What a wrapped command printed. Raises ValueError where it does not begin and end with the clock."""
+    found = _READINGS.fullmatch(output)
+    if not found:
+        raise ValueError(f"{output[-300:]!r} does not begin and end with a clock's nanoseconds")
+    text = "" if found[2] is None else found[2] + "\n"
+    return Timed(text, (int(found[3]) - int(found[1])) / 1e9)
+
+
+def cost(runs: Iterable[tuple[float, float]]) -> float:
+    """What the wrapper itself costs: of runs that do nothing, (host's, instance's) seconds."""
+    return statistics.median(host - instance for host, instance in runs)
+
+
+def ratio(runs: Sequence[tuple[float, float]], overhead: float) -> float | None:
+    """How long a second of the host's was on the instance's clock, over (host's, instance's) seconds of some runs; None
+    where they were too short to tell.
+
+    All of them together: where a host is late to hear of the end of one, no clock is to blame.
+    """
+    real = sum(host for host, _ in runs) - overhead * len(runs)
+    return sum(instance for _, instance in runs) / real if real >= SHORTEST else None

@@ -1,0 +1,86 @@
+"""What work costs inside: ratios to the baseline by kind of work, turned so that more is worse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis import inside
+from analysis.estimate import estimates, slot_medians
+from analysis.load import Loaded, load
+from analysis.report import write_report
+from tests.synthetic import ARMS, campaign
+
+FEW = {name: ARMS[name] for name in ("process", "crun", "uml")}
+CALL = {"process": 100e-9, "crun": 101e-9, "uml": 2e-6}
+RATE = {"process": 4e9, "crun": 4e9, "uml": 1e9}
+
+
+def measured(record: dict[str, Any]) -> None:
+    arm = record["arm"]
+    if arm not in FEW:
+        return
+    wobble = 1 + ((record["block"] * (3 if arm == "process" else 5)) % 7 - 3) / 500
+    record["samples"] = [
+        {"metric": "perf_syscall.call", "values": [CALL[arm] * wobble], "unit": "second", "better": "lower"},
+        {"metric": "iperf3.rate", "values": [RATE[arm] * wobble], "unit": "byte/s", "better": "higher"},
+        {"metric": "iperf3.cpu", "values": [0.5], "unit": "second", "better": "lower"},
+        {"metric": "spawn", "values": [0.01 * wobble], "unit": "second", "better": "lower"},
+    ]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = campaign(tmp_path_factory.mktemp("inside") / "a", blocks=10, arms=FEW, ramp=0, change=measured)
+    plan = json.loads((made / "plan.json").read_text())
+    plan["workloads"] = {
+        "iperf3": {"area": "network", "summary": "iperf3 sends to itself."},
+        "perf_syscall": {"area": "system calls", "summary": "perf asks for the parent’s pid."},
+        "nothing": {"area": "disk", "summary": "Nobody ran it."},
+    }
+    (made / "plan.json").write_text(json.dumps(plan))
+    return made
+
+
+@pytest.fixture(scope="module")
+def found(folder: Path) -> tuple[Loaded, list[inside.Area]]:
+    loaded = load([folder])
+    return loaded, inside.areas(loaded, estimates(slot_medians(loaded.samples), loaded.baseline))
+
+
+def test_kinds_of_work_in_their_order_each_with_its_metrics(found: tuple[Loaded, list[inside.Area]]) -> None:
+    assert [(area.name, [row.metric for row in area.rows]) for area in found[1]] == [
+        ("system calls", ["perf_syscall.call"]),
+        ("network", ["iperf3.rate"]),
+    ]
+    assert found[1][0].rows[0].base == "100\N{NO-BREAK SPACE}ns"
+    assert found[1][0].summaries == ["perf asks for the parent’s pid."]
+
+
+def test_a_cost_is_above_one_where_it_is_worse(found: tuple[Loaded, list[inside.Area]]) -> None:
+    call, rate = (area.rows[0].costs["uml"] for area in found[1])
+    assert call.point == pytest.approx(20, rel=0.01)
+    assert rate.point == pytest.approx(4, rel=0.01)
+    assert rate.low < 4.01
+    assert rate.high > 3.99
+    assert rate.low < rate.point < rate.high
+
+
+def test_it_is_said_in_a_sentence(found: tuple[Loaded, list[inside.Area]]) -> None:
+    calls, network = (inside.sentence(found[0], area) for area in found[1])
+    assert calls.startswith("Against process, system calls cost crun ")
+    assert calls.endswith("and uml 20.0×.")
+    assert network == "Against process, network cost crun as much and uml 4.00×."
+
+
+def test_the_report_asks_what_it_costs(folder: Path) -> None:
+    written = write_report([folder])
+    assert folder / "plots/inside-system-calls.png" in written
+    text = (folder / "report.html").read_text()
+    section = text.partition('<section id="inside">')[2].partition("</section>")[0]
+    assert section.count("<figure") == 2
+    assert "Against process, network cost" in section
+    assert "iperf3.cpu" not in section

@@ -1,0 +1,91 @@
+"""Who hurts whom: ratios, their words, and tenants that did not come to their end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.estimate import slot_medians
+from analysis.isolation import Isolation, isolation, sentences
+from analysis.load import Loaded, load
+from analysis.report import write_report
+from tests.synthetic import ARMS, campaign
+
+FEW = {name: ARMS[name] for name in ("process", "crun", "uml")}
+#: How much slower the tenant is beside a neighbour, but for a per cent from block to block.
+RATIOS = {"process": (2.0, 9.0), "crun": (2.1, 1.5), "uml": (1.0, None)}
+
+
+def measured(record: dict[str, Any]) -> None:
+    if record["arm"] not in RATIOS:
+        return
+    cpu, fork = RATIOS[record["arm"]]
+    wobble = 1 + ((record["block"] % 3) - 1) / 100
+    record["samples"] = [
+        {"metric": "isolation.alone", "values": [0.05], "unit": "second", "better": "lower"},
+        {"metric": "isolation.cpu", "values": [cpu * wobble], "unit": "ratio", "better": "lower"},
+    ]
+    if fork is None:
+        record["unfinished"] = {"isolation.fork": "sh did not end within the time limit"}
+    else:
+        record["samples"].append(
+            {"metric": "isolation.fork", "values": [fork * wobble], "unit": "ratio", "better": "lower"}
+        )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return campaign(tmp_path_factory.mktemp("isolation") / "a", blocks=9, arms=FEW, ramp=0, change=measured)
+
+
+@pytest.fixture(scope="module")
+def found(folder: Path) -> tuple[Loaded, Isolation]:
+    loaded = load([folder])
+    return loaded, isolation(loaded, slot_medians(loaded.samples))
+
+
+def test_the_ratio_of_each_arm_and_neighbour(found: tuple[Loaded, Isolation]) -> None:
+    harm = found[1]
+    assert (harm.kinds, harm.arms) == (["cpu", "fork"], ["process", "crun", "uml"])
+    cell = harm.harms["crun", "cpu"]
+    assert cell.ratio
+    assert cell.ratio.point == pytest.approx(2.1, rel=0.01)
+    assert cell.ratio.low < cell.ratio.point < cell.ratio.high
+    assert (cell.text, cell.unfinished, cell.slots) == ("+110\N{NO-BREAK SPACE}%", 0, 9)
+    assert cell.detail.startswith("[+10")
+    assert harm.seconds["uml"] == 0.05
+
+
+def test_a_tenant_that_never_came_to_its_end(found: tuple[Loaded, Isolation]) -> None:
+    cell = found[1].harms["uml", "fork"]
+    assert (cell.ratio, cell.unfinished, cell.slots, cell.text) == (None, 9, 9, "did not finish")
+
+
+def test_what_is_told_of_it_and_what_is_not_told_from_nothing(found: tuple[Loaded, Isolation]) -> None:
+    cpu, fork = (text.replace("\N{NO-BREAK SPACE}", " ") for text in sentences(*found))
+    assert cpu.startswith("Beside busy loops, ")
+    assert "uml’s tenant shows no harm (±0.0 % [−1.0 %, +1.0 %])" in cpu
+    assert "crun’s is 110 % slower [+108 %, +112 %]" in cpu
+    assert fork.startswith("Beside a fork bomb, ")
+    assert fork.endswith("did not finish.")
+
+
+def test_the_report_shows_it_as_a_map_and_as_a_table(folder: Path) -> None:
+    written = write_report([folder])
+    assert folder / "plots/isolation.png" in written
+    html, text = ((folder / f"report.{kind}").read_text() for kind in ("html", "md"))
+    section = html.partition('<section id="isolation">')[2].partition("</section>")[0]
+    assert '<figure id="chart-isolation">' in section
+    assert ">DNF<" in section
+    assert section.count("<tr>") == 4
+    assert "Beside a fork bomb" in section
+    assert "Beside a fork bomb" in text
+    assert "| +800" in text
+
+
+def test_a_campaign_without_neighbours_says_nothing_of_them(tmp_path: Path) -> None:
+    folder = campaign(tmp_path / "a", blocks=2, arms=FEW)
+    write_report([folder])
+    assert 'id="isolation"' not in (folder / "report.html").read_text()

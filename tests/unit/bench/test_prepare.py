@@ -1,0 +1,46 @@
+"""A run's own folder."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from bench import prepare
+from bench.config import Campaign
+from bench.errors import RecordError
+from bench.results import CAMPAIGN, FACTS, PLAN
+
+
+class Frozen(datetime):
+    @classmethod
+    def now(cls, tz: object = None) -> Frozen:
+        return cls(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+class Small:
+    name = "small"
+    text = "name = 'small'\n"
+
+
+def make(top: Path, number: int) -> Path:
+    files = {PLAN: json.dumps({"number": number}), FACTS: "{}", CAMPAIGN: Small.text}
+    return prepare.folder(prepare.names(top, cast(Campaign, Small)), files)
+
+
+def test_runs_of_the_same_second_do_not_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "datetime", Frozen)
+    folders = [make(tmp_path / "results", number) for number in range(3)]
+    stamp = "small-20260102T030405Z"
+    assert [folder.name for folder in folders] == [stamp, f"{stamp}-2", f"{stamp}-3"]
+    assert [json.loads((folder / PLAN).read_text())["number"] for folder in folders] == [0, 1, 2]
+    assert all((folder / FACTS).exists() and (folder / "campaign.toml").exists() for folder in folders)
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecordError, match=r"cannot write .*file/small-"):
+        make(tmp_path / "file", 1)
