@@ -24,6 +24,10 @@ V1_COUNTER = "perf_event"
 V2_CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
 #: The longest time between two ticks of a kernel's clock (CONFIG_HZ=100).
 _TICK = 0.010
+#: The kernel sums up what it charges to groups every 2 s at the latest (FLUSH_TIME of its memory controller).
+_SUMMED = 2.5
+#: The parts of "kernel" in a v2 memory.stat before Linux 5.18.
+_KERNEL = ("slab", "kernel_stack", "pagetables", "sec_pagetables", "percpu", "vmalloc")
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,12 @@ class CageMemory:
     file: int
     kernel: int
     shmem: int
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the parts make up the total, but for what each CPU has been charged ahead (1 MiB or so)."""
+        rest = abs(self.total - self.anon - self.file - self.kernel)
+        return rest <= max((os.cpu_count() or 1) << 20, self.total >> 6)
 
 
 class Hierarchy:
@@ -197,16 +207,27 @@ class Group:
             time.sleep(0.0002)
         return self.cpu_seconds()
 
-    def memory(self) -> CageMemory:
-        """What the memory controller charges to the group. v1 counts kernel memory in its total, as v2 does."""
+    def memory(self, limit: float = _SUMMED) -> CageMemory:
+        """What the memory controller charges to the group.
+
+        The total is exact at once, its parts are summed up over CPUs and groups every two seconds or when the kernel
+        thinks that enough has changed: parts that do not make up the total are read again, for limit seconds at most.
+        """
+        deadline = time.monotonic() + limit
+        while not (found := self._memory()).adds_up and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return found
+
+    def _memory(self) -> CageMemory:
+        """v1 counts kernel memory in its total, as v2 does."""
+        stat = _stat(self._file("memory", "memory.stat"))
         if self.hierarchy.version == 1:
-            stat = _stat(self._file("memory", "memory.stat"))
             total = int(self._file("memory", "memory.usage_in_bytes").read_text())
             kernel = _number(self._file("memory", "memory.kmem.usage_in_bytes"))
             return CageMemory(total, stat["total_rss"], stat["total_cache"], kernel, stat["total_shmem"])
-        stat = _stat(self._file("memory", "memory.stat"))
         total = int(self._file("memory", "memory.current").read_text())
-        return CageMemory(total, stat["anon"], stat["file"], stat.get("kernel", 0), stat["shmem"])
+        kernel = stat.get("kernel", sum(stat.get(name, 0) for name in _KERNEL))
+        return CageMemory(total, stat["anon"], stat["file"], kernel + stat.get("sock", 0), stat["shmem"])
 
     def pids(self) -> list[int]:
         """Host pids in the group and below it."""

@@ -87,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     command = add("doctor", _doctor, "what a host can run, proved by starting it")
+    command.add_argument("backends", nargs="*", metavar="BACKEND", help="only these (all)")
     command.add_argument("--host", metavar="NAME", help="another host than this machine: see host list")
     command = add("plan", _plan, "show a campaign's matrix, order and cost; starts nothing")
     command.add_argument("file", type=Path, metavar="FILE")
@@ -128,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_kernel(commands.add_parser("kernel", help="kernels for guests: list, fetch or build"))
     _add_lab(commands.add_parser("lab", help="emulated lab hosts on this machine: build, up, ssh, down, status"))
     commands.add_parser("setup", help="check the set-up again and complete it", add_help=False)
-    kinds = "lint|unit|judge|integration|lab|web"
+    kinds = "lint|unit|judge|integration|lab|kernels|web"
     commands.add_parser("test", help=f"run the tests: test [{kinds} …] [pytest …]", add_help=False)
     return parser
 
@@ -232,7 +233,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
     where = inventory.find(arguments.host or inventory.LOCAL)
     answers = []
-    for answer in doctor.examine(where):
+    for answer in doctor.examine(where, names=arguments.backends):
         answers.append(answer)
         if not arguments.json:
             what = answer.backend if answer.guest == "linux" else f"{answer.backend} ({answer.guest})"

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bench import image, inventory, kernels
 from bench.backends import base
+from bench.errors import InputError
 from bench.host import enter
 from bench.slots import Watcher
 
@@ -34,15 +35,19 @@ class Answer:
         return dataclasses.asdict(self)
 
 
-def examine(where: inventory.Host | None = None, watcher: Watcher | None = None) -> Iterator[Answer]:
+def examine(
+    where: inventory.Host | None = None, watcher: Watcher | None = None, names: Sequence[str] = ()
+) -> Iterator[Answer]:
     """An Answer for each backend that needs no options of its own, and each of its guests.
 
-    where: this machine, or another host; watcher: told what else there is to tell. Raises HostError (host held,
-    unreachable).
+    where: this machine, or another host; watcher: told what else there is to tell; names: these backends only. Raises
+    HostError (host held, unreachable), InputError (no such backend, or one that needs options).
     """
     watcher = watcher or Watcher()
-    kinds = {name: base.load(name) for name in base.names()}
+    kinds = {name: base.load(name) for name in names or base.names()}
     plain = {name: kind for name, kind in kinds.items() if _without_options(kind)}
+    if names and (needy := kinds.keys() - plain.keys()):
+        raise InputError(f"{min(needy)} needs options", hint="a campaign that gives them says what cannot run")
     arms = {name: {"backend": name, "options": {}} for name in plain}
     with enter(where or inventory.find(inventory.LOCAL), "tare doctor", watcher.warned) as seat:
         watcher.cleaned(seat.cleaned)

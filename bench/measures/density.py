@@ -71,9 +71,10 @@ class _Start:
 
 def _look(session: Session, instances: list[Instance], start: _Start, boot: float) -> dict[str, float | None]:
     """One point of the ramp: cumulative bytes at this many instances."""
-    delta = start.spare - memory.settled(_SETTLE)
+    memory.settled(_SETTLE)
+    cage = session.group_memory()  # may wait for the kernel's sums, and the rest belongs to the same moment
+    delta = start.spare - memory.spare()
     kernel = memory.kernel() - start.kernel
-    cage = session.group_memory()
     shares = [memory.pss(instance.pids()) for instance in instances]
     pss = None if None in shares else sum(share for share in shares if share is not None)
     # Last, because asking a guest makes it touch memory.

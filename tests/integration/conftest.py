@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -26,20 +27,20 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in base
 }
 
 
-@pytest.fixture(scope="session")
-def answers() -> dict[tuple[str, str], doctor.Answer]:
-    """What the doctor proved of this host: (backend, guest) → its answer."""
-    return {(answer.backend, answer.guest): answer for answer in doctor.examine()}
+@functools.cache
+def proved(backend: str) -> dict[str, doctor.Answer]:
+    """What the doctor says of a backend on this host, by guest."""
+    return {answer.guest: answer for answer in doctor.examine(names=[backend])}
 
 
 @pytest.fixture
-def require_guest(answers: dict[tuple[str, str], doctor.Answer]) -> Callable[[str, str], None]:
+def require_guest() -> Callable[[str, str], None]:
     """Skips what this host cannot run, with the doctor's reason; .ci/run makes such a skip a failure."""
 
     def check(backend: str, guest: str) -> None:
-        proved = answers.get(("crun" if backend == "oci" else backend, guest))
-        if proved is not None and not proved.runs:
-            pytest.skip(f"{backend} ({guest}): {proved.reason}")
+        answer = proved("crun" if backend == "oci" else backend)[guest]
+        if not answer.runs:
+            pytest.skip(f"{backend} ({guest}): {answer.reason}")
 
     return check
 

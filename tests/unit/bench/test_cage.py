@@ -7,6 +7,7 @@ import os
 import select
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -77,6 +78,29 @@ def test_what_ran_is_charged_before_it_is_read(tmp_path: Path) -> None:
             assert time.monotonic() - begin < 20
         finally:
             child.kill()
+
+
+def test_parts_that_do_not_make_up_the_total_are_read_again(tmp_path: Path) -> None:
+    """The kernel sums them up late, at times; a total that they never make up is told all the same."""
+    made = make(1, tmp_path)
+    folder = tmp_path / "memory/tare/run/cage"
+    (folder / "memory.usage_in_bytes").write_text(f"{200 << 20}")
+    (folder / "memory.kmem.usage_in_bytes").write_text(f"{2 << 20}")
+    stat = f"total_rss {5 << 20}\ntotal_cache {{cache}}\ntotal_shmem {{cache}}\n"
+    (folder / "memory.stat").write_text(stat.format(cache=157 << 20))
+    assert made.memory(0.1).shmem == 157 << 20
+    late = threading.Timer(0.2, lambda: (folder / "memory.stat").write_text(stat.format(cache=193 << 20)))
+    late.start()
+    assert made.memory(20).shmem == 193 << 20
+    late.join()
+
+
+def test_kernel_memory_is_the_sum_of_its_parts_where_the_kernel_does_not_sum_it(tmp_path: Path) -> None:
+    made = make(2, tmp_path)
+    folder = tmp_path / "unified/tare/run/cage"
+    (folder / "memory.current").write_text(f"{9 << 20}")
+    (folder / "memory.stat").write_text(f"anon {6 << 20}\nfile 0\nshmem 0\nslab {2 << 20}\nkernel_stack {1 << 20}\n")
+    assert made.memory(0).kernel == 3 << 20
 
 
 def _readable(fd: int) -> bool:

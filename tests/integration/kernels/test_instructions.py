@@ -18,7 +18,7 @@ from analysis.judge import Test, Verdict, judge
 from bench import kernels
 from bench.results import JOURNAL, last_of_each_slot, read_journal
 
-from .conftest import PROJECT
+from ..conftest import PROJECT
 
 Tare = Callable[..., subprocess.CompletedProcess[str]]
 
