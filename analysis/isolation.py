@@ -19,6 +19,7 @@ _NAMES = {
     "memory": "a memory hog",
     "fork": "a fork bomb",
     "disk": "a disk hog",
+    "network": "one that floods its link",
 }
 
 

@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_kernel(commands.add_parser("kernel", help="kernels for guests: list, fetch or build"))
     _add_lab(commands.add_parser("lab", help="emulated lab hosts on this machine: build, up, ssh, down, status"))
     commands.add_parser("setup", help="check the set-up again and complete it", add_help=False)
-    kinds = "lint|unit|judge|integration|lab|kernels|web"
+    kinds = "lint|unit|judge|integration|lab|web"
     commands.add_parser("test", help=f"run the tests: test [{kinds} …] [pytest …]", add_help=False)
     return parser
 

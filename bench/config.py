@@ -25,12 +25,14 @@ Whole = Annotated[int, msgspec.Meta(ge=0, le=100_000)]
 
 
 class Envelope(msgspec.Struct, forbid_unknown_fields=True):
-    """What every arm is given alike. disk: the size of a data disk at /data, if there is to be one."""
+    """What every arm is given alike. disk: the size of a data disk at /data, if there is to be one; link: whether there
+    is one, to a peer."""
 
     cpus: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
     memory: str = "128 MiB"
     rootfs: str = "tiny"
     disk: str | None = None
+    link: bool = False
 
     @property
     def memory_bytes(self) -> int:
@@ -379,17 +381,21 @@ def _check_disk(path: Path, envelope: Envelope) -> None:
 
 
 def _check_needs(path: Path, name: str, scenario: Scenario, envelope: Envelope) -> None:
-    """Whether what a scenario runs is in the campaign's rootfs, and has the disk that it writes to."""
-    needed = [("measure", each, measures.load(each).rootfs, False) for each in scenario.measures]
+    """Whether what a scenario runs is in the campaign's rootfs, and has the disk that it writes to and the link that it
+    sends through."""
+    needed = [("measure", each, measures.load(each).rootfs, False, False) for each in scenario.measures]
     for each in scenario.workloads:
         workload = workloads.load(each)
-        needed.append(("workload", each, workload.rootfs, workload.disk))
-    needed += [("neighbour", each, None, neighbours.KINDS[each].disk) for each in scenario.neighbours]
-    for what, each, rootfs, disk in needed:
+        needed.append(("workload", each, workload.rootfs, workload.disk, bool(workload.peer)))
+    for each in scenario.neighbours:
+        needed.append(("neighbour", each, None, neighbours.KINDS[each].disk, bool(neighbours.KINDS[each].peer)))
+    for what, each, rootfs, disk, link in needed:
         if rootfs not in (None, envelope.rootfs):
             raise _wrong(path, f"scenarios.{name}.{what}s", f'{what} {each!r} needs envelope.rootfs = "{rootfs}"')
         if disk and envelope.disk is None:
             raise _wrong(path, f"scenarios.{name}.{what}s", f'{what} {each!r} needs a disk: envelope.disk = "256 MiB"')
+        if link and not envelope.link:
+            raise _wrong(path, f"scenarios.{name}.{what}s", f"{what} {each!r} needs a link: envelope.link = true")
 
 
 def _check_time(path: Path, key: str, text: str) -> None:

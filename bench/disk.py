@@ -50,6 +50,9 @@ def make(image: Path, size: int) -> None:
             os.posix_fallocate(file.fileno(), 0, size)
         mke2fs = process.require("mke2fs", "e2fsprogs")
         process.run([mke2fs, "-q", "-F", "-t", "ext4", "-m", "0", "-E", _OPTIONS, image], timeout=_MAKE_LIMIT)
+        # Or the first to flush anything inside would wait for all this to be written.
+        with image.open("rb") as file:
+            os.fsync(file.fileno())
     except OSError as error:
         remove(image)
         raise HostError(f"no data disk in {image.parent}: {error.strerror}", hint="make room there") from error

@@ -36,7 +36,8 @@ KINDS: Final[Mapping[KernelKind, str]] = {
 }
 
 _FACTS = "kernel.json"
-_DRIVERS = "drivers.cpio"
+#: Another list of modules is another file: a kernel that has not got it is fetched anew.
+_DRIVERS = f"drivers-{'-'.join(modules.GUESTS)}.cpio"
 _SCRATCH = ".work-"
 _OFFERED = re.compile(r"linux-(image-\d+\.\d+\.\S+(?<!-dbg)(?<!-unsigned)|source-\d+\.\d+)\Z")
 _LOCALVERSION = re.compile(r"[a-z0-9][a-z0-9.]{0,31}\Z")
@@ -48,7 +49,7 @@ Tell = Callable[[str], None]
 class Kernel:
     """A kernel in the cache. release: as `uname -r` has it; sha256: of the image; origin: the Debian package and
     version that it is from, and for a build its options and compiler; config: SHA-256 of its configuration; drivers: an
-    archive of those modules that disks need, of a package that has them as modules."""
+    archive of those modules that disks and links need, of a package that has them as modules."""
 
     release: str
     kind: KernelKind
@@ -198,6 +199,8 @@ def _there(file: Path) -> Kernel | None:
 def _read(file: Path) -> Kernel:
     """Raises OSError, KeyError."""
     known = json.loads(file.read_text())
+    if known["drivers"] not in (None, _DRIVERS):
+        raise KeyError(_DRIVERS)
     return Kernel(
         known["release"],
         known["kind"],
@@ -389,7 +392,7 @@ def fetch(package: str = DEFAULT_PACKAGE, version: str | None = None, tell: Tell
             release = images[0].name.removeprefix("vmlinuz-")
             config = images[0].with_name(f"config-{release}")
             drivers = scratch / _DRIVERS
-            drivers.write_bytes(modules.pack(scratch / "tree", release, modules.DISK))
+            drivers.write_bytes(modules.pack(scratch / "tree", release, modules.GUESTS))
             _keep(final, scratch, release, "machine", images[0], config, origin, drivers)
         if package == DEFAULT_PACKAGE:
             (scratch / "default").write_text(final.name + "\n")

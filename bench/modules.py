@@ -1,4 +1,4 @@
-"""Modules out of a kernel package, for guests that find no disk without them."""
+"""Modules out of a kernel package, for guests that find neither disk nor link without them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from bench import cpio, process
 from bench.errors import InputError
 
-#: virtio's disk on PCI, and Xen's.
-DISK = ("virtio_pci", "virtio_blk", "xen-blkfront")
+#: virtio's disk and network on PCI, and Xen's disk.
+GUESTS = ("virtio_pci", "virtio_blk", "virtio_net", "xen-blkfront")
 _DEPMOD_LIMIT = 120.0
 
 

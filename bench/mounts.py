@@ -60,6 +60,18 @@ def bind(source: Path, target: Path, *, recursive: bool = False, readonly: bool 
         _check(_libc.mount(None, os.fsencode(target), None, flags, None), f"make {target} read-only")
 
 
+def show_root(tree: Path, root: Path) -> None:
+    """Make a folder that shows a tree, read-only, with this host's /proc, /sys and /dev, and a /tmp of its own.
+
+    Only in the private namespace.
+    """
+    root.mkdir()
+    bind(tree, root, readonly=True)
+    scratch(root / "tmp")
+    for name in ("proc", "sys", "dev"):
+        bind(Path("/") / name, root / name, recursive=True)
+
+
 def scratch(place: Path) -> None:
     """An empty folder in memory at a place. Only in the private namespace."""
     _need_own()

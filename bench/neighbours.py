@@ -5,22 +5,26 @@ Whoever starts one ends its instance. Should nobody come to do so, each ends by 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.disk import PLACE
 
 #: The most processes that a neighbour may have; the next fork fails, as in any container with such a limit.
 PROCESSES = 1024
+#: Where the peers of those that send listen.
+PORT = 5009
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """What it takes too much of, in words; script: for sh; disk: whether it needs the data disk."""
+    """What it takes too much of, in words; script: for sh; disk: whether it needs the data disk; peer: what is at the
+    far end of its link, on PORT, "{peer}" in its script."""
 
     about: str
     script: str
     disk: bool = False
+    peer: Sequence[str] = ()
 
 
 KINDS: Mapping[str, Neighbour] = {
@@ -42,6 +46,16 @@ KINDS: Mapping[str, Neighbour] = {
         f"for i in 1 2; do ( n=0; while [ $n -lt 1000 ]; do "
         f"dd if=/dev/zero of={PLACE}/hog$i bs=1M count=16 conv=fsync; n=$((n+1)); done ) & done",
         disk=True,
+    ),
+    "network": Neighbour(
+        "sends through its link as much as that takes",
+        f"( n=0; while [ $n -lt 1000 ]; do nc {{peer}} {PORT} </dev/zero; n=$((n+1)); done ) &",
+        peer=(
+            "/bin/busybox",
+            "sh",
+            "-c",
+            f"n=0; while [ $n -lt 1000 ]; do nc -l -p {PORT} >/dev/null; n=$((n+1)); done",
+        ),
     ),
 }
 

@@ -85,6 +85,7 @@ def make(
             "memory": campaign.envelope.memory_bytes,
             "rootfs": campaign.envelope.rootfs,
             **({"disk": size} if (size := campaign.envelope.disk_bytes) else {}),
+            **({"link": True} if campaign.envelope.link else {}),
         },
         "arms": _arms(campaign),
         "scenarios": {name: _scenario(scenario) for name, scenario in campaign.scenarios.items()},

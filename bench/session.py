@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from bench import disk, memory, seen
+from bench import disk, link, memory, seen
 from bench.backends.base import NAME_PREFIX, Backend, Guest, GuestKernel, Instance, Order, Rootfs
 from bench.cage import Cage, CageMemory, Cpus, Group, Hierarchy
 from bench.errors import InstanceError
@@ -75,8 +75,10 @@ class Session:
         memory_size: int,
         kernel: GuestKernel | None,
         disk_size: int | None = None,
+        links: link.Links | None = None,
     ) -> None:
-        """memory_size: each instance's, bytes; disk_size: of its data disk, None where instances have none."""
+        """memory_size: each instance's, bytes; disk_size: of its data disk, links: to their peers; None where instances
+        have none."""
         self.backend = backend
         self.scenario = scenario
         self.place = place
@@ -84,6 +86,7 @@ class Session:
         self.memory_size = memory_size
         self.kernel = kernel
         self.disk_size = disk_size
+        self.links = links
         self._hierarchy = place.hierarchy if backend.cageable else None
         self.group = Group(self._hierarchy, f"{place.run}/{place.slot}") if self._hierarchy else None
         self.samples: list[Sample] = []
@@ -99,6 +102,8 @@ class Session:
         self._images: dict[str, Path] = {}
         self._made = 0
         self._main: Instance | None = None
+        #: What the last instance has its link by, and what that does.
+        self._linked: tuple[str | None, str | None] = (None, None)
 
     def deadline(self) -> float:
         """The end of one step (a boot, a command, a teardown) that starts now."""
@@ -129,6 +134,7 @@ class Session:
             guest=guest,
             disk=image,
             data=data,
+            link=self.links.new() if self.links and guest == "linux" else None,
             requests=requests,
             cpu_set=self.place.cpus.caged,
         )
@@ -149,10 +155,20 @@ class Session:
         return None, folder / "data"
 
     def attach(self, instance: Instance) -> None:
-        """Have a guest that has just started mount its data disk at /data, where others have it already."""
+        """Complete an instance that has just started: the disk of a guest at /data, where others have it already; its
+        link."""
         if instance.disk:
             reply = instance.call(disk.attach(instance.disk), self.deadline())
             disk.check_attached(reply.status, reply.output)
+        own = instance.order.link
+        if self.links and own:
+            if instance.interface:
+                name, device = instance.interface
+                reply = instance.call(link.attach(own, name), self.deadline())
+                link.check_attached(reply.status, reply.output)
+                self._linked = (device, self.links.join_guest(own))
+            else:
+                self._linked = ("veth", self.links.join_container(own, instance.pids()))
 
     def boot(
         self,
@@ -184,6 +200,7 @@ class Session:
     def interrogate(self, instance: Instance) -> int | None:
         """Note what an instance sees and is held to; the memory that a guest says it uses, bytes."""
         self.seen = seen.parse(instance.call(seen.ARGV, self.deadline()).output)
+        self.seen["link_device"], self.seen["link"] = self._linked
         used = self.seen.pop("memory_used")
         if self.backend.memory_by_cage:
             self.memory_limit = instance.cage.memory_limit() if instance.cage else None
@@ -252,6 +269,8 @@ class Session:
             instance.cage.remove(time.monotonic() + 10)
         if image := self._images.pop(instance.order.name, None):
             disk.remove(image)
+        if self.links and instance.order.link:
+            self.links.remove(instance.order.link)
         self._alive.remove(instance)
         if instance is self._main:
             self._main = None

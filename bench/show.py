@@ -30,6 +30,7 @@ def plan(made: Mapping[str, Any], cost: Estimate, kernels: Mapping[str, str]) ->
         f"baseline {made['baseline']}, "
         f"envelope {envelope['cpus']} CPU, {units.show_size(envelope['memory'])}, rootfs {envelope['rootfs']}"
         + (f", disk {units.show_size(envelope['disk'])}" if "disk" in envelope else "")
+        + (", link" if "link" in envelope else "")
     )
     if "slurm" in made:
         options = " ".join(made["slurm"]["options"])

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
-from bench import cage, measures
+from bench import cage, link, measures
 from bench.backends import base
 from bench.backends._command import RUN_VARIABLE
 from bench.errors import HostError, InstanceError, InstanceTimeout, TareError
@@ -69,6 +69,8 @@ class Worker:
         self.rootfs = base.Rootfs(paths["digest"], **places, on_disk=paths["on_disk"])
         self.memory = int(setup["memory"])
         self.disk = setup["disk"]
+        # Before the backend may start what is to be in the same namespace, or threads.
+        self.links = link.Links(self.folder, self.rootfs.tree) if setup["link"] else None
         boots = setup["kernel"]
         drivers = Path(boots["drivers"]) if boots and boots["drivers"] else None
         self.kernel = base.GuestKernel(Path(boots["image"]), drivers) if boots else None
@@ -87,6 +89,10 @@ class Worker:
             "harness_cpus": cage.cpu_list(self.cpus.harness),
         }
 
+    def session(self, scenario: Scenario, place: Place) -> Session:
+        given = (self.rootfs, self.memory, self.kernel, self.disk, self.links)
+        return Session(self.backend, scenario, place, *given)
+
     def slot(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """Run one slot; the result is the measured part of its journal line."""
         given: dict[str, Any] = {
@@ -98,7 +104,7 @@ class Worker:
         result: dict[str, Any] = {"status": "failed", "reason": "interrupted"}
         session: Session | None = None
         try:
-            session = Session(self.backend, scenario, place, self.rootfs, self.memory, self.kernel, self.disk)
+            session = self.session(scenario, place)
             for name in scenario.measures:
                 measures.load(name).run(session)
             result = {"status": "ok", "reason": None}

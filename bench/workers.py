@@ -45,6 +45,7 @@ def setup(
         "harness_cpus": sorted(cpus.harness),
         "memory": envelope["memory"],
         "disk": envelope.get("disk"),
+        "link": envelope.get("link", False),
         "kernel": None if kernel is None else {key: each and str(each) for key, each in vars(kernel).items()},
     }
 

@@ -1,8 +1,7 @@
 """``./tare test [TIER...] [PYTEST ARGUMENT...]``: the project's own tests, tier by tier.
 
 Without a tier all of them run. Arguments after the tiers go to pytest: ``./tare test unit -k plan``.
-Tiers that need no host for themselves run at the same time, and each is printed when it has ended. So do the last
-two: kernels (builds, and counted instructions) takes the time in which the lab hosts are waited for.
+Tiers that need no host for themselves run at the same time, and each is printed when it has ended.
 Exit status: 0 all passed, 1 a tier failed, 2 wrong usage, 130 interrupted.
 """
 
@@ -25,19 +24,10 @@ LINT = [
     [sys.executable, "-m", "mypy"],
     [str(SCRIPTS / "lint-imports")],
 ]
-KERNELS = "tests/integration/kernels"
-#: What pytest is given.
-PYTEST_TIERS = {
-    "unit": ["tests/unit"],
-    "judge": ["tests/judge"],
-    "integration": ["tests/integration", f"--ignore={KERNELS}"],
-    "lab": ["tests/lab"],
-    "kernels": [KERNELS],
-    "web": ["tests/web"],
-}
+PYTEST_TIERS = ("unit", "judge", "integration", "lab", "web")
 TIERS = ("lint", *PYTEST_TIERS)
-#: They leave the host, and each other, alone; then those that do not mind what else runs on it.
-TOGETHER = (("lint", "unit", "judge", "web"), ("lab", "kernels"))
+#: They leave the host, and each other, alone.
+TOGETHER = ("lint", "unit", "judge", "web")
 #: What a tier would wait for, which can be had while those run.
 AHEAD = {"lab": [sys.executable, "-m", "bench.cli", "lab", "build"]}
 
@@ -77,7 +67,7 @@ def run_tier(tier: str, pytest_arguments: list[str], run: Run) -> bool:
     if tier == "lint":
         statuses = [run(command) for command in LINT]
         return not any(statuses)
-    status = run([sys.executable, "-m", "pytest", "--durations=15", *PYTEST_TIERS[tier], *pytest_arguments])
+    status = run([sys.executable, "-m", "pytest", "--durations=15", f"tests/{tier}", *pytest_arguments])
     return status == 0 or (status == NO_TEST_SELECTED and bool(pytest_arguments))
 
 
@@ -97,23 +87,22 @@ def run_together(names: list[str], work: Callable[[str, Run], bool]) -> list[tup
 
 
 def run_all(tiers: list[str], pytest_arguments: list[str]) -> list[tuple[str, bool, float]]:
-    """Those that can together, the first of them with what others need ahead; the rest one by one."""
+    """Those that can together, and what the others need ahead; then the others one by one."""
     summary = []
-    left = list(tiers)
-    while left:
-        group = [tier for tier in next((some for some in TOGETHER if left[0] in some), left[:1]) if tier in left]
-        left = [tier for tier in left if tier not in group]
-        if len(group) == 1:
-            print(f"── {group[0]}", flush=True)
-            began = time.monotonic()
-            summary.append((group[0], run_tier(group[0], pytest_arguments, shown), time.monotonic() - began))
-            continue
-        ahead = {f"{tier}, ahead": AHEAD[tier] for tier in left if tier in AHEAD and not pytest_arguments}
+    together = [tier for tier in tiers if tier in TOGETHER]
+    if len(together) > 1:
+        ahead = {f"{tier}, ahead": AHEAD[tier] for tier in tiers if tier in AHEAD and not pytest_arguments}
 
-        def work(name: str, run: Run, ahead: dict[str, list[str]] = ahead) -> bool:
+        def work(name: str, run: Run) -> bool:
             return run(ahead[name]) == 0 if name in ahead else run_tier(name, pytest_arguments, run)
 
-        summary += run_together([*group, *ahead], work)
+        summary = run_together([*together, *ahead], work)
+    done = [name for name, _, _ in summary]
+    for tier in tiers:
+        if tier not in done:
+            print(f"── {tier}", flush=True)
+            began = time.monotonic()
+            summary.append((tier, run_tier(tier, pytest_arguments, shown), time.monotonic() - began))
     return summary
 
 

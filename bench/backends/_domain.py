@@ -1,7 +1,7 @@
 """The libvirt domain of one guest: a machine with nothing in it that the measurement does not need.
 
-The same for every accelerator, so that `qemu` and `kvm` differ in one word. No USB, no balloon, no display, no network,
-and no disk but the one asked for; no HPET, as is usual for guests, so that the kernel does not calibrate against it; no
+The same for every accelerator, so that `qemu` and `kvm` differ in one word. No USB, no balloon, no display, and no disk
+or network but what is asked for; no HPET, as is usual for guests, so that the kernel does not calibrate against it; no
 option ROM for the local APIC, which only old Windows uses.
 """
 
@@ -51,6 +51,8 @@ class Machine:
     image: Path | None = None
     #: virtio-blk, through the host's page cache, with flushes that reach the host's disk.
     disks: Sequence[Drive] = ()
+    #: The device of this host's behind a virtio-net, which libvirt makes; None without one.
+    tap: str | None = None
     cpu: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     as_root: bool = False
@@ -88,6 +90,7 @@ def describe(machine: Machine) -> str:
     <emulator>{escape(machine.emulator)}</emulator>
     {_disk(machine.image, machine.machine)}
     {"".join(map(_virtio, machine.disks))}
+    {_tap(machine.tap)}
     {_serial(0, machine.console, machine.serial)}
     {_serial(1, machine.channel, machine.serial)}
     <controller type="usb" model="none"/>
@@ -139,6 +142,16 @@ def _virtio(drive: Drive) -> str:
         '<disk type="file" device="disk"><driver name="qemu" type="raw" cache="writeback"/>'
         f'<source file={quoteattr(str(drive.image))}/><target dev={name} bus="virtio"/>'
         f"{'<readonly/>' if drive.readonly else ''}</disk>"
+    )
+
+
+def _tap(name: str | None) -> str:
+    """Without the ROM that would boot from it."""
+    if name is None:
+        return ""
+    return (
+        f'<interface type="ethernet"><target dev={quoteattr(name)}/><model type="virtio"/>'
+        '<rom enabled="no"/></interface>'
     )
 
 

@@ -375,15 +375,19 @@ class LibvirtBackend(Backend):
             disks=disks,
             kernel_arguments=[*root_argument(disks), *self.options.kernel_arguments.split()],
             image=None if linux else self._image,
+            tap=order.link.name if order.link else None,
             cpu=self.options.cpu,
             environment={RUN_VARIABLE: os.environ.get(RUN_VARIABLE, "")},
             as_root=os.geteuid() == 0 and not self.connection.embedded,
         )
 
     def provision(self, order: Order, cage: Cage | None) -> Instance:
+        if order.link and not self.connection.embedded:
+            raise HostError(f"{self.options.uri} makes taps where they are nobody's", hint="leave uri out, or `link`")
         _keep_threads_with_us()
         instance = self.kind(self, order, cage)
         instance.disk = data_device(drives(order, "vd"))
+        instance.interface = ("eth0", "virtio-net")
         return instance
 
     def prove_accelerator(self, domain: Any) -> None:

@@ -21,6 +21,7 @@ from bench import cpio
 from bench.cage import Cage
 from bench.channel import Channel, Reply
 from bench.errors import InputError
+from bench.link import Link
 
 Family = Literal["process", "container", "hypervisor", "uml"]
 Guest = Literal["linux", "firmware"]
@@ -55,7 +56,7 @@ class Drive:
 
 @dataclass(frozen=True)
 class GuestKernel:
-    """What an arm boots. drivers: a cpio archive with those of its modules by which a guest finds its disk."""
+    """What an arm boots. drivers: a cpio archive with those of its modules by which a guest finds its disk and link."""
 
     image: Path
     drivers: Path | None = None
@@ -75,6 +76,8 @@ class Order:
     #: What is to be /data inside, if anything: the image of a disk, or, for who has no kernel, a folder of the host's.
     disk: Path | None = None
     data: Path | None = None
+    #: The way to its peer, if it is to have one: who has a kernel gets a tap of that name, the others are given an end.
+    link: Link | None = None
     #: Commands that the init runs right after READY, before it listens (only where the backend counts).
     requests: Sequence[Sequence[str]] = ()
     #: The host's CPUs to run on, for backends whose instances no cage holds to them.
@@ -124,6 +127,8 @@ class Instance(ABC):
     channel: Channel
     #: What a guest's kernel calls the data disk, to be mounted by it; None where it is at /data from the start.
     disk: str | None = None
+    #: What a guest's kernel calls its end of the link, and what kind of device that is; None where it is given one.
+    interface: tuple[str, str] | None = None
 
     def __init__(self, order: Order, cage: Cage | None) -> None:
         self.order = order
@@ -239,11 +244,12 @@ class Backend(ABC):
 
 
 def initramfs(order: Order, folder: Path) -> Path:
-    """What a machine boots from: the rootfs, or what leads there; where it has disks, with their drivers behind it.
+    """What a machine boots from: the rootfs, or what leads there; with drivers behind it, where it has what needs them.
 
     That is made once in a folder.
     """
-    if not ((order.disk or order.rootfs.on_disk) and order.kernel and order.kernel.drivers):
+    needed = order.disk or order.rootfs.on_disk or order.link
+    if not (needed and order.kernel and order.kernel.drivers):
         return order.rootfs.initramfs
     whole = folder / "initramfs"
     if not whole.exists():

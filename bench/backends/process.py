@@ -33,11 +33,7 @@ class Backend(CommandBackend):
         it has a disk."""
         root = (order.folder if order.data else self.folder) / "root"
         if not root.exists():
-            root.mkdir()
-            mounts.bind(order.rootfs.tree, root, readonly=True)
-            mounts.scratch(root / "tmp")
-            for name in ("proc", "sys", "dev"):
-                mounts.bind(Path("/") / name, root / name, recursive=True)
+            mounts.show_root(order.rootfs.tree, root)
             if order.data:
                 mounts.bind(order.data, root / "data")
         return root

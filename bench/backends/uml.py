@@ -14,6 +14,7 @@ from bench.backends._command import CommandBackend, CommandInstance
 from bench.backends.base import Drive, Order, data_device, drives, root_argument
 from bench.cage import Cage
 from bench.errors import HostError
+from bench.link import MTU
 from bench.process import require
 
 
@@ -63,6 +64,9 @@ class Backend(CommandBackend):
             argv += [f"initrd={order.rootfs.initramfs}", "rdinit=/init"]
         disks = self._disks(order)
         argv += [f"ubd{'abc'.index(each.device[-1])}{'r' * each.readonly}={each.image}" for each in disks]
+        if order.link:
+            # Without gro it drops what is larger than a packet, which it has told the tap that it takes.
+            argv.append(f"vec0:transport=tap,ifname={order.link.name},mtu={MTU},gro=1")
         return [*argv, *root_argument(disks)]
 
     def _disks(self, order: Order) -> list[Drive]:
@@ -75,6 +79,7 @@ class Backend(CommandBackend):
     def provision(self, order: Order, cage: Cage | None) -> CommandInstance:
         instance = Guest(self, order, cage)
         instance.disk = data_device(self._disks(order))
+        instance.interface = ("vec0", "UML's vector")
         return instance
 
     def kernel_mark(self, instance: CommandInstance) -> int:

@@ -208,6 +208,8 @@ class Backend(Base):
         )
 
     def provision(self, order: Order, cage: Cage | None) -> Instance:
+        if order.link:
+            raise HostError("Tare makes no links for Xen's guests yet", hint="leave `link` out of the envelope")
         instance = XenInstance(self, order, cage)
         instance.disk = data_device(drives(order, "xvd"))
         return instance

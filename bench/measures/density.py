@@ -36,6 +36,7 @@ def measure(session: Session) -> None:
         try:
             instance = session.provision()
             instance.start(session.deadline())
+            session.attach(instance)
         except InstanceError as error:
             if not instances:
                 raise

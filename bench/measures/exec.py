@@ -12,4 +12,4 @@ def measure(session: Session) -> None:
     chosen = [workloads.load(name) for name in session.scenario.workloads]
     instance = session.boot()
     for workload in chosen:
-        workloads.repeat(session, "exec", workload, instance.exec)
+        workloads.repeat(session, instance, "exec", workload, instance.exec)

@@ -32,7 +32,8 @@ def measure(session: Session) -> None:
     nothing = [_run(session, instance, workloads.load("true")) for _ in range(_LOOKS)]
     overhead = _clock.cost((run.host, run.instance) for run in nothing)
     for workload in chosen:
-        _repeat(session, instance, workload, overhead)
+        with workloads.ready(session, instance, workload) as at_hand:
+            _repeat(session, instance, at_hand, overhead)
 
 
 def _repeat(session: Session, instance: Instance, workload: Workload, overhead: float) -> None:

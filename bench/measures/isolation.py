@@ -25,15 +25,15 @@ def measure(session: Session) -> None:
     if session.backend.cageable and session.group is None:
         raise HostError("without a cage, nobody could end a neighbour's processes", hint="run as root for cages")
     (name,) = session.scenario.workloads
-    workload = workloads.load(name)
     alone: list[float] = []
     for kind in session.scenario.neighbours:
         tenant = session.boot()
-        for _ in range(session.scenario.warmups):
-            _run(session, tenant, workload)
-        before = [_run(session, tenant, workload) for _ in range(session.scenario.values)]
-        alone += before
-        _beside(session, tenant, workload, kind, before)
+        with workloads.ready(session, tenant, workloads.load(name)) as workload:
+            for _ in range(session.scenario.warmups):
+                _run(session, tenant, workload)
+            before = [_run(session, tenant, workload) for _ in range(session.scenario.values)]
+            alone += before
+            _beside(session, tenant, workload, kind, before)
     session.add("isolation.alone", alone)
 
 
@@ -42,15 +42,16 @@ def _beside(session: Session, tenant: Instance, workload: Workload, kind: str, b
     try:
         neighbour.start(session.deadline())
         session.attach(neighbour)
-        workloads.check(workload_of(kind), neighbour.call(neighbours.start(kind), session.deadline()))
-        used = session.cpu(neighbour)
-        time.sleep(_GOING)
-        try:
-            beside = [_run(session, tenant, workload) for _ in range(session.scenario.values)]
-        except InstanceTimeout as error:
-            session.unfinished[f"isolation.{kind}"] = str(error)
-            session.kill(tenant)  # it may still be at what it was asked for
-            return
+        with workloads.ready(session, neighbour, workload_of(kind)) as hog:
+            workloads.check(hog, neighbour.call(hog.argv, session.deadline()))
+            used = session.cpu(neighbour)
+            time.sleep(_GOING)
+            try:
+                beside = [_run(session, tenant, workload) for _ in range(session.scenario.values)]
+            except InstanceTimeout as error:
+                session.unfinished[f"isolation.{kind}"] = str(error)
+                session.kill(tenant)  # it may still be at what it was asked for
+                return
         now = session.cpu(neighbour)
         if used is not None and now is not None and now - used < _LEAST_CPU:
             raise InstanceError(f"the {kind} neighbour did nothing in {_GOING:g} s and longer")
@@ -61,7 +62,10 @@ def _beside(session: Session, tenant: Instance, workload: Workload, kind: str, b
 
 def workload_of(kind: str) -> Workload:
     """A neighbour, as something that is run and must not fail."""
-    return Workload(f"the {kind} neighbour", neighbours.start(kind), lambda output: [])
+    hog = neighbours.KINDS[kind]
+    return Workload(
+        f"the {kind} neighbour", neighbours.start(kind), lambda output: [], peer=hog.peer, port=neighbours.PORT
+    )
 
 
 def _run(session: Session, instance: Instance, workload: Workload) -> float:

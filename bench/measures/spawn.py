@@ -10,5 +10,5 @@ def measure(session: Session) -> None:
     chosen = [workloads.load(name) for name in session.scenario.workloads]
     instance = session.boot()
     for workload in chosen:
-        workloads.repeat(session, "spawn", workload, instance.call)
+        workloads.repeat(session, instance, "spawn", workload, instance.call)
     session.add("channel", [instance.channel.ping(session.deadline()) for _ in range(session.scenario.values)])

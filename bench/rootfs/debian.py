@@ -16,7 +16,18 @@ from bench import debian
 from bench.errors import HostError
 from bench.rootfs import EPOCH, INIT, PACKAGES_FILE, Tell, add_init
 
-TOOLS = ("fio", "iperf3", "linux-perf", "nginx-light", "redis-server", "rt-tests", "sqlite3", "sysbench", "wrk")
+TOOLS = (
+    "fio",
+    "iperf3",
+    "linux-perf",
+    "nginx-light",
+    "qperf",
+    "redis-server",
+    "rt-tests",
+    "sqlite3",
+    "sysbench",
+    "wrk",
+)
 on_disk = True
 #: Bytes of disk that it takes while it is made.
 _ROOM = 2 << 30

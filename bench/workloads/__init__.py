@@ -1,20 +1,27 @@
 """Workloads: one file each, found by its name.
 
 `argv` is what runs inside; `parse(output)`, where there is one, reads it; `rootfs`, where a module says it, is the one
-that has its tools, `disk = True` says that it works on the data disk, at /data, and `area` of what kind its work is,
-under which a report shows it. Modules whose name begins with _ are none.
+that has its tools, `disk = True` says that it works on the data disk, at /data, `peer` is the server at the far end of
+the link that it talks to ("{peer}" in argv is its address) and `port` where that listens, and `area` of what kind its
+work is, under which a report shows it. Modules whose name begins with _ are none.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from bench.backends.base import Instance
 from bench.channel import Reply
 from bench.errors import InputError, InstanceError
 from bench.session import Session, Unit
+
+#: Runs a command inside, by a deadline (time.monotonic() seconds).
+Run = Callable[[Sequence[str], float], Reply]
 
 
 @dataclass(frozen=True)
@@ -30,8 +37,9 @@ class Reading:
 @dataclass(frozen=True)
 class Workload:
     """name: the file's; argv: a command in the rootfs; parse: its output → readings, raising ValueError on anything
-    else; rootfs: the one that has its tools, None where any has; disk: whether it needs the data disk; area: its kind;
-    summary: what it is, in a sentence."""
+    else; rootfs: the one that has its tools, None where any has; disk: whether it needs the data disk; peer: a server
+    at the other end of the link, a command in the rootfs too, and port: where it listens; area: its kind; summary: what
+    it is, in a sentence."""
 
     name: str
     argv: Sequence[str]
@@ -40,6 +48,8 @@ class Workload:
     disk: bool = False
     area: str = "other"
     summary: str = ""
+    peer: Sequence[str] = ()
+    port: int = 0
 
 
 def names() -> list[str]:
@@ -59,7 +69,22 @@ def load(name: str) -> Workload:
         getattr(module, "disk", False),
         getattr(module, "area", "other"),
         (module.__doc__ or "").strip().split("\n\n")[0].replace("\n", " "),
+        getattr(module, "peer", ()),
+        getattr(module, "port", 0),
     )
+
+
+@contextlib.contextmanager
+def ready(session: Session, instance: Instance, workload: Workload) -> Iterator[Workload]:
+    """A workload whose peer, if it has one, is there and known to it by its address. Raises InstanceError."""
+    if not workload.peer:
+        yield workload
+        return
+    if session.links is None or instance.order.link is None:
+        raise InstanceError(f"{workload.name} needs a link")
+    known = [word.replace("{peer}", instance.order.link.far) for word in workload.argv]
+    with session.links.peer(workload.peer, workload.port):
+        yield dataclasses.replace(workload, argv=known)
 
 
 def _nothing(output: str) -> list[Reading]:
@@ -83,25 +108,24 @@ def check(workload: Workload, reply: Reply) -> list[Reading]:
         raise InstanceError(f"{workload.name} printed something unexpected: {error}") from error
 
 
-def repeat(session: Session, door: str, workload: Workload, run: Callable[[Sequence[str], float], Reply]) -> None:
+def repeat(session: Session, instance: Instance, door: str, workload: Workload, run: Run) -> None:
     """Warm-ups, then values: the seconds each run took, its CPU cost, and what it printed about itself."""
     name = metric(door, workload)
-    warmups = [_once(session, workload, run)[0] for _ in range(session.scenario.warmups)]
     values: list[float] = []
     readings: dict[str, list[Reading]] = {}
-    with session.counting_cpu(f"{name}.cpu", session.scenario.values):
-        for _ in range(session.scenario.values):
-            seconds, found = _once(session, workload, run)
-            values.append(seconds)
-            for reading in found:
-                readings.setdefault(reading.metric, []).append(reading)
+    with ready(session, instance, workload) as at_hand:
+        warmups = [_once(session, at_hand, run)[0] for _ in range(session.scenario.warmups)]
+        with session.counting_cpu(f"{name}.cpu", session.scenario.values):
+            for _ in range(session.scenario.values):
+                seconds, found = _once(session, at_hand, run)
+                values.append(seconds)
+                for reading in found:
+                    readings.setdefault(reading.metric, []).append(reading)
     session.add(name, values, warmups=warmups)
     for reading_name, found in readings.items():
         session.add(f"{name}.{reading_name}", [r.value for r in found], unit=found[0].unit, higher=found[0].higher)
 
 
-def _once(
-    session: Session, workload: Workload, run: Callable[[Sequence[str], float], Reply]
-) -> tuple[float, list[Reading]]:
+def _once(session: Session, workload: Workload, run: Run) -> tuple[float, list[Reading]]:
     reply = run(workload.argv, session.deadline())
     return reply.seconds, check(workload, reply)

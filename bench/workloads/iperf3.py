@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from bench.workloads import Reading
-from bench.workloads._read import document, inside, positive
+from bench.workloads._iperf3 import received as parse
 from bench.workloads._shell import LOOPBACK, until
+
+__all__ = ["parse"]
 
 rootfs = "debian"
 area = "network"
@@ -18,8 +19,3 @@ argv = (
     + "iperf3 -c 127.0.0.1 -p 5999 -t 1 -J; s=$?; "
     "[ $s = 0 ] || kill $!; wait; exit $s",
 )
-
-
-def parse(output: str) -> list[Reading]:
-    bits = positive(inside(document(output), "end", "sum_received", "bits_per_second"))
-    return [Reading("rate", bits / 8, "byte/s", higher=True)]

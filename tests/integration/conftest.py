@@ -104,14 +104,15 @@ def nothing_left() -> Iterator[None]:
 
 @pytest.fixture
 def drive(tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """drive(arm, *steps): run steps on a real instance; see drive.py. disk: bytes of a data disk for it."""
+    """drive(arm, *steps): run steps on a real instance; see drive.py. disk: bytes of a data disk for it; link: whether
+    it has one."""
 
-    def run(arm: str, *steps: list[Any], disk: int | None = None) -> dict[str, Any]:
+    def run(arm: str, *steps: list[Any], disk: int | None = None, link: bool = False) -> dict[str, Any]:
         backend, options = ARMS[arm]
         rootfs = image.build("tiny")
         booted = base.load(backend).kernel
         kernel = kernels.prepare(kernels.Wish(), booted, print).booted if booted else None
-        envelope = {"memory": 128 << 20, "disk": disk}
+        envelope = {"memory": 128 << 20, "disk": disk, "link": link}
         with lock.hold(), state.enter("a test") as own:
             spec = {"backend": backend, "options": options}
             cpus = cage.divide_cpus(1)

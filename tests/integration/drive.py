@@ -1,7 +1,7 @@
 """Runs steps on one real instance in a process of its own, as the slot worker does; prints one JSON object.
 
 Reads {"setup": …, "steps": [[name, …], …]} from standard input. Steps: call ARGV, exec ARGV, hang SECONDS,
-freeze SECONDS (the init no longer answers), stop, firmware (boots that guest).
+freeze SECONDS (the init no longer answers), stop, firmware (boots that guest), talk (hears its peer by the link).
 """
 
 from __future__ import annotations
@@ -13,18 +13,27 @@ import sys
 import time
 from typing import Any
 
+from bench import workloads
 from bench.errors import InstanceTimeout
 from bench.session import Place, Scenario, Session
 from bench.worker import Worker
+from bench.workloads import Workload
+
+#: The peer says its name; nothing else has it.
+TALK = Workload(
+    "talk",
+    ["/bin/busybox", "nc", "-w", "5", "{peer}", "5009"],
+    lambda output: [],
+    peer=["/bin/busybox", "nc", "-ll", "-p", "5009", "-e", "/bin/busybox", "echo", "the far end"],
+    port=5009,
+)
 
 
 def main() -> None:
     job = json.load(sys.stdin)
     worker = Worker(job["setup"])
     place = Place(worker.run, "s1", worker.folder, worker.hierarchy, worker.cpus)
-    session = Session(
-        worker.backend, Scenario(("boot",), timeout=60), place, worker.rootfs, worker.memory, worker.kernel, worker.disk
-    )
+    session = worker.session(Scenario(("boot",), timeout=60), place)
     done: list[Any] = []
     try:
         for name, *rest in job["steps"]:
@@ -50,6 +59,9 @@ def _step(session: Session, name: str, rest: list[Any]) -> Any:
             "output": output[:2000].decode(),
             "distinct": len(set(output)),
         }
+    if name == "talk":
+        with workloads.ready(session, instance, TALK) as workload:
+            return instance.call(workload.argv, session.deadline()).output.decode()
     if name == "stop":
         session.stop(instance)
         return True

@@ -29,6 +29,7 @@ SlurmctldPidFile={top}/slurmctld.pid
 SlurmdPidFile={top}/slurmd-%n.pid
 ProctrackType=proctrack/pgid
 TaskPlugin=task/none
+SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 ReturnToService=2

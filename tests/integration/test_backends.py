@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,9 @@ Require = Callable[[str, str], None]
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 each = pytest.mark.parametrize("arm", sorted(ARMS))
+
+#: What guests have their link by.
+DEVICES = {"uml": "UML's vector", "qemu": "virtio-net", "qemu-icount": "virtio-net", "kvm": "virtio-net"}
 
 
 @each
@@ -68,6 +72,26 @@ def test_has_a_disk_at_data(arm: str, drive: Drive, require_guest: Require) -> N
     block, blocks = map(int, size["output"].split())
     assert 0.8 * (64 << 20) < block * blocks < 64 << 20
     assert list(disk.FOLDERS.parent.glob(f"{disk.FOLDERS.name}*")) == []
+
+
+@each
+def test_has_a_link_to_its_peer_and_to_nobody_else(arm: str, drive: Drive, require_guest: Require) -> None:
+    require_guest(ARMS[arm][0], "linux")
+    found = drive(
+        arm,
+        ["talk"],
+        ["call", ["/bin/busybox", "ip", "route"]],
+        ["call", ["/bin/busybox", "ip", "-o", "link"]],
+        ["stop"],
+        link=True,
+    )
+    said, routes, devices, _ = found["steps"]
+    assert said == "the far end\n"
+    assert re.fullmatch(r"10\.64\.0\.0/30 dev (\w+) .*\n", routes["output"]), routes
+    names = re.findall(r"^\d+: (\w+)[@:]", devices["output"], re.MULTILINE)
+    assert len(set(names) - {"lo", "sit0", "tunl0"}) == 1, devices
+    assert found["seen"]["link"] == equivalence.LINK
+    assert found["seen"]["link_device"] == DEVICES.get(ARMS[arm][0], "veth")
 
 
 @each

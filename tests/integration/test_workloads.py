@@ -34,7 +34,7 @@ def campaign(folder: Path, arms: tuple[str, ...], names: list[str], more: str = 
     listed = ", ".join(f'"{name}"' for name in names)
     file.write_text(
         'name = "test"\nblocks = 1\nbaseline = "process"\n'
-        '[envelope]\nrootfs = "debian"\nmemory = "256 MiB"\ndisk = "64 MiB"\n'
+        '[envelope]\nrootfs = "debian"\nmemory = "256 MiB"\ndisk = "64 MiB"\nlink = true\n'
         f"[scenarios]\ninside = {{ workloads = [{listed}], warmups = 0, values = 1 {more}}}\n"
         "[arms]\n" + "".join(f"{arm} = {{}}\n" for arm in arms)
     )

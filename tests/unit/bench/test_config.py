@@ -212,6 +212,11 @@ BAD: dict[str, tuple[str, str, tuple[str, ...]]] = {
         'rootfs = "debian"\n[scenarios.more]\nmeasures = ["spawn"]\nworkloads = ["fio"]',
         ("scenarios.more.workloads: workload 'fio' needs a disk: envelope.disk = \"256 MiB\"",),
     ),
+    "workload without its link": (
+        'rootfs = "tiny"',
+        'rootfs = "debian"\n[scenarios.more]\nmeasures = ["spawn"]\nworkloads = ["link_send"]',
+        ("scenarios.more.workloads: workload 'link_send' needs a link: envelope.link = true",),
+    ),
     "disk too small": ('rootfs = "tiny"', 'disk = "1 MiB"', ("envelope.disk: 1 MiB is no size", "64 MiB to 1024 GiB")),
     "no size of a disk": ('rootfs = "tiny"', 'disk = "much"', ("envelope.disk: 'much'", "MiB")),
     "measure of another rootfs": (
@@ -433,6 +438,7 @@ def test_the_shipped_files_load(file: Path, monkeypatch: pytest.MonkeyPatch) -> 
     else:
         text = f'name = "a"\nblocks = 1\nbaseline = "crun"\narms.crun = {{}}\nscenarios.{file.stem} = {{}}\n'
         text += f'envelope.rootfs = "{"debian" if file.stem == "inside" else "tiny"}"\nenvelope.disk = "64 MiB"\n'
+        text += "envelope.link = true\n"
         scenario = config.parse(text, file.parent / "a.toml").scenarios[file.stem]
         assert scenario.measures
         assert scenario.description

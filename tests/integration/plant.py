@@ -1,6 +1,6 @@
 """Plants work into every guest's way to READY, in a copy of the project. It knows nothing of what will look for it.
 
-python tests/integration/kernels/plant.py COPY ITERATIONS
+python tests/integration/plant.py COPY ITERATIONS
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[3]
+PROJECT = Path(__file__).resolve().parents[2]
 BEFORE = "printf '\\nREADY\\n'\n"
 WORK = """i=0
 while [ $i -lt {iterations} ]; do i=$((i + 1)); done

@@ -16,8 +16,8 @@ import pytest
 from bench import kernels, lock
 from bench.results import JOURNAL, read_facts, read_plan
 
-from ..conftest import PROJECT
-from ..test_campaigns import assert_complete, journal, results, wait_for
+from .conftest import PROJECT
+from .test_campaigns import assert_complete, journal, results, wait_for
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 

@@ -1,0 +1,257 @@
+"""Links: from each instance to a far end of its own, point to point, in network namespaces that no route leads out of.
+
+A worker has two: the near one is its own, in which taps come up and what has no namespace of its own lives; in the far
+one are the other ends of all links, and the peers that workloads talk to. Both are gone when the worker is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import ipaddress
+import os
+import signal
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from bench import mounts, process
+from bench.errors import CommandError, HostError, InstanceError
+
+MTU = 1500
+#: What the far end may leave to the instance's device when it sends, by the request of SIOCETHTOOL that asks: without
+#: checksums and segments of TCP's it makes each packet whole itself.
+_OFFLOADS = {"tx-checksum": 0x16, "sg": 0x18, "tso": 0x1E}
+_SIOCETHTOOL = 0x8946
+_CLONE_NEWNET = 0x40000000
+_ADDRESSES = ipaddress.ip_network("10.64.0.0/10")
+_PEER_LIMIT = 10.0
+_NO_ROOT = "links need root; leave `link` out of the envelope"
+#: Runs inside a guest: $0 is its interface, $1 its address. A driver that is there already cannot be loaded again.
+_ATTACH = (
+    'for d in /drivers/*.ko; do [ ! -e "$d" ] || insmod "$d" 2>/dev/null; done; '
+    'i=0; until [ -e "/sys/class/net/$0" ] || [ $i -ge 50 ]; do sleep 0.1; i=$((i+1)); done; '
+    f'ip link set lo up; ip addr add "$1" dev "$0" && ip link set "$0" mtu {MTU} up'
+)
+_libc = ctypes.CDLL(None, use_errno=True)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Link:
+    """One of a worker's, counted from 0. near, far: the addresses of its ends; name: what its far end is called, and
+    its near end where the instance has no name of its own for it."""
+
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"tare{self.number}"
+
+    @property
+    def far(self) -> str:
+        return str(_ADDRESSES[4 * self.number + 1])
+
+    @property
+    def near(self) -> str:
+        return str(_ADDRESSES[4 * self.number + 2])
+
+
+def attach(link: Link, interface: str) -> tuple[str, ...]:
+    """The command by which a guest takes up its end."""
+    return ("/bin/busybox", "sh", "-c", _ATTACH, interface, f"{link.near}/30")
+
+
+def check_attached(status: int, output: bytes) -> None:
+    """Raises InstanceError where the guest said that it could not."""
+    if status:
+        said = output.decode(errors="replace").strip()[-300:] or f"status {status}"
+        raise InstanceError(f"the guest has no link: {said}")
+
+
+class Links:
+    """A worker's namespaces, and what is in them."""
+
+    def __init__(self, folder: Path, tree: Path) -> None:
+        """Moves this process, which has one thread, into the near namespace, and into a mount namespace of its own.
+
+        folder: where peers' root comes to be; tree: what is in it. Raises HostError.
+        """
+        if os.geteuid() != 0:
+            raise HostError("only root can make network namespaces", hint=_NO_ROOT)
+        mounts.enter_private_namespace()
+        self._ip = process.require("ip", "iproute2")
+        self._far = self._enter_new()
+        self._near = self._enter_new()
+        self._tree = tree
+        self._root = folder / "peer"
+        self._count = 0
+
+    def _enter_new(self) -> int:
+        if _libc.unshare(_CLONE_NEWNET) != 0:
+            raise HostError(f"no network namespace: {os.strerror(ctypes.get_errno())}", hint=_NO_ROOT)
+        process.run([self._ip, "link", "set", "lo", "up"])
+        return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+    def new(self) -> Link:
+        """A link that nobody has yet. Raises InstanceError where there are no more addresses."""
+        if 4 * self._count + 4 > _ADDRESSES.num_addresses:
+            raise InstanceError("there are no addresses for one more link")
+        self._count += 1
+        return Link(self._count - 1)
+
+    def join_container(self, link: Link, pids: Iterable[int]) -> str:
+        """Give an instance on this host's kernel its end; what the link does, in words. pids: of the instance's.
+
+        Raises InstanceError.
+        """
+        inside = next(filter(None, map(self._apart, pids)), None) or f"/proc/{os.getpid()}/fd/{self._near}"
+        with _failing():
+            ends = [link.name, "mtu", str(MTU), "type", "veth", "peer", "name", f"{link.name}n", "mtu", str(MTU)]
+            self._batch(self._far, [["link", "add", *ends, "netns", inside]])
+            entered = os.open(inside, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                self._batch(entered, [["link", "set", "lo", "up"], *_up(f"{link.name}n", link.near)])
+            finally:
+                os.close(entered)
+        return self._finish(link)
+
+    def join_guest(self, link: Link) -> str:
+        """Bring the tap of a guest that has taken up its end to the far side; what the link does, in words.
+
+        Raises InstanceError.
+        """
+        with _failing():
+            far = f"/proc/{os.getpid()}/fd/{self._far}"
+            self._batch(self._near, [["link", "set", link.name, "netns", far]])
+        return self._finish(link)
+
+    def _finish(self, link: Link) -> str:
+        with _failing():
+            self._batch(self._far, [["link", "set", link.name, "mtu", str(MTU)], *_up(link.name, link.far)])
+            offloads = _in(self._far, lambda: _offloads(link.name))
+        return " ".join([f"MTU {MTU},", *(offloads or ["no offloads"])])
+
+    def remove(self, link: Link) -> None:
+        """Take a link away whose instance has ended: many have gone by themselves."""
+        with contextlib.suppress(CommandError):
+            self._batch(self._far, [["link", "del", link.name]])
+
+    @contextlib.contextmanager
+    def peer(self, argv: Sequence[str], port: int) -> Iterator[None]:
+        """A server at the far end, in the same root file system as instances have, on the harness's CPUs.
+
+        port: of TCP, on which it listens when it is ready. Raises InstanceError where it does not.
+        """
+        chroot = process.require("chroot", "coreutils")
+        if not self._root.exists():
+            mounts.show_root(self._tree, self._root)
+
+        def start() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(
+                [chroot, str(self._root), *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            )
+
+        server = _in(self._far, start)
+        try:
+            deadline = time.monotonic() + _PEER_LIMIT
+            while not _listens(server.pid, port):
+                if server.poll() is not None or time.monotonic() > deadline:
+                    said = _ended(server).decode(errors="replace").strip()[-300:]
+                    raise InstanceError(f"the link's far end has no {argv[0]}: {said or 'it does not listen'}")
+                time.sleep(0.005)
+            yield
+        finally:
+            if server.returncode is None:
+                _ended(server)
+
+    @staticmethod
+    def _apart(pid: int) -> str | None:
+        """The network namespace of a process, where it is not ours."""
+        place = f"/proc/{pid}/ns/net"
+        try:
+            return place if Path(place).readlink() != Path("/proc/self/ns/net").readlink() else None
+        except OSError:
+            return None
+
+    def _batch(self, namespace: int, commands: Iterable[Sequence[str]]) -> None:
+        text = "".join(" ".join(words) + "\n" for words in commands)
+        _in(namespace, lambda: process.run([self._ip, "-batch", "-"], stdin=text.encode()))
+
+
+def _up(name: str, address: str) -> list[list[str]]:
+    return [["addr", "add", f"{address}/30", "dev", name], ["link", "set", name, "up"]]
+
+
+@contextlib.contextmanager
+def _failing() -> Iterator[None]:
+    try:
+        yield
+    except (CommandError, OSError) as error:
+        raise InstanceError(f"there is no link to the instance: {error}") from error
+
+
+def _in(namespace: int, work: Callable[[], T]) -> T:
+    """What comes of work done in a network namespace, by a thread that lives no longer: namespaces are threads'."""
+
+    def there() -> T:
+        if _libc.setns(namespace, _CLONE_NEWNET) != 0:
+            raise InstanceError(f"cannot enter a network namespace: {os.strerror(ctypes.get_errno())}")
+        return work()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(there).result()
+
+
+def _offloads(name: str) -> list[str]:
+    """Which of them a device of this namespace has on."""
+    found = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        for offload, request in _OFFLOADS.items():
+            asked = ctypes.create_string_buffer(struct.pack("II", request, 0))
+            with contextlib.suppress(OSError):
+                fcntl.ioctl(any_socket, _SIOCETHTOOL, struct.pack("16sP", name.encode(), ctypes.addressof(asked)))
+                if struct.unpack("II", asked.raw[:8])[1]:
+                    found.append(offload)
+    return found
+
+
+def _listens(pid: int, port: int) -> bool:
+    """Whether somebody listens on a TCP port, in the network namespace of a process."""
+    for file in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{pid}/net/{file}").read_text().splitlines()[1:]:
+                words = line.split()
+                if words[3] == "0A" and int(words[1].rpartition(":")[2], 16) == port:
+                    return True
+    return False
+
+
+def _ended(server: subprocess.Popen[bytes]) -> bytes:
+    """Ends a server with all that it has started; what it said. What descends from it may hold its output open."""
+    for pid in reversed(_family(server.pid)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return server.communicate(timeout=_PEER_LIMIT)[0]
+
+
+def _family(leader: int) -> list[int]:
+    """A process and those that descend from it."""
+    found = [leader]
+    for pid in found:
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                found += map(int, (task / "children").read_text().split())
+    return found
