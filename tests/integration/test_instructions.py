@@ -41,15 +41,13 @@ PHASES = ["boot.instructions", "boot.setup.instructions", "boot.kernel.instructi
 
 @contextlib.contextmanager
 def busy() -> Iterator[None]:
-    """Something else that wants the processor, by fits and starts."""
+    """Something else that wants a processor, by fits and starts."""
     code = "import time\nwhile True:\n  end = time.time() + 0.03\n  while time.time() < end: pass\n  time.sleep(0.02)"
-    load = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(1)]
-    try:
-        yield
-    finally:
-        for process in load:
-            process.kill()
-            process.wait()
+    with subprocess.Popen([sys.executable, "-c", code]) as load:
+        try:
+            yield
+        finally:
+            load.kill()
 
 
 def run(top: Path, tree: Path, campaign: str) -> Path:
