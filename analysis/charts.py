@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis import findings, inside
 from analysis.canvas import Chart, styled
+from analysis.density import most
 from analysis.estimate import Slope, good_ramps
 from analysis.inside import Area
 from analysis.isolation import Isolation
@@ -62,7 +63,14 @@ def chart_sections(
                 for metric, title, caption in _STRIPS
             ],
             "density": [
-                (say(each.name.replace("-", ".", 1)) if each.name != "density-boot" else "", each)
+                (
+                    most(loaded, chosen)
+                    if each.name == "density-p99"
+                    else say(each.name.replace("-", ".", 1))
+                    if each.name != "density-boot"
+                    else "",
+                    each,
+                )
                 for each in density(good_ramps(loaded), slopes, arms, looks, colours)
             ],
             "inside": [(inside.sentence(loaded, area), costs(area, arms, looks, colours)) for area in work],

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from analysis.estimate import Interval, Slope, good_ramps
-from analysis.load import VIEWS, Loaded
-from analysis.matrix import stop_reason
+from analysis.load import VIEWS, Loaded, clean
+from analysis.matrix import Chosen, stop_reason
+from analysis.words import listed, show
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,31 @@ class DensityRow:
     kernel: float | None
     residual: float | None
     share: float | None
+
+
+def conditions(loaded: Loaded) -> str:
+    """Under what the ramps were run, in a sentence each: tenants' work, same-page merging, page cache."""
+    given = next((each for each in loaded.scenarios.values() if "density" in (each.get("measures") or [])), {})
+    said = []
+    if tenant := given.get("tenant"):
+        limit = given.get("p99_limit")
+        within = f", and 99 in 100 of its requests had to be answered within {show(limit, 'second')}" if limit else ""
+        said.append(f"Every instance had {clean(tenant)} at work, all at the same time{within}.")
+    else:
+        said.append("Instances are idle.")
+    if ksm := given.get("ksm"):
+        said.append(f"Same-page merging (KSM) was switched {clean(ksm)} for the ramp.")
+    if cache := given.get("cache"):
+        before = "dropped" if cache == "cold" else "warmed by one more instance of the same kind"
+        said.append(f"The page cache was {before} before it.")
+    return " ".join(said)
+
+
+def most(loaded: Loaded, chosen: Chosen) -> str:
+    """How many tenants of each arm kept within the scenario's limits."""
+    fits = [(loaded.arms[arm].label, found) for arm in loaded.arms if (found := chosen.get("density.n", arm))]
+    parts = [f"{found.median:,.0f} of {label}" for label, found in fits]
+    return f"Within the limits there is room for {listed(parts)}." if parts else ""
 
 
 def density_rows(loaded: Loaded, slopes: list[Slope]) -> list[DensityRow]:

@@ -46,7 +46,7 @@ _SLOT_TEXTS = (
 )
 _SLOT_NUMBERS = ("block", "order", "wall_s", "cpu_s")
 _CAGE_PARTS = ("cage_anon", "cage_file", "cage_kernel", "cage_shmem")
-_RAMP_NUMBERS = ("n", "boot", *VIEWS, *_CAGE_PARTS, "ram", "vmm", "kernel", "residual")
+_RAMP_NUMBERS = ("n", "boot", *VIEWS, *_CAGE_PARTS, "ram", "vmm", "kernel", "residual", "p99", "ksm")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The charts of a density ramp: memory in each of the four views, and the start of the n-th instance."""
+"""The charts of a density ramp: memory in each of the four views, the start of the n-th instance, tenants' p99."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def density(
     looks: dict[str, Look],
     colours: dict[str, str],
 ) -> list[Chart]:
-    """One chart a view that has figures, both axes logarithmic, then the start of the n-th instance."""
+    """One chart a view that has figures, then the start of the n-th instance, and tenants’ p99; all logarithmic."""
     per_instance = {(slope.arm, slope.view): slope.slope.point for slope in slopes}
     charts = []
     for view, title in VIEW_TITLES.items():
@@ -66,7 +66,19 @@ def density(
         "Start of the n-th instance",
         "Time to READY of each instance with all earlier ones still running.",
     )
-    return charts + ([last] if last else [])
+    work = _curves(
+        ramps,
+        "p99",
+        "second",
+        {},
+        arms,
+        looks,
+        colours,
+        "density-p99",
+        "The slowest tenant’s p99",
+        "All tenants work at the same time: within this time 99 in 100 requests of each one are answered.",
+    )
+    return charts + [each for each in (last, work) if each]
 
 
 def _curves(

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from analysis import export, findings, hosts, inside, instructions, isolation, words
 from analysis.charts import Section, chart_sections
-from analysis.density import density_rows
+from analysis.density import conditions, density_rows
 from analysis.equal import equivalences
 from analysis.estimate import drifts, estimates, slopes, slot_medians
 from analysis.files import replacing
@@ -114,6 +114,7 @@ def _page(loaded: Loaded) -> tuple[dict[str, Any], dict[str, Section]]:
         "fair": findings.fairness(loaded, equal, failed),
         "failures": failed,
         "density": density_rows(loaded, inclines),
+        "density_conditions": conditions(loaded),
         "inside": work,
         "inside_arms": [arm for arm in loaded.arms if any(arm in row.costs for area in work for row in area.rows)],
         "isolation": harm,

@@ -17,7 +17,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import cage, disk, kernels, mounts, process, state
+from bench import cage, disk, kernels, ksm, mounts, process, state
 from bench.backends import base
 from bench.backends.base import NAME_PREFIX
 from bench.errors import HostError, TareError
@@ -30,7 +30,7 @@ JOB_FOLDERS = Path("/var/tmp/tare-job-")
 
 @dataclass(frozen=True)
 class Removed:
-    """kind: process, mount, cgroup, network device, shared memory, libvirt domain, runtime's file or folder."""
+    """kind: process, mount, cgroup, network device, shared memory, setting, libvirt domain, runtime's file, folder."""
 
     kind: str
     name: str
@@ -46,6 +46,7 @@ def clean() -> list[Removed]:
     removed += _cgroups()
     removed += _devices()
     removed += _shared_memory()
+    removed += _switches()
     removed += _runtimes_files()
     removed += _folders(kept)
     removed += _folders_on_disk()
@@ -70,6 +71,10 @@ def release(identity: str) -> list[str]:
         except TareError as error:
             resisted.append(str(error))
     mounts.remove_tree(disk.folder(identity))
+    try:
+        ksm.restore(state.top() / identity / ksm.NOTE)
+    except HostError as error:
+        resisted.append(str(error))
     try:
         _runtimes_files(identity)
     except OSError as error:
@@ -301,6 +306,12 @@ def _domains() -> tuple[list[Removed], set[str]]:
                 kept.add(run.id)
                 sys.stderr.write(f"tare: {run.folder} stays until its libvirt domains can be removed: {error}\n")
     return removed, kept
+
+
+def _switches() -> list[Removed]:
+    """What a dead run has switched on this host is put back."""
+    dead = (run for run in state.runs() if os.geteuid() == 0 and _dead(run.id, run.uid))
+    return [Removed("setting", "KSM") for run in dead if ksm.restore(run.folder / ksm.NOTE)]
 
 
 def _folders(kept: Collection[str] = ()) -> list[Removed]:

@@ -58,6 +58,10 @@ class Scenario(msgspec.Struct, forbid_unknown_fields=True):
     step: Count = 1
     boot_limit: str | None = None
     memory_reserve: str = "512 MiB"
+    tenant: str | None = None
+    p99_limit: str | None = None
+    ksm: Literal["on", "off"] | None = None
+    cache: Literal["warm", "cold"] | None = None
 
 
 class Slurm(msgspec.Struct, forbid_unknown_fields=True):
@@ -158,6 +162,9 @@ def parse(text: str, path: Path, releases: Sequence[str] = ()) -> Campaign:
     if found.baseline not in arms:
         raise _wrong(path, "baseline", f"there is no arm {found.baseline!r}: one of {', '.join(arms)}")
     scenarios = {name: _scenario(path, name, table) for name, table in found.scenarios.items()}
+    ramps = [name for name, scenario in scenarios.items() if "density" in scenario.measures]
+    if len(ramps) > 1:
+        raise _wrong(path, f"scenarios.{ramps[1]}", f"{ramps[0]} is a ramp already: make another campaign of this one")
     for name, scenario in scenarios.items():
         _check_needs(path, name, scenario, found.envelope)
         if scenario.blocks is not None and scenario.blocks > found.blocks:
@@ -346,7 +353,16 @@ def _checked_scenario(table: dict[str, Any], path: Path, prefix: str) -> Scenari
     if "isolation" in scenario.measures and len(scenario.workloads) > 1:
         raise _wrong(path, _dotted(prefix, "workloads"), "isolation has one tenant: name one workload")
     _check(path, _dotted(prefix, "memory_reserve"), lambda: units.size(scenario.memory_reserve))
-    for key, text in (("timeout", scenario.timeout), ("boot_limit", scenario.boot_limit)):
+    if scenario.tenant is not None:
+        _check_names(path, _dotted(prefix, "tenant"), "workload", [scenario.tenant], workloads.names())
+        if workloads.load(scenario.tenant).peer:
+            raise _wrong(path, _dotted(prefix, "tenant"), "a tenant works by itself, without a peer")
+    if scenario.tenant is None and scenario.p99_limit is not None:
+        raise _wrong(path, _dotted(prefix, "p99_limit"), 'whose? name a tenant: tenant = "redis_serving"')
+    if "density" not in scenario.measures and scenario.tenant is not None:
+        raise _wrong(path, _dotted(prefix, "tenant"), 'only a ramp has tenants: measures = ["density"]')
+    times = {name: getattr(scenario, name) for name in ("timeout", "boot_limit", "p99_limit")}
+    for key, text in times.items():
         if text is not None:
             _check_time(path, _dotted(prefix, key), text)
     return scenario
@@ -384,7 +400,7 @@ def _check_needs(path: Path, name: str, scenario: Scenario, envelope: Envelope) 
     """Whether what a scenario runs is in the campaign's rootfs, and has the disk that it writes to and the link that it
     sends through."""
     needed = [("measure", each, measures.load(each).rootfs, False, False) for each in scenario.measures]
-    for each in scenario.workloads:
+    for each in [*scenario.workloads, *([scenario.tenant] if scenario.tenant else [])]:
         workload = workloads.load(each)
         needed.append(("workload", each, workload.rootfs, workload.disk, bool(workload.peer)))
     for each in scenario.neighbours:

@@ -29,10 +29,8 @@ _LOOP_TRIES = 20
 _LOOP_CTL_GET_FREE, _LOOP_CONFIGURE, _AUTOCLEAR = 0x4C82, 0x4C0A, 4
 #: struct loop_config: the image's descriptor, and of struct loop_info64 the flags, of which read-only is 1.
 _LOOP_CONFIG = struct.Struct("<I4x40x12xI64x64x32x16x64x")
-#: Runs inside a guest, with the device as its $0. Drivers lie in the order in which they must be loaded; one is of
-#: another machine's disks.
+#: Runs inside a guest, with the device as its $0.
 _ATTACH = (
-    'for d in /drivers/*.ko; do [ ! -e "$d" ] || insmod "$d"; done; '
     'i=0; until [ -b "$0" ] || [ $i -ge 50 ]; do sleep 0.1; i=$((i+1)); done; '
     f'mount -t ext4 -o {",".join(FLAGS)} "$0" {PLACE}'
 )

@@ -34,9 +34,8 @@ _CLONE_NEWNET = 0x40000000
 _ADDRESSES = ipaddress.ip_network("10.64.0.0/10")
 _PEER_LIMIT = 10.0
 _NO_ROOT = "links need root; leave `link` out of the envelope"
-#: Runs inside a guest: $0 is its interface, $1 its address. A driver that is there already cannot be loaded again.
+#: Runs inside a guest: $0 is its interface, $1 its address.
 _ATTACH = (
-    'for d in /drivers/*.ko; do [ ! -e "$d" ] || insmod "$d" 2>/dev/null; done; '
     'i=0; until [ -e "/sys/class/net/$0" ] || [ $i -ge 50 ]; do sleep 0.1; i=$((i+1)); done; '
     f'ip link set lo up; ip addr add "$1" dev "$0" && ip link set "$0" mtu {MTU} up'
 )

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import errno
 import mmap
+import os
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -27,6 +28,15 @@ def available() -> int:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     raise HostError("this kernel does not tell MemAvailable", hint="Linux 3.14 or later is needed")
+
+
+def drop_caches() -> None:
+    """Forget every clean page of files, and what the kernel remembers of names; what is dirty is written first."""
+    os.sync()
+    try:
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+    except OSError as error:
+        raise HostError(f"the page cache cannot be dropped: {error.strerror}", hint="only root can") from error
 
 
 def kernel() -> int:

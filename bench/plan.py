@@ -160,6 +160,8 @@ def _scenario(scenario: Scenario) -> dict[str, Any]:
         "step": scenario.step,
         "boot_limit": None if scenario.boot_limit is None else units.duration(scenario.boot_limit),
         "memory_reserve": units.size(scenario.memory_reserve),
+        **{name: given for name in ("tenant", "ksm", "cache") if (given := getattr(scenario, name)) is not None},
+        **({"p99_limit": units.duration(scenario.p99_limit)} if scenario.p99_limit is not None else {}),
     }
 
 

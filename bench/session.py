@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from bench import disk, link, memory, seen
-from bench.backends.base import NAME_PREFIX, Backend, Guest, GuestKernel, Instance, Order, Rootfs
+from bench.backends.base import LOAD_DRIVERS, NAME_PREFIX, Backend, Guest, GuestKernel, Instance, Order, Rootfs
 from bench.cage import Cage, CageMemory, Cpus, Group, Hierarchy
 from bench.errors import InstanceError
 
@@ -34,7 +34,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Scenario:
-    """How a slot measures: the parameters of its measures. Times in seconds, sizes in bytes."""
+    """How a slot measures: the parameters of its measures. Times in seconds, sizes in bytes.
+
+    tenant: a workload that every instance of a ramp has to do; p99_limit: what it may take, 99 times in a hundred; ksm:
+    same-page merging; cache: the page cache before the first start. None leaves things as they are.
+    """
 
     measures: tuple[str, ...]
     workloads: tuple[str, ...] = ("true",)
@@ -46,6 +50,10 @@ class Scenario:
     step: int = 1
     boot_limit: float | None = None
     memory_reserve: int = 512 << 20
+    tenant: str | None = None
+    p99_limit: float | None = None
+    ksm: Literal["on", "off"] | None = None
+    cache: Literal["warm", "cold"] | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,16 @@ class Session:
         """The end of one step (a boot, a command, a teardown) that starts now."""
         return time.monotonic() + self.scenario.timeout
 
+    def prepare(self) -> None:
+        """Bring the page cache into the state that the scenario asks for. Raises HostError."""
+        if self.scenario.cache == "cold":
+            memory.drop_caches()
+        if self.scenario.cache == "warm":
+            first = self.provision()
+            first.start(self.deadline())
+            self.attach(first)
+            self.kill(first)
+
     def provision(
         self, guest: Guest = "linux", requests: Sequence[Sequence[str]] = (), processes: int | None = None
     ) -> Instance:
@@ -157,6 +175,8 @@ class Session:
     def attach(self, instance: Instance) -> None:
         """Complete an instance that has just started: the disk of a guest at /data, where others have it already; its
         link."""
+        if instance.loads:
+            instance.call(LOAD_DRIVERS, self.deadline())
         if instance.disk:
             reply = instance.call(disk.attach(instance.disk), self.deadline())
             disk.check_attached(reply.status, reply.output)

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
-from bench import cage, link, measures
+from bench import cage, ksm, link, measures
 from bench.backends import base
 from bench.backends._command import RUN_VARIABLE
 from bench.errors import HostError, InstanceError, InstanceTimeout, TareError
@@ -105,8 +105,10 @@ class Worker:
         session: Session | None = None
         try:
             session = self.session(scenario, place)
-            for name in scenario.measures:
-                measures.load(name).run(session)
+            with ksm.switched(scenario.ksm, self.folder.parent):
+                session.prepare()
+                for name in scenario.measures:
+                    measures.load(name).run(session)
             result = {"status": "ok", "reason": None}
         except InstanceTimeout as error:
             result = {"status": "timeout", "reason": str(error)}

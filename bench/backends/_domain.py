@@ -1,6 +1,6 @@
 """The libvirt domain of one guest: a machine with nothing in it that the measurement does not need.
 
-The same for every accelerator, so that `qemu` and `kvm` differ in one word. No USB, no balloon, no display, and no disk
+The same for every accelerator, so that `qemu` and `kvm` differ in one word. No USB, no display, and no disk
 or network but what is asked for; no HPET, as is usual for guests, so that the kernel does not calibrate against it; no
 option ROM for the local APIC, which only old Windows uses.
 """
@@ -53,6 +53,8 @@ class Machine:
     disks: Sequence[Drive] = ()
     #: The device of this host's behind a virtio-net, which libvirt makes; None without one.
     tap: str | None = None
+    #: A balloon that reports free pages.
+    balloon: bool = False
     cpu: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     as_root: bool = False
@@ -94,7 +96,7 @@ def describe(machine: Machine) -> str:
     {_serial(0, machine.console, machine.serial)}
     {_serial(1, machine.channel, machine.serial)}
     <controller type="usb" model="none"/>
-    <memballoon model="none"/>
+    {'<memballoon model="virtio" freePageReporting="on"/>' if machine.balloon else '<memballoon model="none"/>'}
   </devices>
   {_label(machine.as_root)}
   <qemu:commandline>

@@ -331,12 +331,14 @@ class LibvirtBackend(Backend):
 
     @dataclass(frozen=True)
     class Options:
-        """uri: a libvirt on this machine; cpu: CPU model or mode; kernel_arguments: more, like "nopti"."""
+        """uri: a libvirt on this machine; cpu: CPU model or mode; kernel_arguments: more, like "nopti"; balloon: a
+        virtio balloon that gives the host back what the guest has free (free page reporting)."""
 
         uri: str = EMBED
         machine: Literal["pc", "q35"] = "pc"
         cpu: str | None = None
         kernel_arguments: str = ""
+        balloon: bool = False
 
     @classmethod
     def notes(cls, options: Any) -> list[str]:
@@ -371,11 +373,12 @@ class LibvirtBackend(Backend):
             console=order.folder / "console",
             channel=order.folder / "channel",
             kernel=order.kernel.image if linux and order.kernel else None,
-            initramfs=initramfs(order, self.folder) if linux else None,
+            initramfs=initramfs(order, self.folder, more=self.options.balloon) if linux else None,
             disks=disks,
             kernel_arguments=[*root_argument(disks), *self.options.kernel_arguments.split()],
             image=None if linux else self._image,
             tap=order.link.name if order.link else None,
+            balloon=self.options.balloon,
             cpu=self.options.cpu,
             environment={RUN_VARIABLE: os.environ.get(RUN_VARIABLE, "")},
             as_root=os.geteuid() == 0 and not self.connection.embedded,
@@ -386,6 +389,7 @@ class LibvirtBackend(Backend):
             raise HostError(f"{self.options.uri} makes taps where they are nobody's", hint="leave uri out, or `link`")
         _keep_threads_with_us()
         instance = self.kind(self, order, cage)
+        instance.loads = bool(order.link or order.disk or self.options.balloon) and not order.rootfs.on_disk
         instance.disk = data_device(drives(order, "vd"))
         instance.interface = ("eth0", "virtio-net")
         return instance

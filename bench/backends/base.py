@@ -125,6 +125,8 @@ class Instance(ABC):
     """
 
     channel: Channel
+    #: Whether a guest has to load the drivers that it finds in its initramfs; loader.sh has done so where it was one.
+    loads: bool = False
     #: What a guest's kernel calls the data disk, to be mounted by it; None where it is at /data from the start.
     disk: str | None = None
     #: What a guest's kernel calls its end of the link, and what kind of device that is; None where it is given one.
@@ -243,13 +245,16 @@ class Backend(ABC):
         """Release what the backend itself holds."""
 
 
-def initramfs(order: Order, folder: Path) -> Path:
+#: What has a guest load the drivers that initramfs() packed: some are of another machine's devices, and refuse.
+LOAD_DRIVERS = ("/bin/busybox", "sh", "-c", 'for d in /drivers/*.ko; do insmod "$d" 2>/dev/null; done; true')
+
+
+def initramfs(order: Order, folder: Path, *, more: bool = False) -> Path:
     """What a machine boots from: the rootfs, or what leads there; with drivers behind it, where it has what needs them.
 
-    That is made once in a folder.
+    That is made once in a folder. more: whether it has other devices than disk and link.
     """
-    needed = order.disk or order.rootfs.on_disk or order.link
-    if not (needed and order.kernel and order.kernel.drivers):
+    if not (order.kernel and order.kernel.drivers and (order.disk or order.rootfs.on_disk or order.link or more)):
         return order.rootfs.initramfs
     whole = folder / "initramfs"
     if not whole.exists():

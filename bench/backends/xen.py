@@ -211,6 +211,7 @@ class Backend(Base):
         if order.link:
             raise HostError("Tare makes no links for Xen's guests yet", hint="leave `link` out of the envelope")
         instance = XenInstance(self, order, cage)
+        instance.loads = order.disk is not None and not order.rootfs.on_disk
         instance.disk = data_device(drives(order, "xvd"))
         return instance
 

@@ -1,4 +1,5 @@
-"""Instances started one after another; what each further one costs in memory, by four views, and what adds up to it.
+"""Instances started one after another; what each further one costs in memory, by four views, and what adds up to it;
+how many fit within limits of memory, of their start's time and of how long their work takes.
 
 The marginal cost is the Theil–Sen slope over the ramp (the median of all pairwise slopes), never total ÷ N, so that
 what the first instance pays for all (page cache, the runtime's own files) does not count as everyone's.
@@ -9,12 +10,14 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from bench import memory
+from bench import ksm, memory, workloads
 from bench.backends.base import Instance
 from bench.errors import InstanceError
 from bench.session import Session
+from bench.workloads import Reading
 
 #: Seconds to wait at a point of the ramp for the memory of what just started to be counted.
 _SETTLE = 0.3
@@ -51,15 +54,45 @@ def measure(session: Session) -> None:
             session.interrogate(instance)
         if scenario.boot_limit is not None and boot > scenario.boot_limit:
             session.stop_reason = f"boot latency {boot:.3g} s > {scenario.boot_limit:g} s"
-        else:
-            fitting = len(instances)
         last = len(instances) == scenario.instances or session.stop_reason is not None
-        if len(instances) % scenario.step == 0 or last:
-            session.ramp.append(_look(session, instances, start, boot))
+        looked = len(instances) % scenario.step == 0 or last
+        if looked:
+            p99 = _work(session, instances) if scenario.tenant else None
+            ksm.settle()
+            session.ramp.append(_look(session, instances, start, boot) | {"p99": p99, "ksm": ksm.saved()})
         if session.stop_reason:
             break
+        if looked or not scenario.tenant:
+            fitting = len(instances)
     session.stop_reason = session.stop_reason or "n"
     _conclude(session, boots, fitting)
+
+
+def _work(session: Session, instances: list[Instance]) -> float | None:
+    """Have every tenant do its work at the same time; the worst p99 of any, seconds.
+
+    Why the ramp ends here is noted: that is more than the limit, or a tenant did not come to its end.
+    """
+    workload = workloads.load(session.scenario.tenant or "")
+    limit = session.scenario.p99_limit
+
+    def one(instance: Instance) -> list[Reading]:
+        return workloads.check(workload, instance.call(workload.argv, session.deadline()))
+
+    try:
+        with ThreadPoolExecutor(len(instances)) as pool:
+            told = [reading for readings in pool.map(one, instances) for reading in readings]
+    except InstanceError as error:
+        if len(instances) <= session.scenario.step:
+            raise
+        session.stop_reason = f"a tenant of {len(instances)}: {error}"
+        return None
+    found = [reading.value for reading in told if reading.metric.endswith("p99")]
+    if not found:
+        raise InstanceError(f"{workload.name} tells no p99: a tenant's must")
+    if limit is not None and max(found) > limit:
+        session.stop_reason = f"p99 {max(found):.3g} s > {limit:g} s"
+    return max(found)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,90 @@
+"""The kernel's same-page merging (KSM): switched for a slot, and put back as it was.
+
+It merges what asks for it: QEMU its guests' memory, UML and containers nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import mmap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.errors import HostError
+
+_FOLDER = Path("/sys/kernel/mm/ksm")
+#: What was there before, in the run's folder, for who has to put it back where its worker cannot.
+NOTE = "ksm.json"
+#: On: a quarter of a million pages a second, so that what can be merged is before it is looked at.
+_STATES = {"on": {"pages_to_scan": "5000", "sleep_millisecs": "20", "run": "1"}, "off": {"run": "0"}}
+STATES = tuple(_STATES)
+#: A page is merged when it has not changed since the scan before.
+_SCANS = 3
+_SCAN_LIMIT = 30.0
+
+
+@contextlib.contextmanager
+def switched(state: str | None, folder: Path) -> Iterator[None]:
+    """On or off for as long as the block lasts; None leaves it alone. folder: the run's. Raises HostError."""
+    note = folder / NOTE
+    restore(note)  # of a worker that was killed in between
+    if state is None:
+        yield
+        return
+    wanted = _STATES[state]
+    try:
+        before = {name: (_FOLDER / name).read_text().strip() for name in wanted}
+        part = note.with_suffix(".part")
+        part.write_text(json.dumps(before))
+        part.replace(note)
+        _write(wanted)
+    except OSError as error:
+        restore(note)
+        raise HostError(
+            f"KSM cannot be switched {state}: {error.strerror}", hint="only root can (CONFIG_KSM)"
+        ) from error
+    try:
+        yield
+    finally:
+        restore(note)
+
+
+def restore(note: Path) -> bool:
+    """Put back what a note says; whether there was one. Raises HostError where it cannot be."""
+    try:
+        _write(json.loads(note.read_text()))
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        raise HostError(f"KSM cannot be put back as {note} says: {error}", hint=f"see {_FOLDER}") from error
+    note.unlink()
+    return True
+
+
+def settle() -> None:
+    """Wait until all has been scanned often enough to be merged, where KSM runs; for half a minute at most."""
+    if _number("run") != 1:
+        return
+    begin, deadline = _number("full_scans"), time.monotonic() + _SCAN_LIMIT
+    while _number("full_scans") - begin < _SCANS and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def saved() -> int:
+    """Bytes that merged pages would take on top, of whoever they are."""
+    return _number("pages_sharing") * mmap.PAGESIZE
+
+
+def _number(name: str) -> int:
+    """0 where the kernel has no KSM."""
+    try:
+        return int((_FOLDER / name).read_text())
+    except OSError:
+        return 0
+
+
+def _write(values: dict[str, str]) -> None:
+    for name, value in values.items():
+        (_FOLDER / name).write_text(value)

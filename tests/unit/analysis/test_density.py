@@ -1,0 +1,67 @@
+"""What a report says of ramps whose tenants work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.density import conditions
+from analysis.load import load
+from analysis.report import write_report
+from tests.synthetic import ARMS, campaign
+
+FEW = {name: ARMS[name] for name in ("process", "crun", "uml")}
+
+
+def working(record: dict[str, Any]) -> None:
+    """A ramp whose p99 grows by a millisecond with each tenant; as many as were started fit, but one."""
+    for point in record.get("ramp") or []:
+        point["p99"] = point["n"] / 1e3
+    if record.get("ramp"):
+        record["stop"] = "p99 0.012 s > 0.0115 s"
+        record["samples"] = [each for each in record["samples"] if each["metric"] != "density.n"]
+        record["samples"].append({"metric": "density.n", "values": [11.0], "unit": "integer", "better": "higher"})
+
+
+def told(folder: Path, **given: Any) -> Path:
+    campaign(folder, blocks=2, arms=FEW, ramp=12, change=working)
+    plan = json.loads((folder / "plan.json").read_text())
+    plan["scenarios"]["density"] |= given
+    (folder / "plan.json").write_text(json.dumps(plan))
+    return folder
+
+
+def test_the_report_says_what_tenants_had_to_do_and_how_many_did(tmp_path: Path) -> None:
+    folder = told(tmp_path / "a", tenant="redis_serving", p99_limit=0.0115, ksm="on", cache="cold")
+    write_report([folder], folder)
+    page = (folder / "report.html").read_text()
+    assert "Every instance had redis_serving at work, all at the same time" in page
+    assert "answered within 11.5\N{NO-BREAK SPACE}ms" in page
+    assert 'id="chart-density-p99"' in page
+    assert "Within the limits there is room for" in page
+    assert "11 of" in page
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "Instances are idle."),
+        ({"ksm": "off"}, "Instances are idle. Same-page merging (KSM) was switched off for the ramp."),
+        (
+            {"cache": "warm"},
+            "Instances are idle. The page cache was warmed by one more instance of the same kind before it.",
+        ),
+        ({"tenant": "<b>"}, "Every instance had <b> at work, all at the same time."),
+    ],
+)
+def test_conditions(given: dict[str, Any], said: str, tmp_path: Path) -> None:
+    assert conditions(load([told(tmp_path / "a", **given)])) == said
+
+
+def test_markup_in_a_plan_stays_text(tmp_path: Path) -> None:
+    folder = told(tmp_path / "a", tenant="<script>alert(1)</script>")
+    write_report([folder], folder)
+    assert "<script>alert" not in (folder / "report.html").read_text()

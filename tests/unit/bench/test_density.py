@@ -1,0 +1,105 @@
+"""A ramp's limits, on instances that only say how long their work took."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from bench import memory
+from bench.channel import Reply
+from bench.errors import InstanceError, InstanceTimeout
+from bench.measures import density
+from bench.session import Scenario
+from bench.session import Session as Real
+
+TABLE = '"test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms","p95_latency_ms","p99_latency_ms",'
+TABLE += '"max_latency_ms"\n"GET","900.0","0.1","0.1","0.1","0.1","{p99}","9.0"\n'
+
+
+class Session:
+    """Each tenant's p99 is as many milliseconds as there are tenants; hangs: from how many on they do not end."""
+
+    def __init__(self, *, hangs: int = 10**6, **given: Any) -> None:
+        self.scenario = Scenario(("density",), **given)
+        self.backend = SimpleNamespace(memory_by_cage=True)
+        self.memory_size = 0
+        self.hangs = hangs
+        self.alive: list[object] = []
+        self.ramp: list[dict[str, Any]] = []
+        self.stop_reason: str | None = None
+        self.marks: dict[str, int] = {}
+        self.added: dict[str, list[float]] = {}
+
+    def provision(self) -> object:
+        instance = SimpleNamespace(
+            marks={"requested": 0, "ready": 1},
+            start=lambda deadline: self.alive.append(instance),
+            call=lambda argv, deadline: self.work(),
+            pids=list,
+            ram=lambda: None,
+        )
+        return instance
+
+    def work(self) -> Reply:
+        if len(self.alive) >= self.hangs:
+            raise InstanceTimeout("it hangs")
+        return Reply(TABLE.format(p99=f"{len(self.alive)}.0").encode(), 0, 0.1)
+
+    def attach(self, instance: object) -> None: ...
+
+    def interrogate(self, instance: object) -> None: ...
+
+    def deadline(self) -> float:
+        return 0.0
+
+    def group_memory(self) -> dict[str, int]:
+        return {"cage": 3, "cage_anon": 1, "cage_file": 1, "cage_kernel": 1, "cage_shmem": 1}
+
+    def add(self, metric: str, values: list[float], **how: Any) -> None:
+        self.added[metric] = values
+
+
+def ramp(monkeypatch: pytest.MonkeyPatch, **given: Any) -> Session:
+    monkeypatch.setattr(memory, "settled", lambda limit=0: 0)
+    session = Session(**given)
+    density.measure(cast(Real, session))
+    return session
+
+
+def test_as_many_fit_as_keep_their_p99(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = ramp(monkeypatch, tenant="redis_serving", p99_limit=0.0035, instances=9)
+    assert found.added["density.n"] == [3]
+    assert [point["p99"] for point in found.ramp] == pytest.approx([0.001, 0.002, 0.003, 0.004])
+    assert found.stop_reason == "p99 0.004 s > 0.0035 s"
+
+
+def test_what_was_not_looked_at_is_not_said_to_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = ramp(monkeypatch, tenant="redis_serving", p99_limit=0.0065, instances=12, step=3)
+    assert [point["n"] for point in found.ramp] == [3, 6, 9]
+    assert found.added["density.n"] == [6]
+
+
+def test_a_tenant_that_hangs_is_the_end_of_the_ramp(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = ramp(monkeypatch, tenant="redis_serving", instances=9, hangs=5)
+    assert found.added["density.n"] == [4]
+    assert found.stop_reason == "a tenant of 5: it hangs"
+    assert found.ramp[-1]["p99"] is None
+
+
+def test_a_first_tenant_that_hangs_is_a_failed_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InstanceTimeout, match="it hangs"):
+        ramp(monkeypatch, tenant="redis_serving", instances=9, hangs=1)
+
+
+def test_a_tenant_must_tell_its_p99(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InstanceError, match="true tells no p99"):
+        ramp(monkeypatch, tenant="true", instances=2)
+
+
+def test_idle_instances_all_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = ramp(monkeypatch, instances=5, step=2)
+    assert found.added["density.n"] == [5]
+    assert [point["n"] for point in found.ramp] == [2, 4, 5]
+    assert {point["p99"] for point in found.ramp} == {None}

@@ -1,0 +1,114 @@
+"""Same-page merging is switched for a block and put back, whoever has to do that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench import clean, ksm, state
+from bench.errors import HostError
+
+BEFORE = {"run": "0", "pages_to_scan": "100", "sleep_millisecs": "20"}
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "ksm"
+    folder.mkdir()
+    for name, value in BEFORE.items():
+        (folder / name).write_text(f"{value}\n")
+    (folder / "full_scans").write_text("7\n")
+    (folder / "pages_sharing").write_text("3\n")
+    monkeypatch.setattr(ksm, "_FOLDER", folder)
+    return folder
+
+
+def now(kernel: Path) -> dict[str, str]:
+    return {name: (kernel / name).read_text().strip() for name in BEFORE}
+
+
+def test_it_is_on_for_a_block_and_then_as_it_was(kernel: Path, tmp_path: Path) -> None:
+    with ksm.switched("on", tmp_path):
+        assert now(kernel)["run"] == "1"
+        assert (tmp_path / ksm.NOTE).exists()
+    assert now(kernel) == BEFORE
+    assert not (tmp_path / ksm.NOTE).exists()
+
+
+def test_it_is_put_back_when_a_slot_fails(kernel: Path, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="slot"), ksm.switched("on", tmp_path):
+        raise RuntimeError("the slot")
+    assert now(kernel) == BEFORE
+
+
+def test_nobody_who_asks_for_nothing_changes_it(kernel: Path, tmp_path: Path) -> None:
+    (kernel / "run").write_text("1")
+    with ksm.switched(None, tmp_path):
+        assert now(kernel)["run"] == "1"
+    with ksm.switched("off", tmp_path):
+        assert now(kernel) == BEFORE
+    assert now(kernel)["run"] == "1"
+
+
+def test_what_a_killed_worker_left_on_is_not_taken_for_the_host_s(kernel: Path, tmp_path: Path) -> None:
+    left = ksm.switched("on", tmp_path)
+    left.__enter__()
+    assert now(kernel)["run"] == "1"
+    with ksm.switched("on", tmp_path):
+        pass
+    assert now(kernel) == BEFORE
+
+
+def test_clean_puts_back_what_a_dead_run_switched(
+    kernel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "top", lambda: tmp_path / "runs")
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    dead = tmp_path / "runs/0000dead"
+    dead.mkdir(parents=True)
+    (dead / "owner.json").write_text('{"pid": 1, "born": -5, "what": "a test", "started": "then", "uid": 0}')
+    left = ksm.switched("on", dead)
+    left.__enter__()
+    assert now(kernel)["run"] == "1"
+    assert [thing.kind for thing in clean._switches()] == ["setting"]
+    assert now(kernel) == BEFORE
+    assert clean._switches() == []
+
+
+def test_the_end_of_a_run_puts_back_what_its_worker_could_not(
+    kernel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "top", lambda: tmp_path / "runs")
+    monkeypatch.setattr(clean, "_cgroup_tops", list)
+    own = tmp_path / "runs/0000beef"
+    own.mkdir(parents=True)
+    left = ksm.switched("on", own)
+    left.__enter__()
+    assert now(kernel)["run"] == "1"
+    assert clean.release("0000beef") == []
+    assert now(kernel) == BEFORE
+
+
+def test_a_kernel_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ksm, "_FOLDER", tmp_path / "none")
+    with pytest.raises(HostError, match="KSM cannot be switched on"), ksm.switched("on", tmp_path):
+        pass
+    assert not (tmp_path / ksm.NOTE).exists()
+    assert ksm.saved() == 0
+    ksm.settle()
+
+
+def test_scans_are_waited_for_only_where_it_runs_and_not_for_ever(
+    kernel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ksm.settle()
+    (kernel / "run").write_text("1")
+    monkeypatch.setattr(ksm, "_SCAN_LIMIT", 0.1)
+    ksm.settle()
+
+
+def test_a_note_that_is_no_note_is_told(tmp_path: Path) -> None:
+    (tmp_path / ksm.NOTE).write_text("half of i")
+    with pytest.raises(HostError, match="cannot be put back"):
+        ksm.restore(tmp_path / ksm.NOTE)
