@@ -88,6 +88,7 @@ class Links:
             raise HostError("only root can make network namespaces", hint=_NO_ROOT)
         mounts.enter_private_namespace()
         self._ip = process.require("ip", "iproute2")
+        self._host = _own_namespace()
         self._far = self._enter_new()
         self._near = self._enter_new()
         self._tree = tree
@@ -98,7 +99,7 @@ class Links:
         if _libc.unshare(_CLONE_NEWNET) != 0:
             raise HostError(f"no network namespace: {os.strerror(ctypes.get_errno())}", hint=_NO_ROOT)
         process.run([self._ip, "link", "set", "lo", "up"])
-        return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        return _own_namespace()
 
     def new(self) -> Link:
         """A link that nobody has yet. Raises InstanceError where there are no more addresses."""
@@ -123,14 +124,16 @@ class Links:
                 os.close(entered)
         return self._finish(link)
 
-    def join_guest(self, link: Link) -> str:
-        """Bring the tap of a guest that has taken up its end to the far side; what the link does, in words.
+    def join_guest(self, link: Link, behind: str | None = None) -> str:
+        """Bring what is behind the end of a guest that has taken it up to the far side; what the link does, in words.
 
-        Raises InstanceError.
+        behind: a device of the host's; a tap of the link's own name where it is None. Raises InstanceError.
         """
         with _failing():
             far = f"/proc/{os.getpid()}/fd/{self._far}"
-            self._batch(self._near, [["link", "set", link.name, "netns", far]])
+            self._batch(self._host if behind else self._near, [["link", "set", behind or link.name, "netns", far]])
+            if behind:
+                self._batch(self._far, [["link", "set", behind, "name", link.name]])
         return self._finish(link)
 
     def _finish(self, link: Link) -> str:
@@ -192,6 +195,10 @@ class Links:
 
 def _up(name: str, address: str) -> list[list[str]]:
     return [["addr", "add", f"{address}/30", "dev", name], ["link", "set", name, "up"]]
+
+
+def _own_namespace() -> int:
+    return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
 
 @contextlib.contextmanager

@@ -9,8 +9,8 @@ from pathlib import Path
 from bench import cpio, process
 from bench.errors import InputError
 
-#: virtio's disk, network and balloon on PCI, and Xen's disk.
-GUESTS = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_balloon", "xen-blkfront")
+#: virtio's disk, network and balloon on PCI, and Xen's disk and network.
+GUESTS = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_balloon", "xen-blkfront", "xen-netfront")
 _DEPMOD_LIMIT = 120.0
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import cage, facts, image, inventory, lock, process, slots, state
+from bench import cage, facts, image, inventory, lock, process, slots, state, workloads
 from bench.backends.base import NAME_PREFIX, Order, Rootfs
 from bench.backends.crun import Backend as Crun
 from bench.cage import Cage, Group
@@ -193,6 +193,44 @@ def density() -> Iterator[Result]:
         yield Result("the harness's own peak memory, ÷ 150 MB", peak / 150e6, 1.0, {"MB": peak / 1e6})
 
 
+#: By hand: the tree in $0 with what programs expect in it, and on the CPUs in $1 the rest.
+_BY_HAND = (
+    'mount --rbind /proc "$0/proc" && mount --rbind /dev "$0/dev" && mount -t tmpfs none "$0/tmp" && cpus=$1 && shift '
+    '&& exec taskset -c "$cpus" chroot "$0" "$@"'
+)
+_TOOLS = ("perf_syscall", "sysbench_cpu", "sysbench_memory", "redis")
+
+
+def inside() -> Iterator[Result]:
+    """What tools say of themselves in the arm process, and by hand in a chroot on the same CPU: how far apart."""
+    rootfs = image.build("debian")
+    envelope = {**_ENVELOPE, "rootfs": "debian"}
+    scenario = {"measures": ["inside"], "warmups": 0, "values": 1, "timeout": 60.0}
+    with lock.occupy("tare selfbench", lambda removed: None, _complain) as own:
+        crew = Crew(own, {"process": {"backend": "process", "family": "process", "options": {}}}, envelope, rootfs, {})
+        try:
+            crew.probe("process", "linux")
+            for number, workload in enumerate(map(workloads.load, _TOOLS)):
+                argv = ["unshare", "--mount", "sh", "-c", _BY_HAND, str(rootfs.tree)]
+                argv += [cage.cpu_list(cage.divide_cpus(1).caged), *workload.argv]
+                tare: list[float] = []
+                hand: list[float] = []
+                for turn in range(_ROUNDS):
+                    job = {"slot": f"s{number}-{turn}", "scenario": {**scenario, "workloads": [workload.name]}}
+                    answer = crew.slot("process", job, 120)
+                    if answer["status"] != "ok":
+                        raise SystemExit(f"{workload.name}: {answer['reason']}")
+                    first = workload.parse(process.run(argv, timeout=120).stdout.decode())[0]
+                    name = f"{workload.name}.{first.metric}"
+                    tare += next(each["values"] for each in answer["samples"] if each["metric"] == name)
+                    hand.append(first.value)
+                figures = {"tare": statistics.median(tare), "by hand": statistics.median(hand)}
+                ratio = figures["tare"] / figures["by hand"]
+                yield Result(f"{name} in the arm process and by hand, apart", max(ratio, 1 / ratio), 1.03, figures)
+        finally:
+            crew.close()
+
+
 def help_text() -> Iterator[Result]:
     """./tare --help ÷ python3 -c pass."""
     tare, bare = _alternate([str(_PROJECT / "tare"), "--help"], [_PYTHON, "-c", "pass"], 20)
@@ -299,6 +337,7 @@ PARTS: dict[str, Callable[[], Iterator[Result]]] = {
     "boot": boot,
     "runner": through_runner,
     "density": density,
+    "inside": inside,
     "help": help_text,
     "report": report,
 }

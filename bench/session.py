@@ -183,10 +183,9 @@ class Session:
         own = instance.order.link
         if self.links and own:
             if instance.interface:
-                name, device = instance.interface
-                reply = instance.call(link.attach(own, name), self.deadline())
+                reply = instance.call(link.attach(own, instance.interface.name), self.deadline())
                 link.check_attached(reply.status, reply.output)
-                self._linked = (device, self.links.join_guest(own))
+                self._linked = (instance.interface.kind, self.links.join_guest(own, instance.interface.behind))
             else:
                 self._linked = ("veth", self.links.join_container(own, instance.pids()))
 

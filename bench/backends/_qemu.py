@@ -27,7 +27,7 @@ from bench.backends import _domain
 from bench.backends._command import RUN_VARIABLE
 from bench.backends._libvirt import EMBED, EMULATOR, Connection, adopt_orphans, reap_orphans
 from bench.backends._visit import Visit
-from bench.backends.base import Backend, Instance, Order, data_device, drives, initramfs, root_argument
+from bench.backends.base import Backend, Instance, Interface, Order, data_device, drives, initramfs, root_argument
 from bench.cage import Cage
 from bench.channel import Channel
 from bench.errors import HostError, InstanceError, InstanceTimeout
@@ -391,7 +391,7 @@ class LibvirtBackend(Backend):
         instance = self.kind(self, order, cage)
         instance.loads = bool(order.link or order.disk or self.options.balloon) and not order.rootfs.on_disk
         instance.disk = data_device(drives(order, "vd"))
-        instance.interface = ("eth0", "virtio-net")
+        instance.interface = Interface("eth0", "virtio-net")
         return instance
 
     def prove_accelerator(self, domain: Any) -> None:

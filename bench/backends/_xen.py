@@ -29,6 +29,9 @@ _MACHINES = {
     "hvm": '<type arch="x86_64" machine="xenfv">hvm</type>',
 }
 
+#: With a script that does nothing: what it would put into a bridge is taken elsewhere.
+_VIF = '<interface type="ethernet"><script path="/bin/true"/></interface>'
+
 
 @dataclass(frozen=True)
 class Domain:
@@ -42,6 +45,7 @@ class Domain:
     kernel: Path
     initramfs: Path
     disks: Sequence[Drive] = ()
+    link: bool = False
     kernel_arguments: Sequence[str] = ()
 
 
@@ -66,6 +70,7 @@ def describe(domain: Domain) -> str:
   <on_crash>destroy</on_crash>
   <devices>
     {"".join(map(_disk, domain.disks))}
+    {_VIF if domain.link else ""}
     <console type="pty"><target type="xen" port="0"/></console>
   </devices>
 </domain>

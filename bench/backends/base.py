@@ -55,6 +55,16 @@ class Drive:
 
 
 @dataclass(frozen=True)
+class Interface:
+    """A guest's end of its link: what its kernel calls it; what kind of device that is; what is behind it, if that is
+    not a tap of the link's name but a device where the host's own are."""
+
+    name: str
+    kind: str
+    behind: str | None = None
+
+
+@dataclass(frozen=True)
 class GuestKernel:
     """What an arm boots. drivers: a cpio archive with those of its modules by which a guest finds its disk and link."""
 
@@ -129,8 +139,8 @@ class Instance(ABC):
     loads: bool = False
     #: What a guest's kernel calls the data disk, to be mounted by it; None where it is at /data from the start.
     disk: str | None = None
-    #: What a guest's kernel calls its end of the link, and what kind of device that is; None where it is given one.
-    interface: tuple[str, str] | None = None
+    #: A guest's end of the link; None where it is given one.
+    interface: Interface | None = None
 
     def __init__(self, order: Order, cage: Cage | None) -> None:
         self.order = order

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from bench import memory
 from bench.backends import _uml_xstate
 from bench.backends._command import CommandBackend, CommandInstance
-from bench.backends.base import Drive, Order, data_device, drives, root_argument
+from bench.backends.base import Drive, Interface, Order, data_device, drives, root_argument
 from bench.cage import Cage
 from bench.errors import HostError
 from bench.link import MTU
@@ -79,7 +79,7 @@ class Backend(CommandBackend):
     def provision(self, order: Order, cage: Cage | None) -> CommandInstance:
         instance = Guest(self, order, cage)
         instance.disk = data_device(self._disks(order))
-        instance.interface = ("vec0", "UML's vector")
+        instance.interface = Interface("vec0", "UML's vector")
         return instance
 
     def kernel_mark(self, instance: CommandInstance) -> int:

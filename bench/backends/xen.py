@@ -19,11 +19,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bench import mounts
+from bench import mounts, process
 from bench.backends._libvirt import Connection
 from bench.backends._xen import Domain, describe
 from bench.backends.base import Backend as Base
-from bench.backends.base import Drive, Instance, Order, data_device, drives, initramfs, root_argument
+from bench.backends.base import Drive, Instance, Interface, Order, data_device, drives, initramfs, root_argument
 from bench.cage import Cage
 from bench.channel import Channel
 from bench.disk import loop
@@ -76,6 +76,8 @@ class XenInstance(Instance):
             raise self._error
         self.marks["spawned"] = time.monotonic_ns()
         self._open_console()
+        if self.order.link:
+            self._connect_vif(self._domain.ID())
         self._domain.resume()
         self.channel = Channel(self._console, self._console)
         if not readable(self._console, deadline - time.monotonic()):
@@ -83,6 +85,12 @@ class XenInstance(Instance):
         self.marks["kernel"] = time.monotonic_ns()
         self.marks["init"] = self.channel.expect("INIT", deadline)
         self.marks["ready"] = self.channel.expect("READY", deadline)
+
+    def _connect_vif(self, domain: int) -> None:
+        """Say what Xen's own script would after it had put the device into a bridge. Raises CommandError."""
+        path = f"/local/domain/0/backend/vif/{domain}/0/hotplug-status"
+        process.run([process.require("xenstore-write", "xenstore-utils"), path, "connected"])
+        self.interface = Interface("eth0", "Xen's vif", f"vif{domain}.0")
 
     def _open_console(self) -> None:
         source = ElementTree.fromstring(self._domain.XMLDesc()).find("devices/console[@type='pty']/source")
@@ -204,14 +212,13 @@ class Backend(Base):
             kernel=order.kernel.image,
             initramfs=initramfs(order, self.folder),
             disks=disks,
+            link=order.link is not None,
             kernel_arguments=[*root_argument(disks), *self.options.kernel_arguments.split()],
         )
 
     def provision(self, order: Order, cage: Cage | None) -> Instance:
-        if order.link:
-            raise HostError("Tare makes no links for Xen's guests yet", hint="leave `link` out of the envelope")
         instance = XenInstance(self, order, cage)
-        instance.loads = order.disk is not None and not order.rootfs.on_disk
+        instance.loads = bool(order.disk or order.link) and not order.rootfs.on_disk
         instance.disk = data_device(drives(order, "xvd"))
         return instance
 

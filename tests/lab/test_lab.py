@@ -16,7 +16,7 @@ import pytest
 
 from bench import state
 from bench.debian import known
-from bench.equivalence import DISK
+from bench.equivalence import DISK, LINK
 from bench.lab import LabHost
 from bench.results import FACTS, JOURNAL, LOST, last_of_each_slot, read_facts, read_journal, read_plan
 
@@ -114,7 +114,7 @@ def test_host_kernels_take_turns_and_the_host_is_brought_home(debian: Debian, tm
 @pytest.mark.usefixtures("xen")
 def test_every_backend_of_both_hosts_in_one_campaign(tmp_path: Path) -> None:
     arms = list(dict.fromkeys(arm for some in ARMS.values() for arm in some))
-    file = campaign(tmp_path, list(ARMS), arms, more='envelope = { disk = "64 MiB" }')
+    file = campaign(tmp_path, list(ARMS), arms, more='envelope = { disk = "64 MiB", link = true }')
     done = tare("run", file, "--results", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     folder = results(tmp_path)
@@ -123,6 +123,7 @@ def test_every_backend_of_both_hosts_in_one_campaign(tmp_path: Path) -> None:
         lines = journal(folder / host)
         assert sorted(line["arm"] for line in lines) == sorted(wanted), done.stderr
         assert {line["seen"]["disk"] for line in lines} == {DISK}
+        assert {line["seen"]["link"] for line in lines} == {LINK}
         kernels = {line["arm"]: line["seen"]["kernel"] for line in lines}
         ours = on(host, "uname -r").strip()
         assert {kernel for arm, kernel in kernels.items() if arm not in ("kvm", "xen")} == {ours}
