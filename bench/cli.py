@@ -123,7 +123,9 @@ def _parser() -> argparse.ArgumentParser:
     command = add("clean", _clean, "remove what dead runs left on a host")
     command.add_argument("--host", metavar="NAME", help="another host, and all of Tare's files there too")
     command = add("selfbench", _selfbench, "what the harness itself costs, as ratios from one run")
-    command.add_argument("parts", nargs="*", metavar="PART", help="only these: boot, runner, density, inside, help, report")
+    command.add_argument(
+        "parts", nargs="*", metavar="PART", help="only these: boot, runner, density, inside, help, report"
+    )
     command.add_argument("--host", help="instead: what a slot on this host takes beside the worker's own time")
     _add_host(commands.add_parser("host", help="the hosts that a campaign can name: list, trust"))
     _add_kernel(commands.add_parser("kernel", help="kernels for guests: list, fetch or build"))

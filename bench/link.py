@@ -154,7 +154,7 @@ class Links:
         port: of TCP, on which it listens when it is ready. Raises InstanceError where it does not.
         """
         chroot = process.require("chroot", "coreutils")
-        if not self._root.exists():
+        if not mounts.below(self._root):
             mounts.show_root(self._tree, self._root)
 
         def start() -> subprocess.Popen[bytes]:

@@ -63,9 +63,9 @@ def bind(source: Path, target: Path, *, recursive: bool = False, readonly: bool 
 def show_root(tree: Path, root: Path) -> None:
     """Make a folder that shows a tree, read-only, with this host's /proc, /sys and /dev, and a /tmp of its own.
 
-    Only in the private namespace.
+    Only in the private namespace. The folder may be there: a worker that died leaves it, and nothing in it.
     """
-    root.mkdir()
+    root.mkdir(exist_ok=True)
     bind(tree, root, readonly=True)
     scratch(root / "tmp")
     for name in ("proc", "sys", "dev"):

@@ -32,7 +32,7 @@ class Backend(CommandBackend):
         """The tree with /proc, /sys and /dev, mounted once in the worker's own mount namespace; an instance's own where
         it has a disk."""
         root = (order.folder if order.data else self.folder) / "root"
-        if not root.exists():
+        if not mounts.below(root):
             mounts.show_root(order.rootfs.tree, root)
             if order.data:
                 mounts.bind(order.data, root / "data")

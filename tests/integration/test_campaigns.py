@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from bench.backends._command import process_tree
 from bench.results import JOURNAL, read_journal, read_plan
 
 from .conftest import ARMS, PROJECT
@@ -115,6 +116,25 @@ def test_resumes_after_kill(
     assert done.returncode == 0, done.stderr
     assert journal(folder)[: len(before)] == before
     assert_complete(folder)
+
+
+@pytest.mark.parametrize("arm", ["process", "crun", "uml"])
+def test_a_worker_that_dies_costs_its_slot_and_no_other(
+    arm: str, tmp_path: Path, running: list[subprocess.Popen[str]]
+) -> None:
+    file = campaign(tmp_path, {arm: ARMS[arm]}, blocks=8, scenarios="spawn = {}")
+    file.write_text(f"{file.read_text()}\n[envelope]\nlink = true\n")
+    running.append(process := start("run", file, "--results", tmp_path))
+    wait_for(lambda: [line for folder in tmp_path.glob("test-*") for line in journal(folder)], 60)
+    (worker,) = [
+        pid for pid in process_tree(process.pid) if b"bench.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    os.kill(worker, signal.SIGKILL)
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+    statuses = Counter(line["status"] for line in journal(results(tmp_path)))
+    assert statuses["ok"] >= 7
+    assert sum(statuses.values()) == 8
 
 
 def test_fault_sweep(tmp_path: Path, tare: Tare, running: list[subprocess.Popen[str]]) -> None:
