@@ -15,6 +15,7 @@ import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -157,27 +158,29 @@ class Links:
         if not mounts.below(self._root):
             mounts.show_root(self._tree, self._root)
 
-        def start() -> subprocess.Popen[bytes]:
-            return subprocess.Popen(
-                [chroot, str(self._root), *argv],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
-            )
+        with tempfile.TemporaryFile() as said:  # a pipe that nobody reads would stop it one day
 
-        server = _in(self._far, start)
-        try:
-            deadline = time.monotonic() + _PEER_LIMIT
-            while not _listens(server.pid, port):
-                if server.poll() is not None or time.monotonic() > deadline:
-                    said = _ended(server).decode(errors="replace").strip()[-300:]
-                    raise InstanceError(f"the link's far end has no {argv[0]}: {said or 'it does not listen'}")
-                time.sleep(0.005)
-            yield
-        finally:
-            if server.returncode is None:
-                _ended(server)
+            def start() -> subprocess.Popen[bytes]:
+                return subprocess.Popen(
+                    [chroot, str(self._root), *argv],
+                    stdin=subprocess.DEVNULL,
+                    stdout=said,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+                )
+
+            server = _in(self._far, start)
+            try:
+                deadline = time.monotonic() + _PEER_LIMIT
+                while not _listens(server.pid, port):
+                    if server.poll() is not None or time.monotonic() > deadline:
+                        said.seek(0)
+                        words = said.read().decode(errors="replace").strip()[-300:] or "it does not listen"
+                        raise InstanceError(f"the link's far end has no {argv[0]}: {words}")
+                    time.sleep(0.005)
+                yield
+            finally:
+                _end(server)
 
     @staticmethod
     def _apart(pid: int) -> str | None:
@@ -245,12 +248,13 @@ def _listens(pid: int, port: int) -> bool:
     return False
 
 
-def _ended(server: subprocess.Popen[bytes]) -> bytes:
-    """Ends a server with all that it has started; what it said. What descends from it may hold its output open."""
-    for pid in reversed(_family(server.pid)):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    return server.communicate(timeout=_PEER_LIMIT)[0]
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """A server, with all that it has started."""
+    if server.poll() is None:
+        for pid in _family(server.pid):  # first who would start more
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    server.wait(_PEER_LIMIT)
 
 
 def _family(leader: int) -> list[int]:
