@@ -30,7 +30,15 @@ class DensityRow:
 
 def conditions(loaded: Loaded) -> str:
     """Under what the ramps were run, in a sentence each: tenants' work, same-page merging, page cache."""
-    given = next((each for each in loaded.scenarios.values() if "density" in (each.get("measures") or [])), {})
+    ramps = [
+        each
+        for campaign in loaded.campaigns
+        for each in (campaign.plan.get("scenarios") or {}).values()
+        if "density" in (each.get("measures") or [])
+    ]
+    given = ramps[0] if ramps else {}
+    if any(each.get(name) != given.get(name) for each in ramps for name in ("tenant", "p99_limit", "ksm", "cache")):
+        return "These campaigns' ramps were run under different conditions: see their plans before comparing them."
     said = []
     if tenant := given.get("tenant"):
         limit = given.get("p99_limit")
@@ -39,7 +47,8 @@ def conditions(loaded: Loaded) -> str:
     else:
         said.append("Instances are idle.")
     if ksm := given.get("ksm"):
-        said.append(f"Same-page merging (KSM) was switched {clean(ksm)} for the ramp.")
+        fast = ", 250,000 pages a second" if ksm == "on" else ""
+        said.append(f"Same-page merging (KSM) was switched {clean(ksm)} for the ramp{fast}.")
     if cache := given.get("cache"):
         before = "dropped" if cache == "cold" else "warmed by one more instance of the same kind"
         said.append(f"The page cache was {before} before it.")
@@ -47,9 +56,12 @@ def conditions(loaded: Loaded) -> str:
 
 
 def most(loaded: Loaded, chosen: Chosen) -> str:
-    """How many tenants of each arm kept within the scenario's limits."""
-    fits = [(loaded.arms[arm].label, found) for arm in loaded.arms if (found := chosen.get("density.n", arm))]
-    parts = [f"{found.median:,.0f} of {label}" for label, found in fits]
+    """How many tenants of each arm kept within the scenario's limits; at least so many, where no more were tried."""
+    parts = []
+    for arm in loaded.arms:
+        if found := chosen.get("density.n", arm):
+            least = "at least " if stop_reason(loaded, arm) == "the stated N" else ""
+            parts.append(f"{least}{found.median:,.0f} of {loaded.arms[arm].label}")
     return f"Within the limits there is room for {listed(parts)}." if parts else ""
 
 

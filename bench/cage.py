@@ -66,7 +66,7 @@ class CageMemory:
 
     @property
     def adds_up(self) -> bool:
-        """Whether the parts make up the total, but for what each CPU has been charged ahead (1 MiB or so)."""
+        """Whether the parts make up the total, but for what CPUs are charged ahead (256 KiB for a group, of a few)."""
         rest = abs(self.total - self.anon - self.file - self.kernel)
         return rest <= max((os.cpu_count() or 1) << 20, self.total >> 6)
 

@@ -359,8 +359,9 @@ def _checked_scenario(table: dict[str, Any], path: Path, prefix: str) -> Scenari
             raise _wrong(path, _dotted(prefix, "tenant"), "a tenant works by itself, without a peer")
     if scenario.tenant is None and scenario.p99_limit is not None:
         raise _wrong(path, _dotted(prefix, "p99_limit"), 'whose? name a tenant: tenant = "redis_serving"')
-    if "density" not in scenario.measures and scenario.tenant is not None:
-        raise _wrong(path, _dotted(prefix, "tenant"), 'only a ramp has tenants: measures = ["density"]')
+    for key in ("tenant", "ksm", "cache"):
+        if "density" not in scenario.measures and getattr(scenario, key) is not None:
+            raise _wrong(path, _dotted(prefix, key), f'only a ramp has {key}: measures = ["density"]')
     times = {name: getattr(scenario, name) for name in ("timeout", "boot_limit", "p99_limit")}
     for key, text in times.items():
         if text is not None:

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import struct
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def folder(run: str) -> Path:
 
 def make(image: Path, size: int) -> None:
     """An image of so many bytes, all of them allocated. Raises HostError where there is no room."""
-    image.parent.mkdir(mode=0o700, exist_ok=True)
+    _own_folder(image.parent)
     try:
         with image.open("xb") as file:
             os.posix_fallocate(file.fileno(), 0, size)
@@ -57,6 +58,15 @@ def make(image: Path, size: int) -> None:
     except CommandError:
         remove(image)
         raise
+
+
+def _own_folder(place: Path) -> None:
+    """Raises HostError where somebody else could put something there: everybody may make folders where it lies."""
+    with contextlib.suppress(FileExistsError):
+        place.mkdir(mode=0o700)
+    found = place.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise HostError(f"{place} is not a folder of ours alone", hint="remove it, and ask who made it")
 
 
 def remove(image: Path) -> None:

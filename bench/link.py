@@ -1,7 +1,8 @@
 """Links: from each instance to a far end of its own, point to point, in network namespaces that no route leads out of.
 
 A worker has two: the near one is its own, in which taps come up and what has no namespace of its own lives; in the far
-one are the other ends of all links, and the peers that workloads talk to. Both are gone when the worker is.
+one are the other ends of all links, and the peers that workloads talk to. Both are gone when the worker is, and what it
+had started.
 """
 
 from __future__ import annotations
@@ -100,6 +101,8 @@ class Links:
         if _libc.unshare(_CLONE_NEWNET) != 0:
             raise HostError(f"no network namespace: {os.strerror(ctypes.get_errno())}", hint=_NO_ROOT)
         process.run([self._ip, "link", "set", "lo", "up"])
+        # A new namespace may have it from the host's first one: links would lead to each other.
+        Path("/proc/sys/net/ipv4/ip_forward").write_text("0")
         return _own_namespace()
 
     def new(self) -> Link:
@@ -182,12 +185,12 @@ class Links:
             finally:
                 _end(server)
 
-    @staticmethod
-    def _apart(pid: int) -> str | None:
-        """The network namespace of a process, where it is not ours."""
-        place = f"/proc/{pid}/ns/net"
+    def _apart(self, pid: int) -> str | None:
+        """The network namespace of a process, where it is neither ours nor the host's, in which a daemon's shim is."""
+        place = Path(f"/proc/{pid}/ns/net")
         try:
-            return place if Path(place).readlink() != Path("/proc/self/ns/net").readlink() else None
+            known = [os.fstat(fd) for fd in (self._near, self._host)]
+            return None if any(os.path.samestat(place.stat(), each) for each in known) else str(place)
         except OSError:
             return None
 
@@ -250,11 +253,22 @@ def _listens(pid: int, port: int) -> bool:
 
 def _end(server: subprocess.Popen[bytes]) -> None:
     """A server, with all that it has started."""
-    if server.poll() is None:
-        for pid in _family(server.pid):  # first who would start more
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    family = _family(server.pid) if server.poll() is None else []
+    for pid in family:  # first who would start more
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     server.wait(_PEER_LIMIT)
+    deadline = time.monotonic() + _PEER_LIMIT
+    while any(map(_lives, family)) and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process is there, and is more than what its parent has yet to hear of."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def _family(leader: int) -> list[int]:

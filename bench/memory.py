@@ -17,6 +17,7 @@ from bench.errors import HostError
 #: The kernel counts free pages per CPU in batches, so that some noise always is.
 _CALM = 256 << 10
 _KERNEL = ("SUnreclaim", "KernelStack", "PageTables", "SecPageTables", "Percpu")
+_SPARE = ("MemFree", "Active(file)", "Inactive(file)", "KReclaimable")
 _CPU_LISTS = re.compile(r"^ +count: +(\d+)$", re.MULTILINE)
 _SYS_KCMP, _KCMP_VM = 312, 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -46,12 +47,14 @@ def kernel() -> int:
 
 
 def spare() -> int:
-    """MemAvailable, and what it leaves out: free pages that each CPU keeps on a list of its own, bytes.
+    """What the host could give, bytes: what is free, the page cache of files, and what the kernel can reclaim.
 
-    Those are tens of megabytes after something large has ended, and what comes next is given them first.
+    That is MemAvailable with what it leaves out: free pages that each CPU keeps on a list of its own, tens of megabytes
+    after something large has ended; and of page cache half, up to a limit, which matters where there is little.
     """
     lists = _CPU_LISTS.findall(Path("/proc/zoneinfo").read_text())
-    return available() + sum(map(int, lists)) * mmap.PAGESIZE
+    fields = meminfo(Path("/proc/meminfo").read_text())
+    return sum(map(int, lists)) * mmap.PAGESIZE + sum(fields.get(name, 0) for name in _SPARE)
 
 
 def settled(limit: float = 2.0) -> int:

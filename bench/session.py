@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from bench import disk, link, memory, seen
+from bench import disk, link, memory, mounts, seen
 from bench.backends.base import LOAD_DRIVERS, NAME_PREFIX, Backend, Guest, GuestKernel, Instance, Order, Rootfs
 from bench.cage import Cage, CageMemory, Cpus, Group, Hierarchy
 from bench.errors import InstanceError
@@ -156,9 +156,21 @@ class Session:
             requests=requests,
             cpu_set=self.place.cpus.caged,
         )
-        instance = self.backend.provision(order, cage)
+        try:
+            instance = self.backend.provision(order, cage)
+        except BaseException:
+            self._undo(order, cage)
+            raise
         self._alive.append(instance)
         return instance
+
+    def _undo(self, order: Order, cage: Cage | None) -> None:
+        """Of an instance that never was."""
+        mounts.remove_tree(order.folder)
+        if cage:
+            cage.remove(time.monotonic() + 10)
+        if image := self._images.pop(order.name, None):
+            disk.remove(image)
 
     def _disk(self, name: str, folder: Path) -> tuple[Path | None, Path | None]:
         """The image of an instance's data disk, for its kernel; the folder with it mounted, for who has none."""

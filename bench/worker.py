@@ -147,7 +147,7 @@ def _findings(session: Session) -> dict[str, Any]:
     }
     if session.unfinished:
         found["unfinished"] = session.unfinished
-    if session.ramp:
+    if session.ramp or session.stop_reason:
         found |= {"ramp": session.ramp, "stop": session.stop_reason}
     return found
 

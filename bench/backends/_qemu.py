@@ -129,7 +129,15 @@ class LibvirtInstance(Instance):
             raise InstanceError(str(error), detail=self._reason(error)) from error
         if self.channel.first_console is not None:
             self.marks["kernel"] = self.channel.first_console
+        if self.order.link and self._uses_vhost():
+            self.interface = Interface("eth0", "virtio-net by vhost")
         self._backend.prove_accelerator(self._creation.domain)
+
+    def _uses_vhost(self) -> bool:
+        """Whether the host's kernel moves the packets of its link."""
+        with contextlib.suppress(OSError):
+            return any(fd.readlink() == Path("/dev/vhost-net") for fd in Path(f"/proc/{self._pid}/fd").iterdir())
+        return False
 
     def _open_channel(self) -> Channel:
         """To the init, once QEMU has connected."""
@@ -343,6 +351,10 @@ class LibvirtBackend(Backend):
     @classmethod
     def notes(cls, options: Any) -> list[str]:
         found = ["teardown includes libvirt's own: it looks every 200 ms whether a QEMU that ends has ended"]
+        if isinstance(options, LibvirtBackend.Options) and options.balloon:
+            found.append(
+                "a guest reports free memory 2 s after its start, in blocks of 2 MiB, where 64 MiB more are free"
+            )
         if options.uri != EMBED:
             found.append(f"QEMU is started by {options.uri} and put into its cage when it first shows itself")
         return found
@@ -357,6 +369,10 @@ class LibvirtBackend(Backend):
             (folder / "uri").write_text(options.uri)
         self.connection = Connection(options.uri, folder)
         self.connection.probe(self._emulator, options.machine, self.accelerator)
+
+    @property
+    def _balloon(self) -> bool:
+        return isinstance(self.options, LibvirtBackend.Options) and self.options.balloon
 
     def machine(self, order: Order) -> _domain.Machine:
         if order.guest == "linux" and order.kernel is None:
@@ -373,12 +389,12 @@ class LibvirtBackend(Backend):
             console=order.folder / "console",
             channel=order.folder / "channel",
             kernel=order.kernel.image if linux and order.kernel else None,
-            initramfs=initramfs(order, self.folder, more=self.options.balloon) if linux else None,
+            initramfs=initramfs(order, self.folder, more=self._balloon) if linux else None,
             disks=disks,
             kernel_arguments=[*root_argument(disks), *self.options.kernel_arguments.split()],
             image=None if linux else self._image,
             tap=order.link.name if order.link else None,
-            balloon=self.options.balloon,
+            balloon=self._balloon,
             cpu=self.options.cpu,
             environment={RUN_VARIABLE: os.environ.get(RUN_VARIABLE, "")},
             as_root=os.geteuid() == 0 and not self.connection.embedded,
@@ -389,7 +405,7 @@ class LibvirtBackend(Backend):
             raise HostError(f"{self.options.uri} makes taps where they are nobody's", hint="leave uri out, or `link`")
         _keep_threads_with_us()
         instance = self.kind(self, order, cage)
-        instance.loads = bool(order.link or order.disk or self.options.balloon) and not order.rootfs.on_disk
+        instance.loads = bool(order.link or order.disk or self._balloon) and not order.rootfs.on_disk
         instance.disk = data_device(drives(order, "vd"))
         instance.interface = Interface("eth0", "virtio-net")
         return instance

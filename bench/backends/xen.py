@@ -166,6 +166,7 @@ class Backend(Base):
             "a domain's memory and CPU time are Xen's: no cgroup of dom0 has them, so its slots are uncaged, without "
             "figures of a cage, CPU seconds or PSS; MemAvailable is dom0's, and tells nothing of guests; what Xen "
             "has given the domain is noted as `domain`",
+            "a link is connected by a command of dom0's, some ms between a domain's making and its first moment",
             "console and channel are one (hvc0, through xenconsoled), so the kernel's messages are part of its start",
             "virtual CPUs are pinned to Xen's CPUs of the envelope's numbers, where dom0 sees as many as Xen has; "
             "whether dom0 keeps off them is up to Xen's dom0_vcpus_pin and dom0_max_vcpus",

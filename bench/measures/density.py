@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from bench import ksm, memory, workloads
 from bench.backends.base import Instance
-from bench.errors import InstanceError
+from bench.errors import HostError, InstanceError
 from bench.session import Session
 from bench.workloads import Reading
 
@@ -26,85 +26,118 @@ VIEWS = ("memavailable", "cage", "pss", "guest")
 
 def measure(session: Session) -> None:
     scenario = session.scenario
-    start = _Start(memory.settled(), memory.kernel())
-    instances: list[Instance] = []
-    boots: list[float] = []
-    fitting = 0
-    while len(instances) < scenario.instances:
+    ramp = _Ramp(session, _Start(memory.settled(), memory.kernel(), ksm.saved()))
+    while len(ramp.instances) < scenario.instances and session.stop_reason is None:
         if memory.available() < scenario.memory_reserve + (
             0 if session.backend.memory_by_cage else session.memory_size
         ):
             session.stop_reason = "memory reserve"
-            break
+        else:
+            ramp.grow()
+        if len(ramp.instances) % scenario.step == 0:
+            ramp.look()
+    ramp.look()
+    session.stop_reason = session.stop_reason or "n"
+    _conclude(session, ramp.boots, ramp.fitting)
+
+
+class _Ramp:
+    """Instances so far, their boots in seconds, and how many of them kept within the scenario's limits."""
+
+    def __init__(self, session: Session, start: _Start) -> None:
+        self.session = session
+        self.start = start
+        self.instances: list[Instance] = []
+        self.boots: list[float] = []
+        self.fitting = 0
+        self._looked = 0
+        self._slow = False
+
+    def grow(self) -> None:
+        """One more instance. That it does not start is what a ramp is there to find out, but for the first."""
+        session, limit = self.session, self.session.scenario.boot_limit
         try:
             instance = session.provision()
             instance.start(session.deadline())
             session.attach(instance)
-        except InstanceError as error:
-            if not instances:
+        except (InstanceError, HostError) as error:
+            if not self.instances:
                 raise
-            # That one more does not start is what a ramp is there to find out.
-            session.stop_reason = f"instance {len(instances) + 1}: {error}"
-            break
-        instances.append(instance)
-        boot = (instance.marks["ready"] - instance.marks["requested"]) / 1e9
-        boots.append(boot)
-        if len(instances) == 1:
+            session.stop_reason = f"instance {len(self.instances) + 1}: {error}"
+            return
+        self.instances.append(instance)
+        self.boots.append((instance.marks["ready"] - instance.marks["requested"]) / 1e9)
+        if len(self.instances) == 1:
             session.marks = instance.marks
             session.interrogate(instance)
-        if scenario.boot_limit is not None and boot > scenario.boot_limit:
-            session.stop_reason = f"boot latency {boot:.3g} s > {scenario.boot_limit:g} s"
-        last = len(instances) == scenario.instances or session.stop_reason is not None
-        looked = len(instances) % scenario.step == 0 or last
-        if looked:
-            p99 = _work(session, instances) if scenario.tenant else None
+        if limit is not None and self.boots[-1] > limit:
+            session.stop_reason = f"boot latency {self.boots[-1]:.3g} s > {limit:g} s"
+            self._slow = True
+        elif session.scenario.tenant is None:
+            self.fitting = len(self.instances)
+
+    def look(self) -> None:
+        """A point of the ramp, where there is none yet of these instances."""
+        session, count = self.session, len(self.instances)
+        if self._looked == count:
+            return
+        hung, p99 = False, None
+        if session.scenario.tenant:
             ksm.settle()
-            session.ramp.append(_look(session, instances, start, boot) | {"p99": p99, "ksm": ksm.saved()})
-        if session.stop_reason:
-            break
-        if looked or not scenario.tenant:
-            fitting = len(instances)
-    session.stop_reason = session.stop_reason or "n"
-    _conclude(session, boots, fitting)
+            try:
+                p99 = _work(session, self.instances, self._looked)
+            except InstanceError as error:
+                if not self._looked:
+                    raise
+                hung, session.stop_reason = True, f"a tenant of {count}: {error}"
+            else:
+                self._judge(p99)
+        ksm.settle()
+        point = _look(session, self.instances, self.start, self.boots[-1], ask=not hung)
+        session.ramp.append(point | {"p99": p99})
+        self._looked = count
+
+    def _judge(self, p99: float) -> None:
+        limit = self.session.scenario.p99_limit
+        if limit is not None and p99 > limit:
+            self.session.stop_reason = f"p99 {p99:.3g} s > {limit:g} s"
+        elif not self._slow:
+            self.fitting = len(self.instances)
 
 
-def _work(session: Session, instances: list[Instance]) -> float | None:
+def _work(session: Session, instances: list[Instance], known: int) -> float:
     """Have every tenant do its work at the same time; the worst p99 of any, seconds.
 
-    Why the ramp ends here is noted: that is more than the limit, or a tenant did not come to its end.
+    known: how many of them have worked before; the others do so once by themselves, as their servers have yet to start.
     """
     workload = workloads.load(session.scenario.tenant or "")
-    limit = session.scenario.p99_limit
 
     def one(instance: Instance) -> list[Reading]:
         return workloads.check(workload, instance.call(workload.argv, session.deadline()))
 
-    try:
-        with ThreadPoolExecutor(len(instances)) as pool:
-            told = [reading for readings in pool.map(one, instances) for reading in readings]
-    except InstanceError as error:
-        if len(instances) <= session.scenario.step:
-            raise
-        session.stop_reason = f"a tenant of {len(instances)}: {error}"
-        return None
+    for instance in instances[known:]:
+        one(instance)
+    with ThreadPoolExecutor(len(instances)) as pool:
+        told = [reading for readings in pool.map(one, instances) for reading in readings]
     found = [reading.value for reading in told if reading.metric.endswith("p99")]
     if not found:
-        raise InstanceError(f"{workload.name} tells no p99: a tenant's must")
-    if limit is not None and max(found) > limit:
-        session.stop_reason = f"p99 {max(found):.3g} s > {limit:g} s"
+        raise HostError(f"{workload.name} tells no p99: a tenant's must", hint="redis_serving, redis or nginx does")
     return max(found)
 
 
 @dataclass(frozen=True)
 class _Start:
-    """Before the first instance, bytes: what the host could spare, and what its kernel held."""
+    """Before the first instance, bytes: what the host could spare, what its kernel held, what merged pages saved."""
 
     spare: int
     kernel: int
+    merged: int
 
 
-def _look(session: Session, instances: list[Instance], start: _Start, boot: float) -> dict[str, float | None]:
-    """One point of the ramp: cumulative bytes at this many instances."""
+def _look(
+    session: Session, instances: list[Instance], start: _Start, boot: float, *, ask: bool
+) -> dict[str, float | None]:
+    """One point of the ramp: cumulative bytes at this many instances. ask: whether guests can be asked."""
     memory.settled(_SETTLE)
     cage = session.group_memory()  # may wait for the kernel's sums, and the rest belongs to the same moment
     delta = start.spare - memory.spare()
@@ -113,7 +146,7 @@ def _look(session: Session, instances: list[Instance], start: _Start, boot: floa
     pss = None if None in shares else sum(share for share in shares if share is not None)
     # Last, because asking a guest makes it touch memory.
     guest: int | None = None
-    if not session.backend.memory_by_cage:
+    if ask and not session.backend.memory_by_cage:
         replies = (instance.call(["cat", "/proc/meminfo"], session.deadline()) for instance in instances)
         guest = sum(memory.guest_used(reply.output.decode(errors="replace")) for reply in replies)
     rams = [instance.ram() for instance in instances]
@@ -128,6 +161,7 @@ def _look(session: Session, instances: list[Instance], start: _Start, boot: floa
         "ram": ram,
         "vmm": None if ram is None or pss is None else max(pss - ram, 0),
         "kernel": kernel,
+        "ksm": ksm.saved() - start.merged,
         "residual": _unexplained(delta, kernel, cage),
     }
 

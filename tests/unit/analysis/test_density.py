@@ -51,6 +51,10 @@ def test_the_report_says_what_tenants_had_to_do_and_how_many_did(tmp_path: Path)
         ({}, "Instances are idle."),
         ({"ksm": "off"}, "Instances are idle. Same-page merging (KSM) was switched off for the ramp."),
         (
+            {"ksm": "on"},
+            "Instances are idle. Same-page merging (KSM) was switched on for the ramp, 250,000 pages a second.",
+        ),
+        (
             {"cache": "warm"},
             "Instances are idle. The page cache was warmed by one more instance of the same kind before it.",
         ),
@@ -59,6 +63,11 @@ def test_the_report_says_what_tenants_had_to_do_and_how_many_did(tmp_path: Path)
 )
 def test_conditions(given: dict[str, Any], said: str, tmp_path: Path) -> None:
     assert conditions(load([told(tmp_path / "a", **given)])) == said
+
+
+def test_ramps_under_different_conditions_are_not_described_as_one(tmp_path: Path) -> None:
+    pair = [told(tmp_path / name, ksm=name) for name in ("on", "off")]
+    assert "under different conditions" in conditions(load(pair))
 
 
 def test_markup_in_a_plan_stays_text(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from bench import memory
 from bench.channel import Reply
-from bench.errors import InstanceError, InstanceTimeout
+from bench.errors import HostError, InstanceTimeout
 from bench.measures import density
 from bench.session import Scenario
 from bench.session import Session as Real
@@ -19,11 +19,16 @@ TABLE += '"max_latency_ms"\n"GET","900.0","0.1","0.1","0.1","0.1","{p99}","9.0"\
 
 
 class Session:
-    """Each tenant's p99 is as many milliseconds as there are tenants; hangs: from how many on they do not end."""
+    """Each tenant's p99 is as many milliseconds as there are tenants.
 
-    def __init__(self, *, hangs: int = 10**6, **given: Any) -> None:
+    hangs: from how many on they do not end; room: how many there is memory for; guests: whether they have a view of
+    their own.
+    """
+
+    def __init__(self, *, hangs: int = 10**6, room: int = 10**6, guests: bool = False, **given: Any) -> None:
         self.scenario = Scenario(("density",), **given)
-        self.backend = SimpleNamespace(memory_by_cage=True)
+        self.backend = SimpleNamespace(memory_by_cage=not guests)
+        self.room = room
         self.memory_size = 0
         self.hangs = hangs
         self.alive: list[object] = []
@@ -36,15 +41,17 @@ class Session:
         instance = SimpleNamespace(
             marks={"requested": 0, "ready": 1},
             start=lambda deadline: self.alive.append(instance),
-            call=lambda argv, deadline: self.work(),
+            call=lambda argv, deadline: self.work(argv[0]),
             pids=list,
             ram=lambda: None,
         )
         return instance
 
-    def work(self) -> Reply:
+    def work(self, program: str) -> Reply:
         if len(self.alive) >= self.hangs:
             raise InstanceTimeout("it hangs")
+        if program == "cat":
+            return Reply(b"MemTotal: 9 kB\nMemAvailable: 4 kB\n", 0, 0.1)
         return Reply(TABLE.format(p99=f"{len(self.alive)}.0").encode(), 0, 0.1)
 
     def attach(self, instance: object) -> None: ...
@@ -64,6 +71,7 @@ class Session:
 def ramp(monkeypatch: pytest.MonkeyPatch, **given: Any) -> Session:
     monkeypatch.setattr(memory, "settled", lambda limit=0: 0)
     session = Session(**given)
+    monkeypatch.setattr(memory, "available", lambda: 1 if len(session.alive) >= session.room else 1 << 40)
     density.measure(cast(Real, session))
     return session
 
@@ -81,8 +89,9 @@ def test_what_was_not_looked_at_is_not_said_to_fit(monkeypatch: pytest.MonkeyPat
     assert found.added["density.n"] == [6]
 
 
-def test_a_tenant_that_hangs_is_the_end_of_the_ramp(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = ramp(monkeypatch, tenant="redis_serving", instances=9, hangs=5)
+@pytest.mark.parametrize("guests", [False, True])
+def test_a_tenant_that_hangs_is_the_end_of_the_ramp(guests: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = ramp(monkeypatch, tenant="redis_serving", instances=9, hangs=5, guests=guests)
     assert found.added["density.n"] == [4]
     assert found.stop_reason == "a tenant of 5: it hangs"
     assert found.ramp[-1]["p99"] is None
@@ -94,8 +103,21 @@ def test_a_first_tenant_that_hangs_is_a_failed_slot(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_tenant_must_tell_its_p99(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InstanceError, match="true tells no p99"):
+    with pytest.raises(HostError, match="true tells no p99"):
         ramp(monkeypatch, tenant="true", instances=2)
+
+
+def test_those_that_run_when_memory_is_out_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = ramp(monkeypatch, tenant="redis_serving", instances=9, step=3, room=5)
+    assert [point["n"] for point in found.ramp] == [3, 5]
+    assert found.added["density.n"] == [5]
+    assert found.stop_reason == "memory reserve"
+
+
+def test_one_that_starts_too_slowly_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = ramp(monkeypatch, instances=9, boot_limit=0.0)
+    assert found.added["density.n"] == [0]
+    assert found.ramp[-1]["n"] == 1
 
 
 def test_idle_instances_all_fit(monkeypatch: pytest.MonkeyPatch) -> None:

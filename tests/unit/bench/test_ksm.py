@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -102,10 +104,19 @@ def test_a_kernel_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_scans_are_waited_for_only_where_it_runs_and_not_for_ever(
     kernel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    begin = time.monotonic()
     ksm.settle()
+    assert time.monotonic() - begin < 0.05
     (kernel / "run").write_text("1")
-    monkeypatch.setattr(ksm, "_SCAN_LIMIT", 0.1)
+    scanned = threading.Timer(0.3, lambda: (kernel / "full_scans").write_text("10\n"))
+    scanned.start()
     ksm.settle()
+    assert 0.3 <= time.monotonic() - begin < 20
+    scanned.join()
+    monkeypatch.setattr(ksm, "_SCAN_LIMIT", 0.1)
+    begin = time.monotonic()
+    ksm.settle()
+    assert 0.1 <= time.monotonic() - begin < 20
 
 
 def test_a_note_that_is_no_note_is_told(tmp_path: Path) -> None:

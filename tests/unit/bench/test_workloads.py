@@ -31,6 +31,7 @@ READ: dict[str, dict[str, tuple[float, str, bool]]] = {
     "link_send": {"rate": (20089345276.241383 / 8, "byte/s", True)},
     "link_receive": {"rate": (19953207936.138107 / 8, "byte/s", True)},
     "link_latency": {"time": (40.6e-6, "second", False)},
+    "redis_serving": {"get": (19230.77, "operation/s", True), "get_p99": (0.135e-3, "second", False)},
     "redis": {
         "set": (75757.58, "operation/s", True),
         "set_p99": (0.159e-3, "second", False),
@@ -69,6 +70,8 @@ FIGURES = [
     ("link_latency", "40.6"),
     ("link_latency", " us", " parsecs"),
     ("link_latency", "tcp_lat", "udp_lat"),
+    ("redis_serving", '"GET"', '"SET"'),
+    ("redis_serving", "p99_latency_ms", "p90_latency_ms"),
     ("redis", "75757.58"),
     ("redis", "75757.58", "nan"),
     ("redis", '"0.119","0.159","6.647"', '"0.119","0.000","6.647"'),
