@@ -6,6 +6,8 @@ if [ -n "$TARE_GUEST" ]; then
 	mount -t devtmpfs dev /dev 2>/dev/null
 	[ "$TARE_GUEST" = - ] || exec <"$TARE_GUEST" >"$TARE_GUEST"
 fi
+# For what must not be in the way of the same in another instance, where they share a host's ports.
+export TARE_INIT=$$
 printf '\nINIT\n'
 if [ -n "$TARE_GUEST" ]; then
 	stty raw -echo

@@ -23,6 +23,8 @@ STATES = tuple(_STATES)
 #: A page is merged when it has not changed since the scan before.
 _SCANS = 3
 _SCAN_LIMIT = 30.0
+#: Nobody has asked for merging, or no longer, where no page is looked at for so many seconds.
+_NOTHING = 1.0
 
 
 @contextlib.contextmanager
@@ -67,14 +69,24 @@ def settle() -> None:
     """Wait until all has been scanned often enough to be merged, where KSM runs; for half a minute at most."""
     if _number("run") != 1:
         return
-    begin, deadline = _number("full_scans"), time.monotonic() + _SCAN_LIMIT
-    while _number("full_scans") - begin < _SCANS and time.monotonic() < deadline:
+    begin = moved = time.monotonic()
+    first, before = _number("full_scans"), _progress()
+    while _number("full_scans") - first < _SCANS and time.monotonic() - begin < _SCAN_LIMIT:
         time.sleep(0.05)
+        if (now := _progress()) != before:
+            before, moved = now, time.monotonic()
+        if time.monotonic() - moved > _NOTHING:
+            return
 
 
 def saved() -> int:
     """Bytes that merged pages would take on top, of whoever they are."""
     return _number("pages_sharing") * mmap.PAGESIZE
+
+
+def _progress() -> list[int]:
+    """What changes while pages are looked at; kernels before 6.6 do not count those."""
+    return [_number(name) for name in ("full_scans", "pages_scanned", "pages_shared", "pages_unshared")]
 
 
 def _number(name: str) -> int:

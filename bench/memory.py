@@ -17,7 +17,7 @@ from bench.errors import HostError
 #: The kernel counts free pages per CPU in batches, so that some noise always is.
 _CALM = 256 << 10
 _KERNEL = ("SUnreclaim", "KernelStack", "PageTables", "SecPageTables", "Percpu")
-_SPARE = ("MemFree", "Active(file)", "Inactive(file)", "KReclaimable")
+_SPARE = {"MemFree": 1, "Cached": 1, "Buffers": 1, "Shmem": -1, "KReclaimable": 1}
 _CPU_LISTS = re.compile(r"^ +count: +(\d+)$", re.MULTILINE)
 _SYS_KCMP, _KCMP_VM = 312, 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -50,11 +50,12 @@ def spare() -> int:
     """What the host could give, bytes: what is free, the page cache of files, and what the kernel can reclaim.
 
     That is MemAvailable with what it leaves out: free pages that each CPU keeps on a list of its own, tens of megabytes
-    after something large has ended; and of page cache half, up to a limit, which matters where there is little.
+    after something large has ended; page cache on its way to the lists by which it is reclaimed, as much again where it
+    comes in large folios; and of page cache half, up to a limit, which matters where there is little.
     """
     lists = _CPU_LISTS.findall(Path("/proc/zoneinfo").read_text())
     fields = meminfo(Path("/proc/meminfo").read_text())
-    return sum(map(int, lists)) * mmap.PAGESIZE + sum(fields.get(name, 0) for name in _SPARE)
+    return sum(map(int, lists)) * mmap.PAGESIZE + sum(fields.get(name, 0) * sign for name, sign in _SPARE.items())
 
 
 def settled(limit: float = 2.0) -> int:

@@ -14,6 +14,10 @@ from bench.disk import PLACE
 PROCESSES = 1024
 #: Where the peers of those that send listen.
 PORT = 5009
+#: Takes what comes. It must have nothing to say and never come to the end of that, or who sends would go.
+_SINK = (
+    f"mkfifo /tmp/silence; n=0; while [ $n -lt 1000 ]; do nc -l -p {PORT} <>/tmp/silence >/dev/null; n=$((n+1)); done"
+)
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,7 @@ KINDS: Mapping[str, Neighbour] = {
     "network": Neighbour(
         "sends through its link as much as that takes",
         f"( n=0; while [ $n -lt 1000 ]; do nc {{peer}} {PORT} </dev/zero; n=$((n+1)); done ) &",
-        peer=(
-            "/bin/busybox",
-            "sh",
-            "-c",
-            f"n=0; while [ $n -lt 1000 ]; do nc -l -p {PORT} >/dev/null; n=$((n+1)); done",
-        ),
+        peer=("/bin/busybox", "sh", "-c", _SINK),
     ),
 }
 

@@ -138,12 +138,17 @@ class CommandInstance(Instance):
             time.sleep(0.0002)
 
     def ask_to_end(self) -> None:
+        if self._asked:
+            return
         with contextlib.suppress(InstanceError):
             self.channel.halt(time.monotonic() + 1)
             self._asked = True
 
     def dismiss(self, deadline: float) -> None:
-        self.stop(deadline)
+        """What its init leaves behind, where no namespace ends with that, is not waited for."""
+        self.ask_to_end()
+        self._process.wait(deadline)
+        self.kill(deadline)
 
     def kill(self, deadline: float) -> None:
         if self._process.exited < 0:

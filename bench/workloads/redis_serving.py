@@ -8,15 +8,16 @@ from bench.workloads._shell import LOOPBACK, until
 
 rootfs = "debian"
 area = "applications"
-# The server is started by the first that needs it, and left running: what it takes is the tenant's.
+# The server is started by the first that needs it, and left running: what it takes is the tenant's. Processes without a
+# network of their own have a port each.
 argv = (
     "/bin/sh",
     "-c",
     LOOPBACK
-    + "redis-cli -p 6398 ping >/dev/null 2>&1 || "
-    + "redis-server --port 6398 --bind 127.0.0.1 --save '' --dir /tmp --daemonize yes >/dev/null 2>&1; "
-    + until("redis-cli -p 6398 ping >/dev/null 2>&1")
-    + "exec redis-benchmark -p 6398 -n 2000 -c 1 -t get --csv",
+    + "p=$((20000 + ${TARE_INIT:-1} % 40000)); redis-cli -p $p ping >/dev/null 2>&1 || "
+    + "redis-server --port $p --bind 127.0.0.1 --save '' --dir /tmp --daemonize yes >/dev/null 2>&1; "
+    + until("redis-cli -p $p ping >/dev/null 2>&1")
+    + "exec redis-benchmark -p $p -n 2000 -c 1 -t get --csv",
 )
 
 

@@ -1,7 +1,8 @@
 """Runs steps on one real instance in a process of its own, as the slot worker does; prints one JSON object.
 
 Reads {"setup": …, "steps": [[name, …], …]} from standard input. Steps: call ARGV, exec ARGV, hang SECONDS,
-freeze SECONDS (the init no longer answers), stop, firmware (boots that guest), talk (hears its peer by the link).
+freeze SECONDS (the init no longer answers), stop, firmware (boots that guest), talk (hears its peer by the link), flood
+KIND (bytes that a neighbour sends in a second).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from bench import workloads
 from bench.errors import InstanceTimeout
+from bench.measures import isolation
 from bench.session import Place, Scenario, Session
 from bench.worker import Worker
 from bench.workloads import Workload
@@ -62,6 +64,13 @@ def _step(session: Session, name: str, rest: list[Any]) -> Any:
     if name == "talk":
         with workloads.ready(session, instance, TALK) as workload:
             return instance.call(workload.argv, session.deadline()).output.decode()
+    if name == "flood":
+        with workloads.ready(session, instance, isolation.workload_of(rest[0])) as hog:
+            instance.call(hog.argv, session.deadline())
+            time.sleep(1)
+            reply = instance.call(["/bin/busybox", "cat", "/proc/net/dev"], session.deadline())
+        (sent,) = [line.split()[9] for line in reply.output.decode().splitlines() if line.strip().startswith("tare")]
+        return int(sent)
     if name == "stop":
         session.stop(instance)
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,11 @@ def test_neighbours_are_contained_and_what_they_do_is_measured(tmp_path: Path, t
         assert len(found["alone"]) == 3 * len(KINDS)
         assert 1.2 < found["cpu"][0] < 4, (arm, found)
     assert 'id="chart-isolation"' in (results(tmp_path) / "report.html").read_text()
+
+
+def test_one_that_floods_its_link_is_heard_at_its_far_end(drive: Callable[..., dict[str, Any]]) -> None:
+    found = drive("crun", ["flood", "network"], ["stop"], link=True)
+    assert found["steps"][0] > 64 << 20  # bytes in a second
 
 
 def test_a_guest_beside_a_fork_bomb(tmp_path: Path, tare: Tare) -> None:

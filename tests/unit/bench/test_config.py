@@ -437,8 +437,8 @@ def test_the_shipped_files_load(file: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert found.description
     else:
         text = f'name = "a"\nblocks = 1\nbaseline = "crun"\narms.crun = {{}}\nscenarios.{file.stem} = {{}}\n'
-        text += f'envelope.rootfs = "{"debian" if file.stem in ("inside", "working") else "tiny"}"\nenvelope.disk = "64 MiB"\n'
-        text += "envelope.link = true\n"
+        rootfs = "debian" if file.stem in ("inside", "working") else "tiny"
+        text += f'envelope.rootfs = "{rootfs}"\nenvelope.disk = "64 MiB"\nenvelope.link = true\n'
         scenario = config.parse(text, file.parent / "a.toml").scenarios[file.stem]
         assert scenario.measures
         assert scenario.description

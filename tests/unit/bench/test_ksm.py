@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -101,22 +103,39 @@ def test_a_kernel_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     ksm.settle()
 
 
-def test_scans_are_waited_for_only_where_it_runs_and_not_for_ever(
+def test_scans_are_waited_for_where_there_are_any_and_not_for_ever(
     kernel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begin = time.monotonic()
-    ksm.settle()
-    assert time.monotonic() - begin < 0.05
+    def waited(numbers: Callable[[int], dict[str, int]]) -> float:
+        """Seconds, while the kernel's numbers change every 50 ms."""
+        end = threading.Event()
+
+        def show(turn: int) -> None:
+            for name, value in numbers(turn).items():
+                (kernel / f"{name}.new").write_text(f"{value}\n")
+                (kernel / f"{name}.new").replace(kernel / name)
+
+        def count() -> None:
+            for turn in range(400):
+                show(turn)
+                if end.wait(0.05):
+                    return
+
+        show(0)
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(count)
+            begin = time.monotonic()
+            ksm.settle()
+            took = time.monotonic() - begin
+            end.set()
+        return took
+
+    assert waited(lambda turn: {"full_scans": turn}) < 0.05, "it is off"
     (kernel / "run").write_text("1")
-    scanned = threading.Timer(0.3, lambda: (kernel / "full_scans").write_text("10\n"))
-    scanned.start()
-    ksm.settle()
-    assert 0.3 <= time.monotonic() - begin < 20
-    scanned.join()
-    monkeypatch.setattr(ksm, "_SCAN_LIMIT", 0.1)
-    begin = time.monotonic()
-    ksm.settle()
-    assert 0.1 <= time.monotonic() - begin < 20
+    assert ksm._NOTHING < waited(lambda turn: {"full_scans": 7}) < 10, "nothing is there to be merged"
+    assert 1.5 < waited(lambda turn: {"full_scans": turn // 15, "pages_scanned": turn}) < 10, "three scans"
+    monkeypatch.setattr(ksm, "_SCAN_LIMIT", 2.0)
+    assert 2.0 < waited(lambda turn: {"full_scans": 7, "pages_scanned": turn}) < 10, "too much to scan"
 
 
 def test_a_note_that_is_no_note_is_told(tmp_path: Path) -> None:
