@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,6 +39,9 @@ _OTHER_MEMORY: Final = (
     Column("density.pss", "Memory", "one more instance, PSS"),
     Column("density.memavailable", "Memory", "one more instance, host’s view"),
 )
+
+#: Measures that no column of the matrix is of.
+_APART = frozenset({"instructions", "inside", "isolation"})
 
 
 @dataclass(frozen=True)
@@ -94,13 +98,24 @@ def columns(chosen: Chosen) -> tuple[Column, ...]:
 
 
 def matrix(loaded: Loaded, chosen: Chosen) -> Matrix:
-    """The headline matrix of a campaign: a row an arm, a cell a column. Arms that only count have none."""
+    """The headline matrix of a campaign: a row an arm, a cell a column.
+
+    Arms have none that only take what has a section of its own; where that is all of a plan, there is no matrix.
+    """
     shown = columns(chosen)
+    taken = [
+        set(each)
+        for c in loaded.campaigns
+        for by_arm in (c.plan.get("measures") or {}).values()
+        for each in by_arm.values()
+    ]
+    if taken and all(each <= _APART for each in taken):
+        return Matrix(shown, {}, [])
     most = chosen.blocks()
     notes: dict[str, int] = {}
     cells: dict[str, list[Cell]] = {}
     for arm in loaded.arms:
-        if counts_only(loaded, arm):
+        if _takes_only(loaded, arm, _APART):
             continue
         found = [chosen.get(column.metric, arm) for column in shown]
         row = []
@@ -117,8 +132,13 @@ def matrix(loaded: Loaded, chosen: Chosen) -> Matrix:
 
 def counts_only(loaded: Loaded, arm: str) -> bool:
     """Whether the plan has an arm count instructions and measure nothing else."""
+    return _takes_only(loaded, arm, {"instructions"})
+
+
+def _takes_only(loaded: Loaded, arm: str, some: Set[str]) -> bool:
+    """Whether the plan has an arm take some of these measures and no other."""
     taken = [arms[arm] for c in loaded.campaigns for arms in (c.plan.get("measures") or {}).values() if arm in arms]
-    return bool(taken) and all(measures == ["instructions"] for measures in taken)
+    return bool(taken) and all(set(measures) <= some for measures in taken)
 
 
 def _cell(loaded: Loaded, chosen: Chosen, estimate: Estimate, arm: str, most: int) -> Cell:

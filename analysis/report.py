@@ -105,7 +105,7 @@ def _page(loaded: Loaded) -> tuple[dict[str, Any], dict[str, Section]]:
         "title": words.listed(dict.fromkeys(campaign.name for campaign in loaded.campaigns)),
         "css": css,
         "variable": {name: f"--arm-{place}" for name, place in order.items()},
-        "headline": findings.headline(loaded, chosen, counted),
+        "headline": findings.headline(loaded, chosen, counted) or isolation.sentences(loaded, harm),
         "cautions": findings.cautions(loaded, chosen, failed, equal, drifts(medians), inclines, counted),
         "counted": counted,
         "caveat": instructions.CAVEAT,

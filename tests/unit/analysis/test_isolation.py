@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -89,3 +91,19 @@ def test_a_campaign_without_neighbours_says_nothing_of_them(tmp_path: Path) -> N
     folder = campaign(tmp_path / "a", blocks=2, arms=FEW)
     write_report([folder])
     assert 'id="isolation"' not in (folder / "report.html").read_text()
+
+
+def test_a_campaign_of_neighbours_alone_is_summed_up_by_them(folder: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    shutil.copytree(folder, alone)
+    plan = json.loads((alone / "plan.json").read_text())
+    plan["measures"] = {name: {arm: ["isolation"] for arm in FEW} for name in plan["scenarios"]}
+    (alone / "plan.json").write_text(json.dumps(plan))
+    lines = [json.loads(line) for line in (alone / "journal.jsonl").read_text().splitlines()]
+    kept = [line for line in lines if line["arm"] in FEW]
+    (alone / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
+    write_report([alone])
+    told = (alone / "report.md").read_text()
+    assert "No instance of any arm" not in told
+    assert "\n- Beside busy loops, " in told
+    assert "| Teardown |" not in told
