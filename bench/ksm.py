@@ -19,7 +19,6 @@ _FOLDER = Path("/sys/kernel/mm/ksm")
 NOTE = "ksm.json"
 #: On: a quarter of a million pages a second, so that what can be merged is before it is looked at.
 _STATES = {"on": {"pages_to_scan": "5000", "sleep_millisecs": "20", "run": "1"}, "off": {"run": "0"}}
-STATES = tuple(_STATES)
 #: A page is merged when it has not changed since the scan before.
 _SCANS = 3
 _SCAN_LIMIT = 30.0

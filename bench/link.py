@@ -253,7 +253,7 @@ def _listens(pid: int, port: int) -> bool:
 
 def _end(server: subprocess.Popen[bytes]) -> None:
     """A server, with all that it has started."""
-    family = _family(server.pid) if server.poll() is None else []
+    family = process.tree(server.pid) if server.poll() is None else []
     for pid in family:  # first who would start more
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -269,13 +269,3 @@ def _lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
-
-
-def _family(leader: int) -> list[int]:
-    """A process and those that descend from it."""
-    found = [leader]
-    for pid in found:
-        with contextlib.suppress(OSError):
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                found += map(int, (task / "children").read_text().split())
-    return found

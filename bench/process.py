@@ -122,3 +122,15 @@ def follow(
                 os.killpg(child.pid, signal.SIGKILL)
     if child.returncode != 0:
         raise CommandError(f"{shown} ended with status {child.returncode}", detail="\n".join(tail))
+
+
+def tree(leader: int) -> list[int]:
+    """A process and all its descendants, leader first."""
+    found = [leader]
+    for pid in found:
+        try:
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                found += [int(child) for child in (task / "children").read_text().split()]
+        except OSError:
+            continue
+    return found

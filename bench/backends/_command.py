@@ -118,7 +118,7 @@ class CommandInstance(Instance):
         return Reply(bytes(output), client.status or 0, (now - start) / 1e9)
 
     def pids(self) -> list[int]:
-        return self.cage.pids() if self.cage else process_tree(self.leader)
+        return self.cage.pids() if self.cage else process.tree(self.leader)
 
     def stop(self, deadline: float) -> None:
         self.marks["stopping"] = time.monotonic_ns()
@@ -159,7 +159,7 @@ class CommandInstance(Instance):
                 process.run(argv, timeout=_KILL_COMMAND_LIMIT, env=bare_environment(self._backend.env), check=False)
             self._process.wait(time.monotonic() + 1)
         if self._process.status is None:
-            family = [] if self.cage else process_tree(self.leader)
+            family = [] if self.cage else process.tree(self.leader)
             self._process.kill()
             kill_all(family)
         if self.cage:
@@ -208,21 +208,9 @@ class CommandBackend(Backend):
         return CommandInstance(self, order, cage)
 
 
-def process_tree(leader: int) -> list[int]:
-    """A process and all its descendants, leader first."""
-    found = [leader]
-    for pid in found:
-        try:
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                found += [int(child) for child in (task / "children").read_text().split()]
-        except OSError:
-            continue
-    return found
-
-
 def namespace_init(leader: int) -> int:
     """The host pid of the first process in the pid namespace below leader. Raises InstanceError."""
-    for pid in process_tree(leader):
+    for pid in process.tree(leader):
         try:
             status = Path(f"/proc/{pid}/status").read_text()
         except OSError:

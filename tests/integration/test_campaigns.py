@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from bench.backends._command import process_tree
+from bench.process import tree
 from bench.results import JOURNAL, read_journal, read_plan
 
 from .conftest import ARMS, PROJECT
@@ -126,9 +126,7 @@ def test_a_worker_that_dies_costs_its_slot_and_no_other(
     file.write_text(f'{file.read_text()}\n[envelope]\nlink = true\ndisk = "64 MiB"\n')
     running.append(process := start("run", file, "--results", tmp_path))
     wait_for(lambda: [line for folder in tmp_path.glob("test-*") for line in journal(folder)], 60)
-    (worker,) = [
-        pid for pid in process_tree(process.pid) if b"bench.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
+    (worker,) = [pid for pid in tree(process.pid) if b"bench.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(worker, signal.SIGKILL)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 5, out
