@@ -126,7 +126,8 @@ def test_a_worker_that_dies_costs_its_slot_and_no_other(
     file.write_text(f'{file.read_text()}\n[envelope]\nlink = true\ndisk = "64 MiB"\n')
     running.append(process := start("run", file, "--results", tmp_path))
     wait_for(lambda: [line for folder in tmp_path.glob("test-*") for line in journal(folder)], 60)
-    (worker,) = [pid for pid in tree(process.pid) if b"bench.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    # Leader first: what comes later with the same command line are the worker's own forks on their way to exec.
+    worker = next(pid for pid in tree(process.pid) if b"bench.worker" in Path(f"/proc/{pid}/cmdline").read_bytes())
     os.kill(worker, signal.SIGKILL)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 5, out
