@@ -158,21 +158,20 @@ class Links:
         port: of TCP, on which it listens when it is ready. Raises InstanceError where it does not.
         """
         chroot = process.require("chroot", "coreutils")
+        nsenter, setpriv = (process.require(tool, "util-linux") for tool in ("nsenter", "setpriv"))
+        # Started by a thread of the far namespace it would end with that thread, and not with the worker.
+        ours = [nsenter, f"--net=/proc/{os.getpid()}/fd/{self._far}", setpriv, "--pdeathsig", "KILL"]
         if not mounts.below(self._root):
             mounts.show_root(self._tree, self._root)
 
         with tempfile.TemporaryFile() as said:  # a pipe that nobody reads would stop it one day
-
-            def start() -> subprocess.Popen[bytes]:
-                return subprocess.Popen(
-                    [chroot, str(self._root), *argv],
-                    stdin=subprocess.DEVNULL,
-                    stdout=said,
-                    stderr=subprocess.STDOUT,
-                    env={**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
-                )
-
-            server = _in(self._far, start)
+            server = subprocess.Popen(
+                [*ours, chroot, str(self._root), *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            )
             try:
                 deadline = time.monotonic() + _PEER_LIMIT
                 while not _listens(server.pid, port):

@@ -19,14 +19,15 @@ from bench.errors import HostError, InstanceError
 from bench.session import Session
 from bench.workloads import Reading
 
-#: Seconds to wait at a point of the ramp for the memory of what just started to be counted.
-_SETTLE = 0.3
+#: Seconds to wait at most, before the ramp for what earlier slots still give back, and at each point of it.
+_BEFORE, _SETTLE = 2.0, 0.3
 VIEWS = ("memavailable", "cage", "pss", "guest")
 
 
 def measure(session: Session) -> None:
     scenario = session.scenario
-    ramp = _Ramp(session, _Start(memory.settled(), memory.kernel(), ksm.saved()))
+    memory.settle(_BEFORE)
+    ramp = _Ramp(session, _Start(memory.spare(), memory.kernel(), ksm.saved()))
     while len(ramp.instances) < scenario.instances and session.stop_reason is None:
         if memory.available() < scenario.memory_reserve + (
             0 if session.backend.memory_by_cage else session.memory_size
@@ -138,7 +139,7 @@ def _look(
     session: Session, instances: list[Instance], start: _Start, boot: float, *, ask: bool
 ) -> dict[str, float | None]:
     """One point of the ramp: cumulative bytes at this many instances. ask: whether guests can be asked."""
-    memory.settled(_SETTLE)
+    memory.settle(_SETTLE)
     cage = session.group_memory()  # may wait for the kernel's sums, and the rest belongs to the same moment
     delta = start.spare - memory.spare()
     kernel = memory.kernel() - start.kernel

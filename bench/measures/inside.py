@@ -14,7 +14,6 @@ from bench.workloads import Reading, Workload, _clock
 
 #: The tiny one's `date` knows no nanoseconds, and none of the tools is there.
 rootfs = "debian"
-_LOOKS = 5
 
 
 @dataclass(frozen=True)
@@ -29,25 +28,29 @@ class _Run:
 def measure(session: Session) -> None:
     chosen = [workloads.load(name) for name in session.scenario.workloads]
     instance = session.boot()
-    nothing = [_run(session, instance, workloads.load("true")) for _ in range(_LOOKS)]
-    overhead = _clock.cost((run.host, run.instance) for run in nothing)
     for workload in chosen:
         with workloads.ready(session, instance, workload) as at_hand:
-            _repeat(session, instance, at_hand, overhead)
+            _repeat(session, instance, at_hand)
 
 
-def _repeat(session: Session, instance: Instance, workload: Workload, overhead: float) -> None:
+def _repeat(session: Session, instance: Instance, workload: Workload) -> None:
     """Warm-ups, then values: what each printed about itself, and its CPU cost."""
-    scenario = session.scenario
+    scenario, true = session.scenario, workloads.load("true")
     warmups = [_run(session, instance, workload) for _ in range(scenario.warmups)]
+    nothing = [_run(session, instance, true)]
     with session.counting_cpu(f"{workload.name}.cpu", scenario.values):
         runs = [_run(session, instance, workload) for _ in range(scenario.values)]
-    clock = _clock.ratio([(run.host, run.instance) for run in runs], overhead)
+    nothing.append(_run(session, instance, true))
+    clock = _clock.ratio(_seconds(runs), _seconds(nothing))
     for name, reading in runs[0].readings.items():
         values, before = ([run.readings[name].value for run in some] for some in (runs, warmups))
         session.add(
             f"{workload.name}.{name}", values, unit=reading.unit, warmups=before, higher=reading.higher, clock=clock
         )
+
+
+def _seconds(runs: list[_Run]) -> list[tuple[float, float]]:
+    return [(run.host, run.instance) for run in runs]
 
 
 def _run(session: Session, instance: Instance, workload: Workload) -> _Run:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 #: Seconds below which what starting two `date` costs, and how it scatters, would be most of a difference.
@@ -34,16 +33,15 @@ def split(output: str) -> Timed:
     return Timed(text, (int(found[3]) - int(found[1])) / 1e9)
 
 
-def cost(runs: Iterable[tuple[float, float]]) -> float:
-    """What the wrapper itself costs: of runs that do nothing, (host's, instance's) seconds."""
-    return statistics.median(host - instance for host, instance in runs)
-
-
-def ratio(runs: Sequence[tuple[float, float]], overhead: float) -> float | None:
+def ratio(runs: Sequence[tuple[float, float]], nothing: Sequence[tuple[float, float]]) -> float | None:
     """How long a second of the host's was on the instance's clock, over (host's, instance's) seconds of some runs; None
     where they were too short to tell.
 
-    All of them together: where a host is late to hear of the end of one, no clock is to blame.
+    nothing: the same of runs that do nothing, just before and after: what the wrapper itself costs, which is only known
+    as well as these agree. Of what the ratio may be, it is what lies nearest to 1.
+    All runs together: where a host is late to hear of the end of one, no clock is to blame.
     """
-    real = sum(host for host, _ in runs) - overhead * len(runs)
-    return sum(instance for _, instance in runs) / real if real >= SHORTEST else None
+    costs = [host - instance for host, instance in nothing]
+    told, whole = sum(instance for _, instance in runs), sum(host for host, _ in runs)
+    least, most = whole - max(costs) * len(runs), whole - min(costs) * len(runs)
+    return told / min(max(told, least), most) if least >= SHORTEST else None

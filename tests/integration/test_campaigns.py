@@ -61,6 +61,18 @@ def results(folder: Path) -> Path:
     return found
 
 
+def family(leader: int) -> Iterator[tuple[int, list[str]]]:
+    """A process and its descendants, leader first, each with its command line."""
+    for pid in tree(leader):
+        with contextlib.suppress(OSError):
+            yield pid, Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
+
+
+def worker(runner: int) -> int:
+    """Its worker, and none of the worker's forks that are on their way to another command."""
+    return next(pid for pid, words in family(runner) if "bench.worker" in words)
+
+
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -126,12 +138,29 @@ def test_a_worker_that_dies_costs_its_slot_and_no_other(
     file.write_text(f'{file.read_text()}\n[envelope]\nlink = true\ndisk = "64 MiB"\n')
     running.append(process := start("run", file, "--results", tmp_path))
     wait_for(lambda: [line for folder in tmp_path.glob("test-*") for line in journal(folder)], 60)
-    # Leader first: what comes later with the same command line are the worker's own forks on their way to exec.
-    worker = next(pid for pid in tree(process.pid) if b"bench.worker" in Path(f"/proc/{pid}/cmdline").read_bytes())
-    os.kill(worker, signal.SIGKILL)
+    os.kill(worker(process.pid), signal.SIGKILL)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 5, out
     assert Counter(line["status"] for line in journal(results(tmp_path))) == {"ok": 11, "failed": 1}
+
+
+def test_a_peer_goes_with_its_worker(tmp_path: Path, running: list[subprocess.Popen[str]]) -> None:
+    inside = 'inside = { workloads = ["link_latency"], values = 100, timeout = "5 min" }'
+    file = campaign(tmp_path, {"process": ARMS["process"]}, blocks=1, scenarios=inside)
+    file.write_text(f'{file.read_text()}\n[envelope]\nlink = true\nrootfs = "debian"\n')
+    running.append(process := start("run", file, "--results", tmp_path))
+
+    def peers() -> list[int]:
+        return [pid for pid, words in family(process.pid) if words[-2:] == ["--listen_port", "19765"]]
+
+    wait_for(peers, 180)
+    peer = peers()[0]
+    os.kill(process.pid, signal.SIGSTOP)  # or it would tidy up itself
+    os.kill(worker(process.pid), signal.SIGKILL)
+    wait_for(lambda: not Path(f"/proc/{peer}").exists(), 10)
+    os.kill(process.pid, signal.SIGCONT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 5, out
 
 
 def test_fault_sweep(tmp_path: Path, tare: Tare, running: list[subprocess.Popen[str]]) -> None:

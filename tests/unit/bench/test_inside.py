@@ -74,7 +74,8 @@ def measured(instance: Instance, **scenario: Any) -> dict[str, Sample]:
 def test_what_a_tool_says_and_how_far_its_clock_was_off() -> None:
     instance = Instance([0.5, 1.01, 0.97])
     found = measured(instance, workloads=("perf_syscall",), warmups=1, values=2)
-    assert instance.asked == ["/bin/true"] * 5 + ["/usr/bin/perf"] * 3
+    perf, true = "/usr/bin/perf", "/bin/true"
+    assert instance.asked == [perf, true, perf, perf, true]
     assert list(found) == ["perf_syscall.cpu", "perf_syscall.call"]
     call = found["perf_syscall.call"]
     assert (call.values, call.warmups) == (pytest.approx([0.13224e-6] * 2), pytest.approx([0.13224e-6]))
@@ -90,7 +91,7 @@ def test_without_readings_there_is_the_cpu() -> None:
     ("instance", "wrong"),
     [
         (Instance([1.0], status=127, text="sh: 1: perf: not found\n"), "ended with status 127: .*not found"),
-        (Instance([1.0], text="no end of line"), "true printed something unexpected: .*nanoseconds"),
+        (Instance([1.0], text="no end of line"), "perf_syscall printed something unexpected: .*nanoseconds"),
     ],
 )
 def test_what_goes_wrong_is_said(instance: Instance, wrong: str) -> None:

@@ -54,6 +54,18 @@ def test_the_hosts_available_memory() -> None:
     assert 1 << 20 < memory.available() <= total
 
 
+def test_free_pages_that_a_hypervisor_has_out_for_a_look_are_spare(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = iter([900, 900, 1000, *[900] * 10_000])
+    monkeypatch.setattr(memory, "_spare", lambda: next(out))
+    monkeypatch.setattr(memory, "_REPORTING", 0.05)
+    assert memory.spare() == 1000
+
+
+def test_what_the_host_can_spare_is_about_what_it_has_free() -> None:
+    fields = memory.meminfo(Path("/proc/meminfo").read_text())
+    assert fields["MemFree"] // 2 < memory.spare() < fields["MemTotal"]
+
+
 def test_who_shares_an_address_space_counts_once() -> None:
     with sharing_child() as sharing, other_child() as other:
         mine = os.getpid()

@@ -198,13 +198,15 @@ def test_what_is_not_between_two_looks_at_the_clock(output: str) -> None:
 
 
 def test_how_far_a_clock_is_off() -> None:
-    assert _clock.cost([(0.012, 0.010), (0.013, 0.010), (0.9, 0.010)]) == pytest.approx(0.003)
-    assert _clock.ratio([(1.003, 1.0)], 0.003) == pytest.approx(1.0)
-    assert _clock.ratio([(1.003, 0.5)], 0.003) == pytest.approx(0.5)
-    assert _clock.ratio([(0.303, 0.3), (0.903, 0.9)], 0.003) == pytest.approx(1.0)
-    assert _clock.ratio([(0.2, 0.1)], 0.003) is None
-    assert _clock.ratio([(0.001, 0.1)], 0.003) is None
-    assert _clock.ratio([], 0.003) is None
+    nothing = [(0.012, 0.010), (0.014, 0.010)]
+    assert _clock.ratio([(1.003, 1.0)], nothing) == pytest.approx(1.0), "within what the wrapper may have cost"
+    assert _clock.ratio([(1.013, 1.0)], nothing) == pytest.approx(1 / 1.009), "its dearest run"
+    assert _clock.ratio([(1.002, 1.03)], nothing) == pytest.approx(1.03), "its cheapest run"
+    assert _clock.ratio([(1.004, 0.5)], nothing) == pytest.approx(0.5)
+    assert _clock.ratio([(0.303, 0.3), (0.903, 0.9)], nothing) == pytest.approx(1.0)
+    assert _clock.ratio([(0.2, 0.1)], nothing) is None
+    assert _clock.ratio([(0.001, 0.1)], nothing) is None
+    assert _clock.ratio([], nothing) is None
 
 
 def test_sha256_of_what_it_hashes() -> None:
