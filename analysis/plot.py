@@ -19,6 +19,7 @@ from analysis.words import show, show_tick
 _ECDF_STEPS = 300  # a drawn line needs no more; the estimates use every slot
 _ECDF_LEFT = 0.105
 _DRAWN_DOTS = 80  # an arm
+_JITTER = 1  # seed
 _SAME_SCALE = 5.0  # arms whose boots lie closer than this share a panel of phase bars
 
 
@@ -183,6 +184,7 @@ def strip(
     dots = pd.DataFrame([(n, v) for n in names for v in groups[n][:_DRAWN_DOTS]], columns=["arm", "value"])
     palette = {name: looks[name].light for name in names}
     axes.set_xscale("log")
+    np.random.seed(_JITTER)  # of which seaborn draws; one journal is one picture
     sns.stripplot(
         dots,
         x="value",

@@ -54,6 +54,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
     return folder, write_report([folder])
 
 
+def test_a_report_written_again_is_the_same(whole: tuple[Path, list[Path]]) -> None:
+    folder, _ = whole
+    before = (folder / "report.html").read_bytes()
+    write_report([folder])
+    assert (folder / "report.html").read_bytes() == before
+
+
 @pytest.fixture(scope="module")
 def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A campaign on three hosts: one emulated and lost, one whole, one that was never reached."""
