@@ -69,7 +69,8 @@ class Session:
 
 
 def ramp(monkeypatch: pytest.MonkeyPatch, **given: Any) -> Session:
-    monkeypatch.setattr(memory, "settled", lambda limit=0: 0)
+    monkeypatch.setattr(memory, "settle", lambda limit: None)
+    monkeypatch.setattr(memory, "spare", lambda: 0)
     session = Session(**given)
     monkeypatch.setattr(memory, "available", lambda: 1 if len(session.alive) >= session.room else 1 << 40)
     density.measure(cast(Real, session))
