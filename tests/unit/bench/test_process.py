@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -64,4 +66,64 @@ def test_an_interruption_ends_everything(tmp_path: Path) -> None:
         process.follow(
             ["/bin/sh", "-c", "sleep 60 & echo $! >pid; echo now; wait"], interrupt, timeout=20, env=ENV, cwd=tmp_path
         )
+    assert ended(tmp_path / "pid")
+
+
+def test_a_line_that_never_ends_is_heard_in_parts(tmp_path: Path) -> None:
+    heard: list[str] = []
+    sh("head -c 300000 /dev/zero | tr '\\0' x", tmp_path, heard)
+    assert len(heard) > 1
+    assert sum(map(len, heard)) == 300_000
+
+
+def test_a_long_command_that_leaves_a_daemon_with_its_output_ends_with_its_own_end(tmp_path: Path) -> None:
+    began = time.monotonic()
+    sh("setsid sleep 30 & echo $! >pid; echo done", tmp_path, heard := [])
+    assert heard == ["done"]
+    assert time.monotonic() - began < 10
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+
+def test_output_status_and_input_are_those_of_the_command() -> None:
+    done = process.run(["/bin/sh", "-c", "cat; echo beside >&2; exit 3"], stdin=b"x" * 200_000, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"x" * 200_000, b"beside\n")
+
+
+def test_a_command_that_does_not_read_its_input_is_no_error() -> None:
+    assert process.run(["/bin/true"], stdin=b"x" * 2_000_000).returncode == 0
+
+
+def test_a_failure_names_the_last_line() -> None:
+    with pytest.raises(CommandError, match=r"ended with status 7: this is why$") as caught:
+        process.run(["/bin/sh", "-c", "echo first >&2; echo this is why >&2; exit 7"])
+    assert caught.value.detail == "first\nthis is why"
+
+
+@pytest.mark.parametrize(("then", "in_time"), [("sleep 30", False), ("true", True)])
+def test_a_daemon_that_keeps_the_output_holds_nobody_up(tmp_path: Path, then: str, in_time: bool) -> None:
+    """Neither where the command itself runs too long, nor where it has ended."""
+    began = time.monotonic()
+    script = f"setsid sleep 30 & echo $! >pid; {then}"
+    try:
+        process.run(["/bin/sh", "-c", script], timeout=2, cwd=tmp_path)
+        ended_by_itself = True
+    except CommandError as error:
+        assert "did not end within 2 s" in str(error)
+        ended_by_itself = False
+    assert time.monotonic() - began < 10
+    assert ended_by_itself == in_time
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("stream", ["1", "2"])
+def test_a_command_that_writes_for_ever_is_ended_at_the_bound(stream: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(CommandError, match="wrote more than 1 MiB"):
+        process.run(["/bin/sh", "-c", f"exec cat /dev/zero >&{stream}"], timeout=60, most=1 << 20)
+    assert time.monotonic() - began < 20
+
+
+def test_what_is_left_of_its_group_ends_with_a_command_that_took_too_long(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="did not end"):
+        process.run(["/bin/sh", "-c", "sleep 60 & echo $! >pid; wait"], timeout=0.5, cwd=tmp_path)
     assert ended(tmp_path / "pid")
