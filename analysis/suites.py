@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from pathlib import Path
 from typing import Final
 
@@ -13,11 +11,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.load import clean
+from bench import files
 from bench.errors import InputError
 
 # pyperf's own formats. Before "1.0" warm-ups were stored differently, and they are not read here.
 FORMATS: Final = ("1.0", 6)
-_GZIP = b"\x1f\x8b"
 
 
 class _About(msgspec.Struct):
@@ -92,16 +90,9 @@ def suite_started(path: Path) -> str:
 
 
 def _decode(path: Path) -> _Suite:
-    try:
-        data = path.read_bytes()
-        if data[:2] == _GZIP:
-            data = gzip.decompress(data)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path}: not a whole gzip file: {error}") from error
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    data = files.read(path, limit=files.LARGE)
+    if files.is_gzip(data):
+        data = files.gunzip(data, str(path))
     try:
         return msgspec.json.decode(data, type=_Suite)
     except msgspec.ValidationError as error:

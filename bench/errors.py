@@ -2,6 +2,8 @@
 
     TareError               exit 5
     ├── InputError          exit 2   a file, a key or an argument is wrong
+    │   └── FileError       exit 2   … a file cannot be read: a device, too large, not JSON
+    │       └── MissingFile exit 2   … is not there
     ├── HostError           exit 4   this host cannot do it (a tool, a right or room is missing; the host is held)
     ├── CommandError        exit 5   a subprocess failed
     ├── InstanceError       exit 5   an instance did not start, answered wrongly or went away
@@ -34,6 +36,14 @@ class TareError(Exception):
 
 class InputError(TareError):
     exit_code = 2
+
+
+class FileError(InputError):
+    pass
+
+
+class MissingFile(FileError):
+    pass
 
 
 class HostError(TareError):

@@ -1,0 +1,203 @@
+"""Files: written whole and lasting or not at all, and read so that no size and no kind of file can hold Tare up.
+
+Imports only the standard library, because the agent and the worker need this module on hosts that have nothing more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gzip
+import io
+import json
+import os
+import secrets
+import stat
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Final
+
+from bench.errors import FileError, MissingFile
+from bench.units import show_size
+
+#: The most that is read of a file that people write by hand.
+WRITTEN: Final = 1 << 20
+#: The most that is read of a file that Tare writes in one go: a plan, facts.
+SMALL: Final = 64 << 20
+#: The most that is read of a file that grows with what was measured, as it lies on the disk and unpacked.
+LARGE: Final = 256 << 20
+
+_CHUNK = 1 << 20
+_GZIP = b"\x1f\x8b"
+_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def write(path: Path, content: bytes | str, *, mode: int = 0o644, within: Path | None = None) -> None:
+    """Put a file at `path`: its content is on the disk before its name is, and its name is when this returns.
+
+    A power cut leaves what was there before, or all of the new. within: see writing(). Raises OSError.
+    """
+    with writing(path, mode=mode, within=within) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def writing(path: Path, *, mode: int = 0o644, within: Path | None = None) -> Iterator[IO[bytes]]:
+    """As write(), for content that comes in parts. Where the block raises, what was there before stays.
+
+    within: a folder above `path` whose content others may have made. No symbolic link below it is followed, and none
+    is replaced. Raises OSError.
+    """
+    with _folder(path.parent, within) as folder:
+        if within is not None:
+            _refuse_link(path, folder)
+        partial = f".{secrets.token_hex(8)}.partial"
+        fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=folder)
+        try:
+            with open(fd, "w+b") as file:  # noqa: PTH123 # of a descriptor
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(partial, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(partial, dir_fd=folder)
+            raise
+        _sync(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk. Raises OSError."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _sync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_folder(path: Path, *, within: Path | None = None) -> None:
+    """A folder, where it is not there yet, whose name is on the disk. within: see writing(). Raises OSError."""
+    with _folder(path.parent, within) as above:
+        try:
+            os.mkdir(path.name, dir_fd=above)
+        except FileExistsError:
+            os.close(_step(above, path.name, path, follow=within is None))
+        else:
+            _sync(above)
+
+
+@contextlib.contextmanager
+def _folder(folder: Path, within: Path | None) -> Iterator[int]:
+    """The descriptor of a folder that is there. within: see writing()."""
+    parts = folder.relative_to(within).parts if within is not None else ()
+    if ".." in parts:
+        raise OSError(errno.EINVAL, f"leads out of {within}", str(folder))
+    fd = os.open(folder if within is None else within, _OPEN_FOLDER)
+    try:
+        for part in parts:
+            inner = _step(fd, part, folder)
+            os.close(fd)
+            fd = inner
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _step(above: int, name: str, path: Path, *, follow: bool = False) -> int:
+    """The descriptor of a folder in another one. path: what an error names."""
+    try:
+        return os.open(name, _OPEN_FOLDER | (0 if follow else os.O_NOFOLLOW), dir_fd=above)
+    except NotADirectoryError as error:
+        raise OSError(errno.ENOTDIR, "is a symbolic link or no folder", str(path)) from error
+
+
+def _refuse_link(path: Path, folder: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISLNK(os.stat(path.name, dir_fd=folder, follow_symlinks=False).st_mode):
+            raise OSError(errno.ELOOP, "is a symbolic link", str(path))
+
+
+def _sync(folder: int) -> None:
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # of a file system that has folders always on the disk, or never
+            raise
+
+
+def read(path: Path, *, limit: int = SMALL) -> bytes:
+    """The content of a regular file of at most `limit` bytes.
+
+    A pipe or a device is refused without waiting for it. Raises MissingFile where there is none, and FileError.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingFile(f"{path}: no such file") from error
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:  # a NUL in it, or what no name can hold
+        raise FileError(f"{str(path)!r} is no name of a file") from error
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise FileError(f"{path}: is {_kind(found.st_mode)}, not a file")
+        if found.st_size > limit:
+            raise FileError(f"{path}: {show_size(found.st_size)} is too large: at most {show_size(limit)} are read")
+        content = io.BytesIO()
+        while part := os.read(fd, _CHUNK):
+            if content.tell() + len(part) > limit:  # it grew, or is of a file system that tells no sizes
+                raise FileError(f"{path}: is too large: at most {show_size(limit)} are read")
+            content.write(part)
+        return content.getvalue()
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror}") from error
+    finally:
+        os.close(fd)
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def read_text(path: Path, *, limit: int = SMALL) -> str:
+    """As read(), of text in UTF-8."""
+    try:
+        return read(path, limit=limit).decode()
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path}: not a text file in UTF-8") from error
+
+
+def read_json(path: Path, *, limit: int = SMALL) -> Any:
+    """As read(), of JSON, whatever it holds."""
+    return parse_json(read(path, limit=limit), str(path))
+
+
+def parse_json(content: bytes, name: str) -> Any:
+    """name: what an error calls it. Raises FileError, also for what is nested too deeply or has endless numbers."""
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise FileError(f"{name}: not JSON that can be read: nested too deeply") from error
+    except ValueError as error:
+        raise FileError(f"{name}: not JSON: {error}") from error
+
+
+def is_gzip(content: bytes) -> bool:
+    return content[:2] == _GZIP
+
+
+def gunzip(content: bytes, name: str, *, limit: int = LARGE) -> bytes:
+    """What was compressed, of at most `limit` bytes. name: what an error calls it. Raises FileError."""
+    unpacked = io.BytesIO()
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+            while part := stream.read(_CHUNK):
+                if unpacked.tell() + len(part) > limit:
+                    raise FileError(f"{name}: unpacks to more than {show_size(limit)}, which is too large")
+                unpacked.write(part)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise FileError(f"{name}: not a whole gzip file: {error}") from error
+    return unpacked.getvalue()
