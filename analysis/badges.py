@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from analysis.equal import difference
-from analysis.load import Loaded, clean
+from analysis.load import Loaded
 from bench.results import Record
+from bench.text import clean
 
 #: What instances tell of themselves that matters between two arms; the mounts are the runtime's own business.
 _MATTERS: Final = ("kernel", "cpus", "rootfs", "clocksource", "mitigations", "seccomp")

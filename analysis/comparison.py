@@ -11,12 +11,13 @@ import pandas as pd
 
 from analysis.compare import judged
 from analysis.judge import percent
-from analysis.load import clean, no_collector
+from analysis.load import no_collector
 from analysis.matching import Gap, named
 from analysis.policy import Policy, matches
 from analysis.sides import Sides, sides
 from analysis.words import listed, plural
 from bench.errors import InputError
+from bench.text import clean
 
 PASSED: Final = 0
 REGRESSED: Final = 1

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from analysis.estimate import Interval, Slope, good_ramps
-from analysis.load import VIEWS, Loaded, clean
+from analysis.load import VIEWS, Loaded
 from analysis.matrix import Chosen, stop_reason
 from analysis.words import listed, show
+from bench.text import clean
 
 
 @dataclass(frozen=True)

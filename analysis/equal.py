@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.load import Loaded, clean
+from analysis.load import Loaded
 from analysis.words import listed, plural, show
+from bench.text import clean
 
 _NAMES = {"rootfs": "rootfs digest", "cpus": "CPUs", "seccomp": "seccomp mode"}
 

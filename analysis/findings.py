@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from analysis.equal import Equivalence
 from analysis.estimate import Drift, Estimate, Slope
 from analysis.instructions import Table, inexact
-from analysis.load import Campaign, Loaded, clean
+from analysis.load import Campaign, Loaded
 from analysis.matrix import Chosen, columns
 from analysis.style import PHASES
 from analysis.words import digits, listed, plural, show, show_range, show_ratio
 from bench.results import spared
+from bench.text import clean
 
 ENOUGH_BLOCKS = 6  # below, the signed-rank test cannot reach 95 %
 #: Of a node, what figures may depend on.

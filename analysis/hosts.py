@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.charts import Section
-from analysis.load import Campaign, clean
+from analysis.load import Campaign
 from analysis.words import plural
+from bench.text import clean
 
 
 @dataclass(frozen=True)

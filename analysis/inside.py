@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from analysis.estimate import Estimate, Interval
-from analysis.load import Loaded, clean
+from analysis.load import Loaded
 from analysis.words import listed, show, show_ratio
+from bench.text import clean
 
 #: In this order on the page; others come behind.
 _ORDER = ("system calls", "scheduler", "processor", "memory", "disk", "network", "applications")

@@ -28,6 +28,7 @@ from bench.results import (
     read_plan,
     torn_bytes,
 )
+from bench.text import clean
 
 FAMILIES: Final = ("process", "container", "hypervisor", "uml")
 VIEWS: Final = ("memavailable", "cage", "pss", "guest")
@@ -156,17 +157,6 @@ def no_collector() -> Iterator[None]:
     finally:
         if running:
             gc.enable()
-
-
-def clean(text: object) -> str:
-    """A text that can be shown and written: no control characters but newline and tab, no lone surrogates."""
-    plain = str(text)
-    if plain.isascii() and plain.isprintable():
-        return plain
-    plain = plain.encode("utf-8", "replace").decode()
-    return "".join(
-        c if c.isprintable() or c in "\n\t\N{NO-BREAK SPACE}" else "" if c == "\r" else "\N{MIDDLE DOT}" for c in plain
-    )
 
 
 def _campaign(folder: Path) -> Campaign:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from analysis.estimate import Estimate
-from analysis.load import Loaded, clean
+from analysis.load import Loaded
 from analysis.words import plural, show, show_range, show_ratio
+from bench.text import clean
 
 
 @dataclass(frozen=True)

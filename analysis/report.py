@@ -15,11 +15,12 @@ from analysis.density import conditions, density_rows
 from analysis.equal import equivalences
 from analysis.estimate import drifts, estimates, slopes, slot_medians
 from analysis.files import replacing
-from analysis.load import VIEWS, Campaign, Loaded, clean, load, no_collector
+from analysis.load import VIEWS, Campaign, Loaded, load, no_collector
 from analysis.matrix import Chosen, matrix
 from analysis.style import looks, variables
 from bench.errors import InputError
 from bench.results import Record, read_hosts
+from bench.text import clean
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _PARTS = ("cage_anon", "cage_file", "cage_kernel", "cage_shmem", "ram", "vmm", "kernel")

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.estimate import ratio_of, slot_medians
-from analysis.load import clean, load, no_collector
+from analysis.load import load, no_collector
 from analysis.suites import read_suite, suite_started
 from bench.errors import InputError
 from bench.results import JOURNAL
+from bench.text import clean
 
 POINTS: Final = (
     "session",

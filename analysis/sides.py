@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 
 from analysis.badges import between
-from analysis.load import Campaign, Loaded, clean, load
+from analysis.load import Campaign, Loaded, load
 from analysis.looks import looks_of
 from analysis.matching import Failed, Found, Gap, Matched, match_blocks, match_runs
 from analysis.suites import read_suite
 from analysis.words import listed, plural
 from bench.errors import InputError
 from bench.results import FACTS, JOURNAL, PLAN, Record
+from bench.text import clean
 
 Design = Literal["blocks", "campaigns", "suites"]
 

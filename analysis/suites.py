@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.load import clean
 from bench import files
 from bench.errors import InputError
+from bench.text import clean
 
 # pyperf's own formats. Before "1.0" warm-ups were stored differently, and they are not read here.
 FORMATS: Final = ("1.0", 6)

@@ -16,8 +16,8 @@ from rich.text import Text
 from analysis.comparison import Comparison, Gate, failing
 from analysis.files import replacing
 from analysis.judge import percent
-from analysis.load import clean
 from analysis.words import digits, markdown, plural
+from bench.text import clean
 
 Row = dict[str, Any]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from analysis.load import clean, load
+from analysis.load import load
 from bench.errors import InputError
 from tests.synthetic import ARMS, campaign
 
@@ -114,10 +114,3 @@ def test_a_plan_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     (folder / "plan.json").write_text(text)
     with pytest.raises(InputError, match=r"plan\.json"):
         load([folder])
-
-
-def test_clean_keeps_what_can_be_shown() -> None:
-    assert clean("a\tb\nc é 1\N{NO-BREAK SPACE}s") == "a\tb\nc é 1\N{NO-BREAK SPACE}s"
-    assert clean("left\N{RIGHT-TO-LEFT OVERRIDE}right") == "left·right"
-    assert clean("\x1b[31mred\x00\r\n") == "·[31mred·\n"
-    assert clean("\ud800").encode() == b"?"
