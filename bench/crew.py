@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bench import facts, process, state
+from bench import facts, pressure, process, state
 from bench.backends import base
 from bench.cage import Group, detect, divide_cpus
 from bench.errors import InstanceError, TareError
@@ -52,6 +52,7 @@ class Crew:
     def slot(self, arm: str, job: Mapping[str, Any], limit: float) -> dict[str, Any]:
         """Run one slot of an arm; a worker's death is a failed slot. Raises HostError when no worker can be had."""
         worker = self._worker(arm)
+        before_it = pressure.now()
         try:
             found = worker.slot(job, limit)
         except InstanceError as error:
@@ -59,6 +60,7 @@ class Crew:
             del self._workers[arm]
             self._end_instances()
             found = {"status": "failed", "reason": str(error)}
+        found = found | {"load": pressure.between(before_it, pressure.now())}
         before, self._clock = self._clock, _wall_clock()
         jump = self._clock - before
         return found if abs(jump) < _JUMP else found | {"clock_jump_s": round(jump, 1)}

@@ -132,6 +132,8 @@ def _arm(arm: Arm) -> dict[str, Any]:
         "options": arm.options,
         "label": arm.name,
     }
+    if arm.kind.accelerator:
+        found["accelerator"] = arm.kind.accelerator
     if arm.kernel and arm.kernel.name:
         found["kernel"] = str(arm.kernel)
     return found

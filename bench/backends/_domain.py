@@ -38,7 +38,7 @@ class Machine:
     """What a domain is made of. memory: bytes; kernel and initramfs: for Linux, image: for a boot sector."""
 
     name: str
-    accelerator: str
+    domain_type: str
     emulator: str
     machine: str
     cpus: int
@@ -74,7 +74,7 @@ def describe(machine: Machine) -> str:
         for argument in ("-global", "apic-common.vapic=off", *machine.arguments)
     )
     return f"""\
-<domain type={quoteattr(machine.accelerator)} xmlns:qemu="{QEMU_NAMESPACE}">
+<domain type={quoteattr(machine.domain_type)} xmlns:qemu="{QEMU_NAMESPACE}">
   <name>{escape(machine.name)}</name>
   <memory unit="b">{machine.memory}</memory>
   <vcpu>{machine.cpus}</vcpu>

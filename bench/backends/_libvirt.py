@@ -74,7 +74,7 @@ class Connection:
         if event == self._libvirt.VIR_DOMAIN_EVENT_STOPPED and (stopped := self._stopped.get(domain.name())):
             stopped.set()
 
-    def probe(self, emulator: str, machine: str, accelerator: str) -> None:
+    def probe(self, emulator: str, machine: str, domain_type: str) -> None:
         """Have libvirt look at QEMU now, which takes it a second, so that no instance pays for it.
 
         Raises HostError where there can be no such machine.
@@ -83,7 +83,7 @@ class Connection:
 
         def ask() -> None:
             try:
-                self.handle.getDomainCapabilities(emulator, "x86_64", machine, accelerator)
+                self.handle.getDomainCapabilities(emulator, "x86_64", machine, domain_type)
             except self._libvirt.libvirtError as error:
                 failures.append(str(error))
 

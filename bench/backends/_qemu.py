@@ -330,8 +330,7 @@ class LibvirtBackend(Backend):
     memory_by_cage = False
     kernel = "machine"
     tools = {EMULATOR: "qemu-system-x86"}
-    #: libvirt's word for what runs the guest's instructions.
-    accelerator: ClassVar[Literal["qemu", "kvm"]]
+    accelerator: ClassVar[Literal["tcg", "kvm"]]
     #: Seconds for which a guest's kernel, once it has begun, may say nothing on its way to the init.
     silence_limit: ClassVar[float] = 30.0
     #: What its instances are.
@@ -368,7 +367,12 @@ class LibvirtBackend(Backend):
         if options.uri != EMBED:
             (folder / "uri").write_text(options.uri)
         self.connection = Connection(options.uri, folder)
-        self.connection.probe(self._emulator, options.machine, self.accelerator)
+        self.connection.probe(self._emulator, options.machine, self._domain_type)
+
+    @property
+    def _domain_type(self) -> str:
+        """libvirt's word for the accelerator."""
+        return "qemu" if self.accelerator == "tcg" else self.accelerator
 
     @property
     def _balloon(self) -> bool:
@@ -381,7 +385,7 @@ class LibvirtBackend(Backend):
         disks = drives(order, "vd")
         return _domain.Machine(
             name=order.name,
-            accelerator=self.accelerator,
+            domain_type=self._domain_type,
             emulator=self._emulator,
             machine=self.options.machine,
             cpus=order.cpus,

@@ -27,6 +27,7 @@ Family = Literal["process", "container", "hypervisor", "uml"]
 Guest = Literal["linux", "firmware"]
 #: Kernels: what a machine's firmware or VMM loads (bzImage, vmlinux), or a User-Mode Linux program.
 KernelKind = Literal["machine", "uml"]
+Accelerator = Literal["tcg", "kvm", "xen"]
 NAME_PREFIX = "tare-"
 
 
@@ -212,6 +213,8 @@ class Backend(ABC):
     cageable: ClassVar[bool] = True
     #: Whether it counts its guests' instructions. Their clock is then that count, and their seconds say nothing.
     counts: ClassVar[bool] = False
+    #: What runs its guests' instructions: "tcg" (QEMU emulates the processor), "kvm" or "xen"; None: no machine.
+    accelerator: ClassVar[Accelerator | None] = None
     #: What kind of kernel its guests boot: Order.kernel, which a campaign may choose. None: they run on the host's.
     kernel: ClassVar[KernelKind | None] = None
     #: Whether its runtime makes groups of its own below the one that it finds itself in, in every v1 hierarchy.

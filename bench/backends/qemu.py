@@ -6,4 +6,4 @@ from bench.backends._qemu import LibvirtBackend
 
 
 class Backend(LibvirtBackend):
-    accelerator = "qemu"
+    accelerator = "tcg"

@@ -76,7 +76,7 @@ class Guest(LibvirtInstance):
 
 
 class Backend(LibvirtBackend):
-    accelerator = "qemu"
+    accelerator = "tcg"
     kind = Guest
     guests = frozenset({"linux"})
     counts = True

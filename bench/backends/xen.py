@@ -148,6 +148,7 @@ class Backend(Base):
     family = "hypervisor"
     memory_by_cage = False
     cageable = False
+    accelerator = "xen"
     kernel = "machine"
     #: In a lab that is itself emulated, a guest of Xen takes a minute.
     probe_limit = 120.0

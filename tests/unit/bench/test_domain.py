@@ -12,7 +12,7 @@ from bench.backends import _domain
 
 LINUX = _domain.Machine(
     name="tare-0a1b2c3d-b01-s01-1",
-    accelerator="kvm",
+    domain_type="kvm",
     emulator="/usr/bin/qemu",
     machine="pc",
     cpus=2,
@@ -39,7 +39,7 @@ def test_envelope_is_passed_on_exactly() -> None:
 
 
 def test_accelerator_is_all_that_differs_between_arms() -> None:
-    tcg = _domain.describe(dataclasses.replace(LINUX, accelerator="qemu"))
+    tcg = _domain.describe(dataclasses.replace(LINUX, domain_type="qemu"))
     assert tcg.replace('type="qemu"', 'type="kvm"', 1) == _domain.describe(LINUX)
 
 

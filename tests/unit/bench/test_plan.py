@@ -122,7 +122,10 @@ def test_the_plan_is_in_seconds_and_bytes() -> None:
         "family": "hypervisor",
         "options": {"cpu": "max"},
         "label": "qemu",
+        "accelerator": "tcg",
     }
+    assert made["arms"]["kvm"]["accelerator"] == "kvm"
+    assert "accelerator" not in made["arms"]["uml"]
     assert made["arms"]["qemu@6.1"]["kernel"] == "6.1"
     assert "kernel" not in made["arms"]["crun"]
 
