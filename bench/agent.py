@@ -31,6 +31,8 @@ from bench.errors import HostError, TareError
 BEAT = 10.0
 SILENCE = 45.0
 _TAKEOVER_LIMIT = 40.0
+#: Characters of an error that are told.
+_TOLD = 10_000
 #: An emulated machine is slower by an order of magnitude.
 _EMULATED_PATIENCE = 8.0
 #: Lies in the folder of Tare's files, so that no other folder is ever taken for it and removed.
@@ -226,8 +228,9 @@ def _intact(file: Path) -> Path:
 
 
 def failure(error: TareError) -> dict[str, Any]:
-    """An error as a line; bench.remote raises it again."""
-    return {"error": {"kind": type(error).__name__, "what": error.what, "detail": error.detail, "hint": error.hint}}
+    """An error as a line, of which bench.answers makes one again."""
+    told = {"what": error.what, "detail": error.detail, "hint": error.hint}
+    return {"error": {"kind": type(error).__name__, **{key: text[-_TOLD:] for key, text in told.items()}}}
 
 
 def hold() -> None:

@@ -302,7 +302,7 @@ class _Dealer:
             write_object(self._folder / NODES, {"schema": SCHEMA, "nodes": nodes | {host["name"]: known}})
         found = answer["ok"] if "ok" in answer else slots.failed(raised(answer["error"]))
         expected = equivalence.reference(self._final["envelope"], host, self._digest)
-        line = slots.line(self._final, slot, host, expected, {"started": stamp(answer["at"]), "job": job.name, **found})
+        line = slots.line(self._final, slot, host, expected, found, started=stamp(answer["at"]), job=job.name)
         self._journal.append(line)
         if slot["slot"] not in self._done:  # the slots of a block that is run anew have been counted
             self._done.add(slot["slot"])

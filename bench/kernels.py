@@ -258,10 +258,9 @@ def _of_release(wanted: str, there: list[Kernel], kind: KernelKind) -> Kernel | 
 
     Copies of files are not meant by a release.
     """
-    fits = re.compile(rf"{re.escape(wanted)}(?![0-9])")
     if kind == "uml" and (installed := _default(kind)) and installed not in there:
         there = sorted([*there, installed], key=_order)
-    fitting = [kernel for kernel in there if fits.match(kernel.release) and "package" in kernel.origin]
+    fitting = [kernel for kernel in there if fits(wanted, kernel.release) and "package" in kernel.origin]
     if not fitting:
         return None
     fitting = [kernel for kernel in fitting if kernel.release == wanted] or fitting
@@ -271,6 +270,11 @@ def _of_release(wanted: str, there: list[Kernel], kind: KernelKind) -> Kernel | 
         names = "; ".join(kernel.source for kernel in newest)
         raise InputError(f"{wanted} may be several kernels in the cache ({names})", hint="name its source package")
     return newest[-1]
+
+
+def fits(wanted: str, release: str) -> bool:
+    """Whether a release is the wanted one, or begins like it: 6.1.0-50-amd64 is a 6.1.0-50, and no 6.1.0-5."""
+    return re.match(rf"{re.escape(wanted)}(?![0-9])", release) is not None
 
 
 def default(kind: KernelKind) -> Kernel | str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench import equivalence, plan
+from bench import answers, equivalence, kernels, plan
 from bench.backends import base
 from bench.errors import HostError, HostLost, TareError
 from bench.host import Workers
@@ -101,7 +101,7 @@ def _slot(
         raise
     except HostError as error:
         found = failed(error)
-    return line(final, slot, host, expected, {"started": started, "wall_s": _since(begin), **found})
+    return line(final, slot, host, expected, found, started=started, wall_s=_since(begin))
 
 
 def _since(begin: float) -> float:
@@ -133,22 +133,35 @@ def line(
     slot: Mapping[str, Any],
     host: Mapping[str, Any],
     expected: Mapping[str, Any],
-    found: Mapping[str, Any],
+    answer: Mapping[str, Any],
+    *,
+    started: str,
+    wall_s: float = 0.0,
+    job: str | None = None,
 ) -> dict[str, Any]:
-    """A slot's journal line. host: facts.host(); expected: see equivalence.reference(); found: what the worker
-    answered, with `started`, and `wall_s` where it had no time to say that itself."""
+    """A slot's journal line.
+
+    host: facts.host(); expected: see equivalence.reference(); answer: the worker's, of which only what bench.answers
+    knows is taken; wall_s: where the worker did not say that itself; job: which ran it, on a cluster.
+    """
+    try:
+        found = answers.slot(answer)
+    except HostError as error:
+        found = failed(error)
     arm = final["arms"][slot["arm"]]
     seen = found.get("seen") or {}
+    caged, limit = bool(found.pop("caged", False)), found.pop("memory_limit", None)
     record: dict[str, Any] = {
         "schema": SCHEMA,
         **slot,
         "family": arm["family"],
         "host": host["name"],
         **({"emulated": True} if host.get("emulated") else {}),
+        **({"job": job} if job else {}),
         "boot_id": host["boot_id"],
         "kernel": seen.get("kernel") or host["kernel"],
-        "started": None,
-        "wall_s": 0.0,
+        "started": started,
+        "wall_s": wall_s,
         "marks": {},
         "samples": [],
         "cpu_s": None,
@@ -156,10 +169,9 @@ def line(
         "seen": {},
         **found,
     }
-    caged, limit = bool(record.pop("caged", False)), record.pop("memory_limit", None)
     boots = arm.get("boots", {"kind": "host"})
     release = (arm["of"] if "boots" in arm and "of" in arm else slot["arm"]).partition("@")[2]
-    if seen and not str(seen.get("kernel")).startswith(release):
+    if seen and release and not kernels.fits(release, str(seen.get("kernel"))):
         record["status"] = "failed"
         record["reason"] = f"the arm's name says kernel {release}, and it runs {seen.get('kernel')}"
     by_cage = base.load(arm["backend"]).memory_by_cage

@@ -1,0 +1,222 @@
+"""What a worker, an agent or a cluster's job may answer: known fields of known types, and nothing else.
+
+Whatever answers may be of another version, damaged, or hostile. A new field of a slot's answer is a line in Slot (or in
+Seen, Sample), and one of what a host tells about itself is a line in Host: what is not named here is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from bench import errors
+from bench.errors import HostError, TareError
+
+#: The longest line that an answer may be, bytes.
+LONGEST = 32 << 20
+
+#: What a column of 64 bits holds.
+Int = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Float = Annotated[float, Meta(ge=-1e300, le=1e300)]
+Number = Int | Float
+#: Nothing that is to be read is longer.
+Text = Annotated[str, Meta(max_length=1 << 16)]
+Seconds = Annotated[float, Meta(ge=0, le=1e12)]
+
+Shape = TypeVar("Shape")
+
+
+class InvalidAnswer(HostError):
+    """An answer that has not the shape which was asked for."""
+
+
+class _Strict(Struct, forbid_unknown_fields=True):
+    """No other field is taken."""
+
+
+class Sample(_Strict):
+    """See bench.session.Sample."""
+
+    metric: Text
+    values: list[Number]
+    unit: Literal["second", "byte", "integer", "instruction", "operation/s", "byte/s", "ratio"]
+    better: Literal["lower", "higher"]
+    warmups: list[Number] = []
+    clock: Number | None | UnsetType = UNSET
+
+
+class Seen(_Strict):
+    """What an instance sees at READY: see bench.seen. Nothing where no instance was asked."""
+
+    kernel: Text | None | UnsetType = UNSET
+    cpus: Int | None | UnsetType = UNSET
+    memory: Int | None | UnsetType = UNSET
+    rootfs: Text | None | UnsetType = UNSET
+    clocksource: Text | None | UnsetType = UNSET
+    disk: Text | None | UnsetType = UNSET
+    mounts: list[Text] | UnsetType = UNSET
+    mitigations: dict[Text, Text] | UnsetType = UNSET
+    seccomp: Int | None | UnsetType = UNSET
+    link_device: Text | None | UnsetType = UNSET
+    link: Text | None | UnsetType = UNSET
+
+
+class Load(_Strict):
+    """How busy a host was beside a slot; None where it does not tell."""
+
+    before: Number | None
+    after: Number | None
+    steal: Number | None
+    pressure: dict[Text, Number]
+
+
+class Slot(_Strict):
+    """What a worker found in a slot: see bench.worker. What it does not tell is left out."""
+
+    status: Literal["ok", "failed", "timeout"]
+    reason: Text | None
+    wall_s: Seconds | UnsetType = UNSET
+    marks: dict[Text, Int] | UnsetType = UNSET
+    samples: list[Sample] | UnsetType = UNSET
+    cpu_s: Number | None | UnsetType = UNSET
+    memory: dict[Text, Int | None] | UnsetType = UNSET
+    seen: Seen | UnsetType = UNSET
+    caged: bool | UnsetType = UNSET
+    memory_limit: Int | None | UnsetType = UNSET
+    console: Text | UnsetType = UNSET
+    unfinished: dict[Text, Text] | UnsetType = UNSET
+    ramp: list[dict[Text, Number | None]] | UnsetType = UNSET
+    stop: Text | None | UnsetType = UNSET
+    clock_jump_s: Number | UnsetType = UNSET
+    stalled_s: Number | UnsetType = UNSET
+    stopped: bool | UnsetType = UNSET
+    load: Load | UnsetType = UNSET
+
+
+class Host(_Strict):
+    """See bench.facts.host()."""
+
+    name: Text
+    cpu: Text | None
+    microcode: Text | None
+    cores: Int | None
+    memory: Int | None
+    kernel: Text
+    boot_id: Text | None
+    clocksource: Text | None
+    mitigations: dict[Text, Text | None]
+    governor: Text | None
+    virtualised: bool
+    thp: Text | None
+    ksm: Text | None
+    distribution: Text | None
+    load: Text | None
+    counters: Text | None
+    emulated: bool | UnsetType = UNSET
+
+
+class Facts(_Strict):
+    """See bench.crew.Crew.facts()."""
+
+    host: Host
+    tools: dict[Text, Text | None]
+    user: Text
+    python: Text
+    cgroup: Text
+    cage: dict[Text, Text | None]
+    notes: list[Text]
+
+
+class Hello(_Strict):
+    """A host that is held for us. cleaned: kind and name of each thing that was removed there."""
+
+    host: Host
+    cleaned: list[tuple[Text, Text]]
+    run: Text | UnsetType = UNSET
+
+
+class Probe(_Strict):
+    """reason: why an arm does not run there; None where it does."""
+
+    reason: Text | None
+
+
+class Loaded(_Strict, frozen=True):
+    """A kernel that a host's next kexec boots. runs: whether it runs already; version: its `uname -v`, if known."""
+
+    runs: bool
+    version: Text | None
+
+
+class Bye(_Strict):
+    """left: what of the run could not be removed."""
+
+    left: list[Text]
+
+
+class _Failure(_Strict):
+    """See bench.agent.failure()."""
+
+    kind: Text
+    what: Text
+    detail: Text
+    hint: Text
+
+    def error(self) -> TareError:
+        """As it was raised there, if it is of a kind that is raised here."""
+        kind = getattr(errors, self.kind, None)
+        known = isinstance(kind, type) and issubclass(kind, TareError)
+        return (kind if known else HostError)(self.what, detail=self.detail, hint=self.hint)
+
+
+class Answer(_Strict):
+    """A line of answers. to: the request's number; at: when a job began with it, seconds since 1970."""
+
+    to: Annotated[int, Meta(ge=0, le=2**53)]
+    at: Seconds | UnsetType = UNSET
+    ok: Raw | UnsetType = UNSET
+    failure: _Failure | UnsetType = msgspec.field(name="error", default=UNSET)
+
+    @property
+    def error(self) -> TareError | None:
+        """What the request failed of."""
+        return None if self.failure is UNSET else self.failure.error()
+
+    def read(self, shape: type[Shape]) -> Shape:
+        """What was answered, which has this shape. Raises InvalidAnswer, and the TareError that was the answer."""
+        if error := self.error:
+            raise error
+        assert self.ok is not UNSET
+        return _decode(self.ok, shape)
+
+
+def parse(line: bytes) -> Answer:
+    """A line of answers. Raises InvalidAnswer."""
+    answer = _decode(line, Answer)
+    if (answer.ok is UNSET) == (answer.failure is UNSET):
+        raise InvalidAnswer(f"neither an answer nor an error: {line[:100]!r}")
+    return answer
+
+
+def _decode(text: bytes | Raw, shape: type[Shape]) -> Shape:
+    try:
+        return msgspec.json.decode(text, type=shape)
+    except (ValueError, RecursionError) as error:
+        raise InvalidAnswer(f"an answer of another form than was asked for: {error} ({bytes(text)[:100]!r})") from error
+
+
+def slot(found: object) -> dict[str, Any]:
+    """What a worker found in a slot, with all that it tells and nothing else. Raises InvalidAnswer."""
+    try:
+        told: dict[str, Any] = msgspec.to_builtins(msgspec.convert(found, Slot))
+    except (ValueError, RecursionError) as error:
+        raise InvalidAnswer(f"the slot was answered in another form than is known: {error}") from error
+    return told
+
+
+def plain(told: Struct) -> dict[str, Any]:
+    """An answer as records have it."""
+    found: dict[str, Any] = msgspec.to_builtins(told)
+    return found
