@@ -44,23 +44,23 @@ class Sample(_Strict):
     unit: Literal["second", "byte", "integer", "instruction", "operation/s", "byte/s", "ratio"]
     better: Literal["lower", "higher"]
     warmups: list[Number] = []
-    clock: Number | None | UnsetType = UNSET
+    clock: Number | UnsetType | None = UNSET
 
 
 class Seen(_Strict):
     """What an instance sees at READY: see bench.seen. Nothing where no instance was asked."""
 
-    kernel: Text | None | UnsetType = UNSET
-    cpus: Int | None | UnsetType = UNSET
-    memory: Int | None | UnsetType = UNSET
-    rootfs: Text | None | UnsetType = UNSET
-    clocksource: Text | None | UnsetType = UNSET
-    disk: Text | None | UnsetType = UNSET
+    kernel: Text | UnsetType | None = UNSET
+    cpus: Int | UnsetType | None = UNSET
+    memory: Int | UnsetType | None = UNSET
+    rootfs: Text | UnsetType | None = UNSET
+    clocksource: Text | UnsetType | None = UNSET
+    disk: Text | UnsetType | None = UNSET
     mounts: list[Text] | UnsetType = UNSET
     mitigations: dict[Text, Text] | UnsetType = UNSET
-    seccomp: Int | None | UnsetType = UNSET
-    link_device: Text | None | UnsetType = UNSET
-    link: Text | None | UnsetType = UNSET
+    seccomp: Int | UnsetType | None = UNSET
+    link_device: Text | UnsetType | None = UNSET
+    link: Text | UnsetType | None = UNSET
 
 
 class Load(_Strict):
@@ -80,15 +80,15 @@ class Slot(_Strict):
     wall_s: Seconds | UnsetType = UNSET
     marks: dict[Text, Int] | UnsetType = UNSET
     samples: list[Sample] | UnsetType = UNSET
-    cpu_s: Number | None | UnsetType = UNSET
+    cpu_s: Number | UnsetType | None = UNSET
     memory: dict[Text, Int | None] | UnsetType = UNSET
     seen: Seen | UnsetType = UNSET
     caged: bool | UnsetType = UNSET
-    memory_limit: Int | None | UnsetType = UNSET
+    memory_limit: Int | UnsetType | None = UNSET
     console: Text | UnsetType = UNSET
     unfinished: dict[Text, Text] | UnsetType = UNSET
     ramp: list[dict[Text, Number | None]] | UnsetType = UNSET
-    stop: Text | None | UnsetType = UNSET
+    stop: Text | UnsetType | None = UNSET
     clock_jump_s: Number | UnsetType = UNSET
     stalled_s: Number | UnsetType = UNSET
     stopped: bool | UnsetType = UNSET
@@ -143,7 +143,7 @@ class Probe(_Strict):
     reason: Text | None
 
 
-class Loaded(_Strict, frozen=True):
+class Loaded(_Strict):
     """A kernel that a host's next kexec boots. runs: whether it runs already; version: its `uname -v`, if known."""
 
     runs: bool
@@ -166,9 +166,9 @@ class _Failure(_Strict):
 
     def error(self) -> TareError:
         """As it was raised there, if it is of a kind that is raised here."""
-        kind = getattr(errors, self.kind, None)
-        known = isinstance(kind, type) and issubclass(kind, TareError)
-        return (kind if known else HostError)(self.what, detail=self.detail, hint=self.hint)
+        named: object = getattr(errors, self.kind, None)
+        kind = named if isinstance(named, type) and issubclass(named, TareError) else HostError
+        return kind(self.what, detail=self.detail, hint=self.hint)
 
 
 class Answer(_Strict):

@@ -18,13 +18,29 @@ PLANNED = {"slot": "b01-s02", "block": 1, "order": 2, "scenario": "boot", "arm":
 PLAN = {"arms": {"crun": {"family": "container", "backend": "crun"}}}
 EXPECTED = equivalence.reference({"cpus": 1, "memory": MEMORY, "rootfs": "tiny"}, HOST, "sha256:aa")
 SEEN = {
-    **{"kernel": "6.1.0-50-amd64", "cpus": 1, "memory": MEMORY, "rootfs": "sha256:aa", "clocksource": "tsc"},
-    **{"mounts": ["proc on /proc"], "mitigations": {}, "seccomp": 0, "disk": None, "link": None, "link_device": None},
+    "kernel": "6.1.0-50-amd64",
+    "cpus": 1,
+    "memory": MEMORY,
+    "rootfs": "sha256:aa",
+    "clocksource": "tsc",
+    "mounts": ["proc on /proc"],
+    "mitigations": {},
+    "seccomp": 0,
+    "disk": None,
+    "link": None,
+    "link_device": None,
 }
 GOOD = {
-    **{"status": "ok", "reason": None, "wall_s": 0.25, "cpu_s": 0.02, "marks": {"requested": 1, "ready": 7}},
-    **{"samples": [{"metric": "boot", "values": [0.1, 2], "unit": "second", "warmups": [], "better": "lower"}]},
-    **{"memory": {"cage": 4096, "guest": None}, "seen": SEEN, "caged": True, "memory_limit": MEMORY},
+    "status": "ok",
+    "reason": None,
+    "wall_s": 0.25,
+    "cpu_s": 0.02,
+    "marks": {"requested": 1, "ready": 7},
+    "samples": [{"metric": "boot", "values": [0.1, 2], "unit": "second", "warmups": [], "better": "lower"}],
+    "memory": {"cage": 4096, "guest": None},
+    "seen": SEEN,
+    "caged": True,
+    "memory_limit": MEMORY,
 }
 
 
@@ -62,7 +78,12 @@ def nested(depth: int) -> Any:
 
 
 HOSTILE: dict[str, Any] = {
-    **{"null": None, "a list": [], "a text": "ok", "a number": 7, "nothing": {}, "no reason": {"status": "ok"}},
+    "null": None,
+    "a list": [],
+    "a text": "ok",
+    "a number": 7,
+    "nothing": {},
+    "no reason": {"status": "ok"},
     "another status": GOOD | {"status": "perfect"},
     "a status that is a list": GOOD | {"status": ["ok"]},
     **{f"the plan's {key}": GOOD | {key: given} for key, given in PLANNED.items()},
@@ -134,13 +155,24 @@ def test_the_kernel_that_an_arm_names_is_the_one_that_runs(wanted: str, seen: st
 
 
 LINES: dict[str, bytes] = {
-    **{"a greeting": b"Last login: today", "a list": b"[]", "null": b"null", "no JSON": b"\xff", "empty": b"{}"},
-    **{"deep": b"[" * 100_000, "deep inside": b'{"to":1,"ok":' + b"[" * 100_000, "no number": b'{"ok":1}'},
-    **{"a number of text": b'{"to":"1","ok":1}', "a negative number": b'{"to":-1,"ok":1}'},
-    **{"a number with a point": b'{"to":1.5,"ok":1}', "a number of 5000 digits": b'{"to":' + b"9" * 5000 + b',"ok":1}'},
-    **{"both": b'{"to":1,"ok":1,"error":{"kind":"HostError","what":"","detail":"","hint":""}}', "neither": b'{"to":1}'},
-    **{"an error of text": b'{"to":1,"error":"no"}', "half an error": b'{"to":1,"error":{"kind":"HostError"}}'},
-    **{"more": b'{"to":1,"ok":1,"slot":"b07-s03"}', "not UTF-8": b'{"to":1,"ok":"\xff"}'},
+    "a greeting": b"Last login: today",
+    "a list": b"[]",
+    "null": b"null",
+    "no JSON": b"\xff",
+    "empty": b"{}",
+    "deep": b"[" * 100_000,
+    "deep inside": b'{"to":1,"ok":' + b"[" * 100_000,
+    "no number": b'{"ok":1}',
+    "a number of text": b'{"to":"1","ok":1}',
+    "a negative number": b'{"to":-1,"ok":1}',
+    "a number with a point": b'{"to":1.5,"ok":1}',
+    "a number of 5000 digits": b'{"to":' + b"9" * 5000 + b',"ok":1}',
+    "both": b'{"to":1,"ok":1,"error":{"kind":"HostError","what":"","detail":"","hint":""}}',
+    "neither": b'{"to":1}',
+    "an error of text": b'{"to":1,"error":"no"}',
+    "half an error": b'{"to":1,"error":{"kind":"HostError"}}',
+    "more": b'{"to":1,"ok":1,"slot":"b07-s03"}',
+    "not UTF-8": b'{"to":1,"ok":"\xff"}',
 }
 
 
