@@ -10,14 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 import pandas as pd
 
 from bench.errors import InputError
 from bench.results import (
     JOURNAL,
-    PLAN,
     Record,
     last_of_each_slot,
     read_decisions,
@@ -167,40 +165,12 @@ def _campaign(folder: Path) -> Campaign:
         raise InputError(f"{folder / JOURNAL} is empty: no slot has ended yet", hint="`tare resume` runs the plan")
     torn = torn_bytes(folder / JOURNAL)
     plan, known, decisions = read_plan(folder) or {}, read_facts(folder) or {}, read_decisions(folder) or {}
-    _check_plan(plan, folder)
     found = read_lost(folder)
     lost = clean(found.get("reason")) if found else None
     nodes = {clean(name): each for name, each in sorted(read_nodes(folder).items())}
     if nodes and (known.get("host") or {}).get("name") not in nodes:  # what the proof's node is, nobody asks
         known = known | {"host": next(iter(nodes.values())).get("host") or {}}
     return Campaign(folder, plan, known, records, torn, decisions, lost, nodes)
-
-
-class _PlannedSlot(msgspec.Struct):
-    slot: str
-    scenario: str
-    arm: str
-
-
-class _Plan(msgspec.Struct):
-    """What is read of a plan here. What else is in it is kept."""
-
-    campaign: str | None = None
-    baseline: str | None = None
-    blocks: int | None = None
-    arms: dict[str, dict[str, Any]] | None = None
-    scenarios: dict[str, dict[str, Any]] | None = None
-    measures: dict[str, dict[str, list[str]]] | None = None
-    left_out: list[dict[str, Any]] | None = None
-    slots: list[_PlannedSlot] | None = None
-
-
-def _check_plan(plan: Record, folder: Path) -> None:
-    """Raises InputError naming what is not as `tare run` writes it."""
-    try:
-        msgspec.convert(plan, _Plan)
-    except msgspec.ValidationError as error:
-        raise InputError(f"{folder / PLAN}: {error}") from error
 
 
 def _arms(campaigns: tuple[Campaign, ...]) -> dict[str, Arm]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import tomllib
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -18,7 +17,8 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 
 from analysis.judge import BETWEEN_SESSIONS
-from bench.errors import InputError
+from bench import files
+from bench.errors import InputError, MissingFile
 
 DELTA: Final = 0.03
 ALPHA: Final = 0.05
@@ -123,17 +123,9 @@ def matches(pattern: str, scenario: str, metric: str) -> bool:
 def read_policy(path: Path) -> Policy:
     """The policy in a TOML file. Raises InputError: one line with the file, the key and what would be right."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
+        tables = files.read_toml(path)
+    except MissingFile as error:
         raise InputError(f"{path}: no such file", hint="scenarios/policy.toml is an example") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file in UTF-8") from error
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not valid TOML: {error}") from error
     found = _convert(path, "", tables, _File)
     if not 0 < found.alpha < 0.5:
         raise InputError(f"{path}: alpha: {found.alpha} is not a level between 0 and 0.5, like 0.05")

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench import equivalence, mounts, plan, prepare, slots, slurm
+from bench import equivalence, files, mounts, plan, prepare, slots, slurm
 from bench.backends import base
 from bench.batch import REQUESTS
 from bench.config import Campaign, parse
@@ -79,7 +79,8 @@ def resume(folder: Path, watcher: Watcher) -> Path:
         if read_plan(folder) is None:
             _end(jobs)  # a proof, of a controller that died while it began
             # The file lies where its scenarios are looked for in the project alone.
-            _begin(parse((folder / CAMPAIGN).read_text(), folder / CAMPAIGN), folder, jobs, watcher)
+            text = files.read_text(folder / CAMPAIGN, limit=files.WRITTEN)
+            _begin(parse(text, folder / CAMPAIGN), folder, jobs, watcher)
         _go_on(folder, jobs, watcher)
     return folder
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from bench import image, inventory, kbuild, kernels, measures, neighbours, parcel, slurm, units, workloads
+from bench import files, image, inventory, kbuild, kernels, measures, neighbours, parcel, slurm, units, workloads
 from bench.backends import base
-from bench.errors import InputError
+from bench.errors import InputError, MissingFile
 
 PROJECT_SCENARIOS = Path(__file__).resolve().parent.parent / "scenarios"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}\Z")
@@ -328,7 +327,7 @@ def _scenario(path: Path, name: str, found: object) -> Scenario:
     changes = _table(path, key, found)
     for folder in (path.parent, PROJECT_SCENARIOS):
         if (file := folder / f"{name}.toml").is_file():
-            table = _toml(_read(file), file)
+            table = files.parse_toml(_read(file), str(file))
             _checked_scenario(table, file, "")
             return _checked_scenario({**table, **changes}, path, key)
     if "measures" not in changes:
@@ -423,29 +422,20 @@ def _check_time(path: Path, key: str, text: str) -> None:
 
 def scenario_names() -> list[str]:
     """The project's own scenario files (a campaign has arms, a scenario has measures)."""
-    return sorted(file.stem for file in PROJECT_SCENARIOS.glob("*.toml") if "measures" in _toml(_read(file), file))
+    return sorted(
+        file.stem for file in PROJECT_SCENARIOS.glob("*.toml") if "measures" in files.parse_toml(_read(file), str(file))
+    )
 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
+        return files.read_text(path, limit=files.WRITTEN)
+    except MissingFile as error:
         raise InputError(f"{path}: no such file", hint="campaigns that come with Tare are in scenarios/") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file in UTF-8") from error
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-
-
-def _toml(text: str, path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not valid TOML: {error}") from error
 
 
 def _decode(text: str, path: Path, kind: type[T]) -> T:
-    return _convert(_toml(text, path), path, kind, "")
+    return _convert(files.parse_toml(text, str(path)), path, kind, "")
 
 
 def _convert(table: dict[str, Any], path: Path, kind: type[T], prefix: str) -> T:

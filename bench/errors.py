@@ -15,6 +15,8 @@ Library code raises, only the command line exits.
 
 from __future__ import annotations
 
+_LONGEST = 1000
+
 
 class TareError(Exception):
     """What went wrong, the detail, and what to do next."""
@@ -22,6 +24,8 @@ class TareError(Exception):
     exit_code = 5
 
     def __init__(self, what: str, *, detail: str = "", hint: str = "") -> None:
+        if len(what) > _LONGEST:  # it quotes a file's own words
+            what = f"{what[:_LONGEST]}…"
         super().__init__(what)
         self.what = what
         self.detail = detail

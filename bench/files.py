@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import stat
+import tomllib
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,10 @@ SMALL: Final = 64 << 20
 LARGE: Final = 256 << 20
 
 _CHUNK = 1 << 20
+#: Records are five or six levels deep.
+_DEEPEST = 50
+#: What a number that was measured cannot be above, and what 64 bits hold.
+_MOST = 2**63 - 1
 _GZIP = b"\x1f\x8b"
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -133,7 +138,7 @@ def read(path: Path, *, limit: int = SMALL) -> bytes:
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except FileNotFoundError as error:
         raise MissingFile(f"{path}: no such file") from error
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from error
@@ -158,7 +163,7 @@ def read(path: Path, *, limit: int = SMALL) -> bytes:
 
 
 def _kind(mode: int) -> str:
-    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
     return kinds.get(stat.S_IFMT(mode), "a device")
 
 
@@ -171,18 +176,89 @@ def read_text(path: Path, *, limit: int = SMALL) -> str:
 
 
 def read_json(path: Path, *, limit: int = SMALL) -> Any:
-    """As read(), of JSON, whatever it holds."""
+    """As read(), of JSON, whatever it holds. Raises as parse_json() too."""
     return parse_json(read(path, limit=limit), str(path))
 
 
 def parse_json(content: bytes, name: str) -> Any:
-    """name: what an error calls it. Raises FileError, also for what is nested too deeply or has endless numbers."""
+    """name: what an error calls it. Raises FileError, also for what is nested deeper than records are, and for numbers
+    that are no measurements: endless ones, and those beyond 64 bits."""
     try:
-        return json.loads(content)
+        found = _JSON.decode(content.decode())
     except RecursionError as error:
         raise FileError(f"{name}: not JSON that can be read: nested too deeply") from error
     except ValueError as error:
-        raise FileError(f"{name}: not JSON: {error}") from error
+        raise FileError(f"{name}: not JSON: {_short(str(error))}") from error
+    for _ in _levels(found, name):
+        pass
+    return found
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """As read(), of TOML. Raises as parse_toml() too."""
+    return parse_toml(read_text(path, limit=WRITTEN), str(path))
+
+
+def parse_toml(text: str, name: str) -> dict[str, Any]:
+    """As parse_json()."""
+    try:
+        found = tomllib.loads(text)
+    except RecursionError as error:
+        raise FileError(f"{name}: not TOML that can be read: nested too deeply") from error
+    except ValueError as error:  # TOMLDecodeError, and numbers of thousands of digits
+        raise FileError(f"{name}: not valid TOML: {_short(str(error))}") from error
+    for _ in _levels(found, name):
+        pass
+    if key := _beyond(found):
+        raise FileError(f"{name}: {key}: expected a whole number or a fraction that 64 bits hold")
+    return found
+
+
+def _beyond(value: Any) -> str | None:
+    """The key of the first number that is endless or needs more than 64 bits."""
+    if isinstance(value, dict | list):
+        for key, each in value.items() if isinstance(value, dict) else enumerate(value):
+            if (inner := _beyond(each)) is not None:
+                return f"{ascii(key)[1:-1] if isinstance(key, str) else key}{'.' if inner else ''}{inner}"
+    elif isinstance(value, int | float) and not abs(value) <= _MOST:
+        return ""
+    return None
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not abs(number) <= _MOST:  # NaN too
+        raise ValueError(f"a number is out of range: {text}")
+    return number
+
+
+def _whole(text: str) -> int:
+    number = int(text)
+    if abs(number) > _MOST:
+        raise ValueError(f"a number is out of range: {text}")
+    return number
+
+
+_JSON = json.JSONDecoder(parse_float=_number, parse_int=_whole, parse_constant=_number)
+
+
+def _levels(found: Any, name: str) -> Iterator[list[Any]]:
+    """The values inside, level by level. Raises FileError where whoever walks through them would go too deep."""
+    level = [found] if type(found) in (dict, list) else []
+    for _ in range(_DEEPEST):
+        inside: list[Any] = []
+        for each in level:
+            inside += each.values() if type(each) is dict else each
+        if not inside:
+            return
+        yield inside
+        level = [each for each in inside if type(each) in (dict, list)]
+    raise FileError(f"{name}: nested too deeply: more than {_DEEPEST} levels")
+
+
+def _short(text: str) -> str:
+    """An error's own words quote what may be of any length."""
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def is_gzip(content: bytes) -> bool:

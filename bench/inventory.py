@@ -12,19 +12,18 @@ The inventory is a TOML file without secrets, ~/.config/tare/hosts.toml or what 
 from __future__ import annotations
 
 import os
-import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
-from bench import lab, units
-from bench.errors import InputError
+from bench import files, lab, units
+from bench.errors import InputError, MissingFile
+from bench.results import HOST_NAME
 
 LOCAL = "local"
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}\Z")
+NAME = HOST_NAME
 
 
 class Entry(msgspec.Struct, forbid_unknown_fields=True):
@@ -101,13 +100,9 @@ def find(name: str) -> Host:
 def _written() -> dict[str, Host]:
     path = file()
     try:
-        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        table = files.read_toml(path)
+    except MissingFile:
         return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not valid TOML: {error}") from error
     found = {}
     for name, given in table.items():
         if not NAME.match(name) or name == LOCAL:

@@ -8,8 +8,11 @@ Imports only the standard library, because the slot worker needs this module on 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import math
 import os
+import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -17,7 +20,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from bench.errors import InputError, RecordError
+from bench import files
+from bench.errors import InputError, MissingFile, RecordError
+from bench.shape import Needed, Shape, fault
+from bench.units import show_size
 
 SCHEMA: Final = 1
 JOURNAL: Final = "journal.jsonl"
@@ -37,7 +43,92 @@ DECISIONS: Final = "decisions.json"
 
 Record = dict[str, Any]
 
+#: What a host is called, which is also what its folder is called.
+HOST_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}\Z")
+
 _TAIL_BYTES = 1 << 16
+#: A ramp of thousands of instances has a line of a megabyte or two.
+_LONGEST_LINE = 16 << 20
+
+_ANY: Shape = {...: object}
+_HOST: Shape = {
+    **dict.fromkeys(
+        ("name", "cpu", "microcode", "kernel", "boot_id", "clocksource", "governor", "thp", "distribution"), str
+    ),
+    "cores": int,
+    "memory": int,
+    "mitigations": _ANY,
+}
+_FACTS: Shape = {
+    **dict.fromkeys(("started", "python", "user", "cgroup"), str),
+    "host": _HOST,
+    "git": {"revision": str, "dirty": bool},
+    "cage": {"cpus": str, "harness_cpus": str},
+    "rootfs": {"name": str, "digest": str, "packages": _ANY},
+    "tools": _ANY,
+    "packages": _ANY,
+    "kernels": _ANY,
+    "notes": [str],
+}
+_SCENARIO: Shape = {
+    **dict.fromkeys(("description", "workload", "tenant", "ksm", "cache"), str),
+    "measures": [str],
+    "workloads": [str],
+    "neighbours": [str],
+    **dict.fromkeys(("blocks", "warmups", "values", "instances", "step", "memory_reserve"), int),
+    **dict.fromkeys(("timeout", "boot_limit", "p99_limit"), float),
+}
+_PLAN: Shape = {
+    **dict.fromkeys(("campaign", "description", "baseline", "host", "reboots"), str),
+    "seed": int,
+    "blocks": int,
+    "envelope": {"cpus": int, "memory": int, "rootfs": str, "disk": int, "link": bool},
+    "arms": {
+        ...: {
+            **dict.fromkeys(("backend", "family", "label", "of", "host_kernel", "kernel"), str),
+            "options": _ANY,
+            "boots": _ANY,
+        }
+    },
+    "scenarios": {...: _SCENARIO},
+    "workloads": {...: {"area": str, "summary": str}},
+    "measures": {...: {...: [str]}},
+    "stop": {"pairs": Needed([[str]]), "delta": Needed(float)},
+    "slots": [{"slot": Needed(str), "scenario": Needed(str), "arm": Needed(str), "block": int, "order": int}],
+    "left_out": [{"arm": str, "scenario": str, "reason": str}],
+    "host_kernels": [str],
+    "slurm": {"nodes": int, "options": [str], "python": str},
+    "sent": {...: _ANY},
+}
+_DECISIONS: Shape = {
+    "block": Needed(int),
+    "text": str,
+    "stopped": Needed([{"scenario": Needed(str), "arm": Needed(str), "blocks": Needed(int)}]),
+    "metrics": [
+        {
+            **dict.fromkeys(("base", "new", "scenario", "metric", "verdict"), Needed(str)),
+            "ratio": float,
+            "blocks": int,
+            "over": Needed(bool),
+        }
+    ],
+}
+_HOSTS: Shape = {"hosts": Needed([str]), "host_kernels": [{"release": Needed(str), "sha256": str}]}
+_LOST: Shape = {"when": str, "reason": str}
+_NODES: Shape = {"nodes": {...: {"host": _HOST, "tools": _ANY, "cgroup": str}}}
+_LINE: Shape = {
+    "slot": Needed(str),
+    **dict.fromkeys(("scenario", "arm", "family", "host", "boot_id", "kernel"), str),
+    **dict.fromkeys(("status", "reason", "started", "stop", "console", "job"), str),
+    **dict.fromkeys(("block", "order"), int),
+    **dict.fromkeys(("wall_s", "cpu_s"), float),
+    "marks": _ANY,
+    "memory": _ANY,
+    "seen": _ANY,
+    "equivalence": {"badge": str, "caged": bool, "differs": _ANY, "kernel": _ANY},
+    "samples": [{"metric": Needed(str), "unit": str, "better": str, "values": list, "warmups": list, "clock": float}],
+    "ramp": [_ANY],
+}
 
 
 def now() -> str:
@@ -60,15 +151,17 @@ class Journal:
         self.path = path
         existed = path.exists()
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            self._fd = os.open(path, flags, 0o644)
         except OSError as error:
-            raise RecordError(f"cannot write {path}: {error.strerror}") from error
+            why = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+            raise RecordError(f"cannot write {path}: {why}") from error
         try:
             whole = _end_of_last_line(self._fd)
             if whole != os.fstat(self._fd).st_size:
                 os.ftruncate(self._fd, whole)
             if not existed:
-                _sync_folder(path.parent)
+                files.sync_folder(path.parent)
         except OSError as error:
             os.close(self._fd)
             raise RecordError(f"cannot write {path}: {error.strerror}") from error
@@ -125,22 +218,14 @@ def _end_of_last_line(fd: int) -> int:
     return 0
 
 
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def read_journal(path: Path) -> list[Record]:
     """Every whole line of a journal, in the order written.
 
     Raises InputError where the file is missing, or where a line is not a record (naming file and line).
     """
     try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
+        data = files.read(path, limit=files.LARGE)
+    except MissingFile as error:
         hint = "name a results folder that `tare run` made"
         with contextlib.suppress(InputError):
             if names := read_hosts(path.parent):
@@ -148,17 +233,15 @@ def read_journal(path: Path) -> list[Record]:
                     str(path.parent / name) for name in names
                 )
         raise InputError(f"no journal at {path}", hint=hint) from error
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
     lines = data.split(b"\n")
-    del lines[-1]  # empty after a newline, torn otherwise
+    del data, lines[-1]  # empty after a newline, torn otherwise
     return [_record(line, path, number) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
 def torn_bytes(path: Path) -> int:
     """How long the torn last line is that `read_journal` leaves out; 0 where the journal ends with a whole one."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     try:
@@ -168,19 +251,25 @@ def torn_bytes(path: Path) -> int:
 
 
 def _record(line: bytes, path: Path, number: int) -> Record:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}:{number}: not a JSON object: {error}") from error
-    if not isinstance(record, dict):
-        raise InputError(f"{path}:{number}: a {type(record).__name__} where a JSON object should be")
-    slot = record.get("slot")
-    if not isinstance(slot, str) or not slot:
-        raise InputError(f"{path}:{number}: no slot id: each line needs a text `slot`")
-    schema = record.get("schema", SCHEMA)
-    if schema != SCHEMA:
-        raise InputError(f"{path}:{number}: journal schema {schema!r}, this Tare reads schema {SCHEMA}")
+    name = f"{path}:{number}"
+    if len(line) > _LONGEST_LINE:
+        raise InputError(f"{name}: a line of {show_size(len(line))} is no journal line")
+    record: Record = _checked(files.parse_json(line, name), _LINE, name)
+    if not record["slot"]:
+        raise InputError(f"{name}: no slot id: each line needs a text `slot`")
     return record
+
+
+def _checked(found: Any, shape: Shape, name: str) -> Record:
+    """Raises InputError where it is not an object of this shape and schema."""
+    if not isinstance(found, dict):
+        raise InputError(f"{name}: a {type(found).__name__} where a JSON object should be")
+    schema = found.get("schema", SCHEMA)
+    if schema != SCHEMA:
+        raise InputError(f"{name}: written in schema {ascii(schema)[:40]}, this Tare reads schema {SCHEMA}")
+    if wrong := fault(found, shape):
+        raise InputError(f"{name}: {wrong}")
+    return found
 
 
 def last_of_each_slot(records: list[Record]) -> list[Record]:
@@ -194,13 +283,10 @@ def last_of_each_slot(records: list[Record]) -> list[Record]:
 
 
 def write(path: Path, text: str) -> None:
-    """A file beside the journal, whole or not at all. Raises RecordError."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    """A file beside the journal, on the disk whole or not at all. Raises RecordError."""
     try:
-        partial.write_text(text)
-        partial.replace(path)
+        files.write(path, text, within=path.parent)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise RecordError(
             f"cannot write {path}: {error.strerror}", hint="make room, then resume the campaign"
         ) from error
@@ -213,33 +299,47 @@ def write_object(path: Path, value: Mapping[str, Any]) -> None:
 
 def as_json(value: object) -> str:
     """As the files beside the journal have it."""
-    return json.dumps(value, indent=1) + "\n"
+    return json.dumps(_finite(value), indent=1, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no word for what is no number."""
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_plan(folder: Path) -> Record | None:
-    """plan.json, or None where the folder has none. Raises InputError where it is not a JSON object."""
-    return _read_object(folder / PLAN)
+    """plan.json, or None where the folder has none. Raises InputError where it is none."""
+    return _read_object(folder / PLAN, _PLAN)
 
 
 def read_facts(folder: Path) -> Record | None:
-    """facts.json, or None where the folder has none. Raises InputError where it is not a JSON object."""
-    return _read_object(folder / FACTS)
+    """facts.json, or None where the folder has none. Raises InputError where it is none."""
+    return _read_object(folder / FACTS, _FACTS)
 
 
 def read_decisions(folder: Path) -> Record | None:
-    """decisions.json, or None where the folder has none. Raises InputError where it is not a JSON object."""
-    return _read_object(folder / DECISIONS)
+    """decisions.json, or None where the folder has none. Raises InputError where it is none."""
+    return _read_object(folder / DECISIONS, _DECISIONS)
 
 
 def read_hosts(folder: Path) -> list[str] | None:
     """The hosts of a campaign that ran on several, or None for one that did not. Raises InputError."""
-    found = _read_object(folder / HOSTS)
+    found = _read_object(folder / HOSTS, _HOSTS)
     if found is None:
         return None
-    names = found.get("hosts")
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+    names: list[str] = found["hosts"]
+    if not names:
         raise InputError(f"{folder / HOSTS}: no list of hosts")
-    return names
+    for name in names:
+        if not HOST_NAME.match(name):  # it is a folder's
+            raise InputError(f"{folder / HOSTS}: {ascii(name)[:60]} is not a host's name")
+        if (folder / name).is_symlink():
+            raise InputError(f"{folder / name} is a symbolic link: results are read in their own folder alone")
+    return list(dict.fromkeys(names))
 
 
 def read_host_kernels(folder: Path) -> list[Record]:
@@ -247,21 +347,17 @@ def read_host_kernels(folder: Path) -> list[Record]:
 
     Raises InputError.
     """
-    found = (_read_object(folder / HOSTS) or {}).get("host_kernels", [])
-    if not isinstance(found, list) or not all(isinstance(each, dict) and each.get("release") for each in found):
-        raise InputError(f"{folder / HOSTS}: host_kernels is no list of kernels")
-    return found
+    return (_read_object(folder / HOSTS, _HOSTS) or {}).get("host_kernels") or []
 
 
 def read_lost(folder: Path) -> Record | None:
-    """lost.json, or None where no host was lost. Raises InputError where it is not a JSON object."""
-    return _read_object(folder / LOST)
+    """lost.json, or None where no host was lost. Raises InputError where it is none."""
+    return _read_object(folder / LOST, _LOST)
 
 
 def read_nodes(folder: Path) -> dict[str, Record]:
     """What is known of each node of a cluster, {} where none is named. Raises InputError where it is no JSON object."""
-    nodes = (_read_object(folder / NODES) or {}).get("nodes")
-    return {name: facts for name, facts in nodes.items() if isinstance(facts, dict)} if isinstance(nodes, dict) else {}
+    return (_read_object(folder / NODES, _NODES) or {}).get("nodes") or {}
 
 
 def spared(plan: Record, decisions: Record | None) -> set[str]:
@@ -272,15 +368,9 @@ def spared(plan: Record, decisions: Record | None) -> set[str]:
     return {slot["slot"] for slot, kind in kinds if kind in after and slot["block"] > after[kind]}
 
 
-def _read_object(path: Path) -> Record | None:
+def _read_object(path: Path, shape: Shape) -> Record | None:
     try:
-        found = json.loads(path.read_bytes())
-    except FileNotFoundError:
+        found = files.read_json(path)
+    except MissingFile:
         return None
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: a {type(found).__name__} where a JSON object should be")
-    return found
+    return _checked(found, shape, str(path))

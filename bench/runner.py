@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import cluster, inventory, mounts, plan, prepare
+from bench import cluster, files, inventory, mounts, plan, prepare
 from bench.config import Campaign, parse
 from bench.errors import HostError, HostLost, TareError
 from bench.host import Seat, Workers, enter, reach
@@ -86,7 +86,9 @@ def resume(folder: Path, watcher: Watcher, *, appoint: Appoint | None = None) ->
         return _Part(host, f"campaign {final['campaign']} (resumed)", watcher, appoint).go_on(folder)
     # What a host never began is begun; the file lies where its scenarios are looked for in the project alone.
     pins = read_host_kernels(folder)
-    campaign = parse((folder / CAMPAIGN).read_text(), folder / CAMPAIGN, [pin["release"] for pin in pins])
+    campaign = parse(
+        files.read_text(folder / CAMPAIGN, limit=files.WRITTEN), folder / CAMPAIGN, [pin["release"] for pin in pins]
+    )
     ready = prepare.Ready.make(campaign, watcher, pins)
     what = f"campaign {campaign.name} (resumed)"
     parts = [_Part(inventory.find(name), what, watcher.on(name), appoint, apart=True) for name in names]

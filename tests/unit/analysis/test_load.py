@@ -94,9 +94,9 @@ def test_an_empty_journal_is_refused(tmp_path: Path, content: bytes) -> None:
         {"equivalence": "equal"},
     ],
 )
-def test_a_wrong_type_names_file_and_slot(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_a_wrong_type_names_file_and_line_or_slot(tmp_path: Path, change: dict[str, Any]) -> None:
     folder = campaign(tmp_path / "a", blocks=1, change=lambda record: record.update(change))
-    with pytest.raises(InputError, match=r"journal\.jsonl: slot 'b01-s01' is not a journal record") as caught:
+    with pytest.raises(InputError, match=r"journal\.jsonl(:1: |: slot 'b01-s01' is not a journal record)") as caught:
         load([folder])
     assert "\n" not in str(caught.value)
 

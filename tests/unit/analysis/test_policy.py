@@ -80,7 +80,7 @@ def test_sizes(tmp_path: Path, text: str, size: float) -> None:
         ('delta = "5"', "delta: '5' is not a share"),
         ('delta = "-1 %"', "is not a share"),
         ("delta = 0", "delta: no two measurements are equal"),
-        ("delta = nan", "is not a share"),
+        ("delta = nan", "delta: expected a whole number or a fraction"),
         ("delta = true", "delta: expected a share"),
         ("alpha = 0.7", "alpha: 0.7 is not a level"),
         ('alpha = "x"', "alpha: expected a number"),

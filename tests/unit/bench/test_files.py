@@ -105,7 +105,7 @@ def test_reads_what_is_there(tmp_path: Path) -> None:
     assert files.read(Path("/proc/self/status")).startswith(b"Name:")  # of no size that stat(2) tells
     with pytest.raises(MissingFile, match="no such file"):
         files.read(tmp_path / "b")
-    with pytest.raises(MissingFile, match="no such file"):
+    with pytest.raises(FileError, match="cannot be read: Not a directory"):
         files.read(tmp_path / "a/b")
 
 
@@ -157,6 +157,27 @@ def test_what_is_no_json_is_said_in_a_line(tmp_path: Path, content: bytes, why: 
         files.read_json(tmp_path / "a.json")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a = " + "9" * 5000, "not valid TOML: Exceeds the limit"),
+        ("[x]\na = " + "9" * 30, r"x\.a: expected a whole number or a fraction that 64 bits hold"),
+        ("[[x]]\n[[x]]\na = 0x" + "f" * 9000, r"x\.1\.a: expected"),
+        ("a = inf", "a: expected"),
+        ('"\\u001b" = [1, nan]', r"x1b\.1: expected"),
+        ("a = " + "[" * 3000 + "]" * 3000, "nested too deeply"),
+        (".".join("a" * 60) + " = 1", "nested too deeply"),
+        ("a = 1\na = 2", "not valid TOML: Cannot overwrite"),
+        ("#" * (2 << 20), "2 MiB is too large: at most 1 MiB"),
+    ],
+)
+def test_what_is_no_toml_of_ours_is_said_in_a_line(tmp_path: Path, text: str, why: str) -> None:
+    (tmp_path / "a.toml").write_text(text)
+    with pytest.raises(FileError, match=why) as caught:
+        files.read_toml(tmp_path / "a.toml")
+    assert str(caught.value).isprintable()
 
 
 def test_text_is_utf_8(tmp_path: Path) -> None:

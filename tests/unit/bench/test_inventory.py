@@ -55,7 +55,7 @@ def test_what_is_wrong_is_said_in_one_line(written: Path, text: str, wrong: str)
 
 def test_a_file_that_is_no_text(written: Path) -> None:
     written.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="not a text file in UTF-8"):
         inventory.hosts()
 
 

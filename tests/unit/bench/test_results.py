@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from bench.errors import InputError, RecordError
-from bench.results import Journal, Record, last_of_each_slot, read_facts, read_journal, read_plan, torn_bytes
+from bench.results import (
+    Journal,
+    Record,
+    last_of_each_slot,
+    read_decisions,
+    read_facts,
+    read_hosts,
+    read_journal,
+    read_lost,
+    read_nodes,
+    read_plan,
+    torn_bytes,
+    write_object,
+)
+
+_READERS: dict[str, Callable[[Path], object]] = {
+    "journal.jsonl": lambda folder: read_journal(folder / "journal.jsonl"),
+    "plan.json": read_plan,
+    "facts.json": read_facts,
+    "hosts.json": read_hosts,
+    "decisions.json": read_decisions,
+    "lost.json": read_lost,
+    "nodes.json": read_nodes,
+}
 
 
 @contextmanager
@@ -101,14 +125,23 @@ def test_a_journal_of_one_torn_line_starts_anew(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        (b"garbage", "not a JSON object"),
-        (b"\x00\x00\x00", "not a JSON object"),
-        (b"\xff\xfe", "not a JSON object"),
+        (b"garbage", "not JSON"),
+        (b"\x00\x00\x00", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
         (b"[1]", "a list where a JSON object should be"),
-        (b"[" * 100_000, "not a JSON object"),
-        (b'{"block": 1}', "no slot id"),
-        (b'{"slot": 7}', "no slot id"),
-        (b'{"slot": "b", "schema": 2}', "journal schema 2"),
+        (b"[" * 100_000, "not JSON that can be read: nested too deeply"),
+        (b'{"block": 1}', "there is no `slot`"),
+        (b'{"slot": 7}', "`slot` is the number 7, not a text"),
+        (b'{"slot": ""}', "no slot id"),
+        (b'{"slot": "b", "schema": 2}', "written in schema 2"),
+        (b'{"slot": "b", "schema": "\\u001b\\n' + b"x" * 1000 + b'"}', "written in schema "),
+        (b'{"slot": "b", "wall_s": NaN}', "not JSON: a number is out of range"),
+        (b'{"slot": "b", "wall_s": 1e999}', "not JSON: a number is out of range"),
+        (b'{"slot": "b", "cpu_s": 10000000000000000000000000}', "not JSON: a number is out of range"),
+        (b'{"slot": "b", "other": ' + b"1" * 5000 + b"}", "not JSON: Exceeds the limit"),
+        (b'{"slot": "b", "other": ' + b"[" * 60 + b"]" * 60 + b"}", "nested too deeply: more than 50 levels"),
+        (b'{"slot": "b", "samples": [{"values": []}]}', r"`samples\[0\]` has no `metric`"),
+        (b'{"slot": "b", "equivalence": []}', "`equivalence` is a list, not a table"),
     ],
 )
 def test_garbage_in_the_middle_names_file_and_line(tmp_path: Path, line: bytes, why: str) -> None:
@@ -116,7 +149,75 @@ def test_garbage_in_the_middle_names_file_and_line(tmp_path: Path, line: bytes, 
     path.write_bytes(b'{"slot": "a"}\n' + line + b'\n{"slot": "c"}\n')
     with pytest.raises(InputError, match=rf"journal\.jsonl:2: {why}") as caught:
         read_journal(path)
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 400
+
+
+def test_a_journal_without_bounds_is_refused_without_reading_it(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with path.open("wb") as file:
+        file.truncate(600 << 20)
+    with pytest.raises(InputError, match="600 MiB is too large"):
+        read_journal(path)
+    path.write_bytes(b'{"slot": "' + b"a" * (17 << 20) + b'"}\n')
+    with pytest.raises(InputError, match="a line of 17 MiB is no journal line"):
+        read_journal(path)
+
+
+@pytest.mark.parametrize("name", ["journal.jsonl", "plan.json", "facts.json", "hosts.json", "decisions.json"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match="is a pipe, not a file"):
+        _READERS[name](tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("plan.json", '{"arms": []}', "`arms` is a list, not a table"),
+        ("plan.json", '{"slots": [{"slot": "a", "arm": "b"}]}', r"`slots\[0\]` has no `scenario`"),
+        ("plan.json", '{"schema": 7}', "written in schema 7"),
+        ("plan.json", "[]", "a list where"),
+        ("facts.json", '{"host": ["local"]}', "`host` is a list"),
+        ("facts.json", '{"git": "abc"}', "`git` is the text 'abc', not a table"),
+        ("hosts.json", '{"hosts": []}', "no list of hosts"),
+        ("hosts.json", '{"hosts": "rack1"}', "not a list"),
+        ("hosts.json", '{"hosts": ["../evil"]}', "'../evil' is not a host's name"),
+        ("hosts.json", '{"hosts": ["/etc"]}', "'/etc' is not a host's name"),
+        ("hosts.json", '{"hosts": [".."]}', "is not a host's name"),
+        ("hosts.json", '{"hosts": ["<img src=x>"]}', "is not a host's name"),
+        ("decisions.json", '{"block": 8}', "there is no `stopped`"),
+        ("decisions.json", '{"block": 8, "stopped": [3]}', r"`stopped\[0\]` is the number 3"),
+        ("lost.json", '{"reason": {}}', "`reason` is a table, not a text"),
+        ("nodes.json", '{"nodes": {"n1": 3}}', "`nodes.n1` is the number 3"),
+    ],
+)
+def test_what_is_not_as_it_is_written_is_said_in_a_line(tmp_path: Path, name: str, text: str, why: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=why) as caught:
+        _READERS[name](tmp_path)
+    assert str(caught.value).isprintable()
+    assert str(tmp_path / name) in str(caught.value)
+
+
+def test_a_host_s_folder_is_no_link(tmp_path: Path) -> None:
+    (tmp_path / "hosts.json").write_text('{"hosts": ["rack1"]}')
+    (tmp_path / "rack1").symlink_to("/etc")
+    with pytest.raises(InputError, match="rack1 is a symbolic link"):
+        read_hosts(tmp_path)
+
+
+def test_the_journal_is_no_link(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "journal.jsonl").symlink_to(tmp_path / "victim")
+    with pytest.raises(RecordError, match="it is a symbolic link"):
+        Journal(tmp_path / "journal.jsonl")
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_what_is_written_is_json_that_is_read(tmp_path: Path) -> None:
+    write_object(tmp_path / "facts.json", {"other": [float("nan"), 1.5, {"far": float("inf")}]})
+    assert read_facts(tmp_path) == {"other": [None, 1.5, {"far": None}]}
 
 
 def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
