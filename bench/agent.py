@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bench import clean, facts, image, kexec, lock, state
+from bench import clean, facts, image, kexec, limits, lock, stalls, state
 from bench.backends.base import GuestKernel
 from bench.crew import Crew
 from bench.errors import HostError, TareError
@@ -149,6 +149,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, interrupt)
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+    stalls.Continued.listen()
+    limits.raise_open_files()
     requests = _Requests(os.dup(0), lambda: write(b"\n"))
     with Path(os.devnull).open() as nothing:
         os.dup2(nothing.fileno(), 0)

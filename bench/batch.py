@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import agent, facts, lock, state
+from bench import agent, facts, limits, lock, stalls, state
 from bench.agent import Agent, Interrupted
 from bench.clean import JOB_FOLDERS, Removed
 from bench.errors import HostError, TareError
@@ -41,6 +41,8 @@ def main() -> None:
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, agent.interrupt)
+    stalls.Continued.listen()
+    limits.raise_open_files()
     os.environ.setdefault("HOME", pwd.getpwuid(os.geteuid()).pw_dir)
     job = Path(sys.argv[1])
     if (job / ANSWERS).stat().st_size:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import __version__
+from bench import __version__, interrupts, limits, stalls
 from bench.errors import HostLost, InputError, TareError
 
 if TYPE_CHECKING:
@@ -25,15 +24,15 @@ if TYPE_CHECKING:
     from bench.results import Record
     from bench.stops import Referee
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
 # Commands import what they need when they run: --help must not wait for pandas, nor `plan` for libvirt.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     arguments = _parser().parse_args(argv)
-    _listen()
+    interrupts.listen()
+    stalls.Continued.listen()
+    limits.raise_open_files()
     try:
         command: Callable[[argparse.Namespace], int] = arguments.command
         return command(arguments)
@@ -53,20 +52,6 @@ def _left(stop: KeyboardInterrupt) -> str:
     """What an interrupted command left: an interrupt that left something has it in words."""
     words = stop.args[0] if stop.args else None
     return words if isinstance(words, str) else "nothing was left behind"
-
-
-def _listen() -> None:
-    """Signals end the command in order, but those that whoever called has us ignore (nohup, a script's `&`)."""
-    for number in _SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _interrupt)
-
-
-def _interrupt(signum: int, frame: object) -> None:
-    """A second signal must not cut short what the first one has us take down."""
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt(signum)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -254,14 +239,14 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from bench import config, crew, inventory, kernels, plan
+    from bench import config, crew, fits, inventory, kernels, plan
 
     campaign = config.load(arguments.file)
+    # What another host has is asked when the campaign runs.
+    here = campaign.slurm is None and inventory.LOCAL in campaign.hosts
     missing: dict[tuple[str, str], str] = {}
     first: dict[str, str] = {}
     for arm in campaign.arms.values():
-        # What another host has is asked when the campaign runs.
-        here = campaign.slurm is None and inventory.LOCAL in campaign.hosts
         reason = crew.static_reason(arm.kind, arm.options) if here else None
         if arm.kernel and arm.kind.kernel and not reason:
             try:
@@ -275,13 +260,14 @@ def _plan(arguments: argparse.Namespace) -> int:
             missing |= {(arm.name, guest): reason for guest in ("linux", "firmware")}
     made = plan.make(campaign, missing)
     cost = plan.estimate(made)
+    misfits = fits.misfits(made, cost) if here else []
     if arguments.json:
         estimate = {"seconds": cost.seconds, "memory": cost.memory, "disk": cost.disk}
-        _emit({**made, "estimate": estimate, "kernels": first})
+        _emit({**made, "estimate": estimate, "kernels": first, "does_not_fit": misfits})
         return 0
     from bench import show
 
-    show.plan(made, cost, first)
+    show.plan(made, cost, first, misfits)
     return 0
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bench import facts, pressure, process, state
+from bench import facts, pressure, process, stalls, state
 from bench.backends import base
 from bench.cage import Group, detect, divide_cpus
 from bench.errors import InstanceError, TareError
@@ -63,7 +63,8 @@ class Crew:
         found = found | {"load": pressure.between(before_it, pressure.now())}
         before, self._clock = self._clock, _wall_clock()
         jump = self._clock - before
-        return found if abs(jump) < _JUMP else found | {"clock_jump_s": round(jump, 1)}
+        found = found if abs(jump) < _JUMP else found | {"clock_jump_s": round(jump, 1)}
+        return fail_if_stalled(found)
 
     def _end_instances(self) -> None:
         """What a dead worker left running must not run beside the next slot."""
@@ -78,7 +79,7 @@ class Crew:
             # Not the arm's name, which may be long: QEMU's sockets lie in there, whose paths may not.
             folder = self._run.folder / str(list(self._arms).index(arm))
             first = setup(self._run.id, folder, arm, spec, self._rootfs, self._envelope, self._cpus, boots)
-            worker = WorkerProcess(first)
+            worker = WorkerProcess(first, stalls.LATE * self._patience)
             self._workers[arm] = worker
             for name in _HOLDING:
                 setattr(self, name, worker.hello[name])
@@ -142,6 +143,18 @@ class Crew:
         """What this process does next may have all its CPUs again, the next crew among it."""
         self._workers.clear()
         os.sched_setaffinity(0, self._usable)
+
+
+def fail_if_stalled(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What a slot found; as failed, if the harness stood still meanwhile, as its figures are then of that."""
+    stalled = found.get("stalled_s")
+    if not stalled and not found.get("stopped"):
+        return dict(found)
+    how_long = f"stood still for {stalled:g} s" if stalled else "was stopped and continued"
+    reason = f"the harness {how_long} while this slot ran (stopped, suspended, or the host was paused)"
+    if found["status"] != "ok":
+        reason = f"{found['reason']}; {reason}"
+    return {**found, "status": "failed", "reason": reason}
 
 
 def _wall_clock() -> float:

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 import stat
 import struct
 from pathlib import Path
@@ -20,6 +21,8 @@ from bench.errors import CommandError, HostError, InstanceError
 FOLDERS = Path("/var/tmp/tare-disk-")
 #: Where it is inside.
 PLACE = "/data"
+#: Bytes that stay free where the images lie, whatever a ramp asks for.
+RESERVE = 512 << 20
 #: Everything is written before the first start: nothing of it is left for a guest's kernel to do while it is measured.
 _OPTIONS = "nodiscard,lazy_itable_init=0,lazy_journal_init=0"
 #: Some runtimes give these to whatever they are given.
@@ -44,6 +47,10 @@ def folder(run: str) -> Path:
 def make(image: Path, size: int) -> None:
     """An image of so many bytes, all of them allocated. Raises HostError where there is no room."""
     _own_folder(image.parent)
+    left = shutil.disk_usage(image.parent).free - size
+    if left < RESERVE:
+        why = f"it would leave {max(left, 0) >> 20} MiB, and {RESERVE >> 20} MiB are kept for others"
+        raise HostError(f"no room for a data disk in {image.parent}: {why}", hint="make room there")
     try:
         with image.open("xb") as file:
             os.posix_fallocate(file.fileno(), 0, size)

@@ -56,14 +56,14 @@ def examine(
         envelope = {"cpus": 1, "memory": 128 << 20, "rootfs": "tiny"}
         crew = seat.crew(arms, envelope, image.build("tiny"), images)
         try:
+            told = crew.facts(list(plain))["notes"]
             for name, kind in plain.items():
                 for guest in sorted(kind.guests, reverse=True):
                     begin = time.monotonic()
                     reason = crew.probe(name, guest)
                     took = time.monotonic() - begin
-                    notes = [] if reason else crew.facts([name])["notes"]
-                    plainly = [note.removeprefix(f"{name}: ") for note in notes]
-                    yield Answer(name, guest, reason is None, reason, took, plainly)
+                    own = [note.removeprefix(f"{name}: ") for note in told if note.startswith(f"{name}: ")]
+                    yield Answer(name, guest, reason is None, reason, took, [] if reason else own)
         finally:
             crew.interrupt()
 

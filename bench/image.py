@@ -6,7 +6,6 @@ where every instance reports it.
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import hashlib
 import io
@@ -19,13 +18,15 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from bench import cpio, mounts, process, rootfs, state
+from bench import cpio, locks, mounts, process, rootfs, state
 from bench.backends.base import Rootfs
 from bench.errors import HostError
 from bench.rootfs import EPOCH, Tell
 
 DIGEST_FILE = "etc/tare-rootfs"
 _COMPLETE = "complete"
+#: Seconds that another process may take to make one, packages and all.
+_MAKE_LIMIT = 1800.0
 _LOADER = Path(__file__).with_name("loader.sh")
 _EXT4_UUID = "7a2e0000-0000-4000-8000-000000000001"
 #: Bytes: of an image with little in it, and how much larger than its files any other is.
@@ -48,7 +49,7 @@ def build(name: str, cache: Path | None = None, tell: Tell = lambda text: None) 
     folder = (cache or state.cache_folder()) / "rootfs"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        locks.wait(lock.fileno(), f"another tare that makes the rootfs {name}", tell, _MAKE_LIMIT)
         for unfinished in folder.glob(f".{name}-*"):
             mounts.remove_tree(unfinished)
         return _find(recipe, folder) or _build(recipe, folder, tell)

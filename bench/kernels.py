@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from bench import debian, kbuild, modules, process, units
+from bench import debian, kbuild, locks, modules, process, units
 from bench.backends.base import GuestKernel, KernelKind
 from bench.errors import HostError, InputError, TareError
 from bench.state import cache_folder
@@ -39,6 +39,8 @@ _FACTS = "kernel.json"
 #: Another list of modules is another file: a kernel that has not got it is fetched anew.
 _DRIVERS = f"drivers-{'-'.join(modules.GUESTS)}.cpio"
 _SCRATCH = ".work-"
+#: Seconds: a kernel is built in some minutes, and emulated machines build too.
+_MAKE_LIMIT = 3600.0
 _OFFERED = re.compile(r"linux-(image-\d+\.\d+\.\S+(?<!-dbg)(?<!-unsigned)|source-\d+\.\d+)\Z")
 _LOCALVERSION = re.compile(r"[a-z0-9][a-z0-9.]{0,31}\Z")
 
@@ -501,9 +503,7 @@ def _hold(scratch: Path, tell: Tell) -> int:
     while True:
         scratch.mkdir(parents=True, exist_ok=True)
         held = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
-        if not _lock(held):
-            tell(f"waiting for another tare that makes {scratch.name.removeprefix(_SCRATCH)}")
-            fcntl.flock(held, fcntl.LOCK_EX)
+        locks.wait(held, f"another tare that makes {scratch.name.removeprefix(_SCRATCH)}", tell, _MAKE_LIMIT)
         with contextlib.suppress(FileNotFoundError):
             if scratch.stat().st_ino == os.fstat(held).st_ino:
                 return held

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import clean, state
+from bench import clean, interrupts, state
 from bench.backends._command import RUN_VARIABLE
 from bench.errors import HostError
 
@@ -36,8 +36,9 @@ def occupy(
         try:
             yield own
         finally:
-            for left in clean.release(own.id):
-                warned(f"could not be removed: {left}")
+            with interrupts.held():
+                for left in clean.release(own.id):
+                    warned(f"could not be removed: {left}")
 
 
 @contextlib.contextmanager

@@ -18,10 +18,10 @@ from bench.plan import Estimate
 _BLOCKS_SHOWN = 3
 
 
-def plan(made: Mapping[str, Any], cost: Estimate, kernels: Mapping[str, str]) -> None:
+def plan(made: Mapping[str, Any], cost: Estimate, kernels: Mapping[str, str], misfits: Sequence[str] = ()) -> None:
     """The matrix of arms and scenarios, the order of the first blocks, what is left out and why, and the estimate.
 
-    kernels: by arm, what a run does first for a kernel that is not there.
+    kernels: by arm, what a run does first for a kernel that is not there; misfits: what this machine has too little of.
     """
     console = Console(highlight=False, emoji=False)
     envelope = made["envelope"]
@@ -60,6 +60,8 @@ def plan(made: Mapping[str, Any], cost: Estimate, kernels: Mapping[str, str]) ->
     for text, arms in groupby(sorted(kernels, key=lambda name: kernels[name]), key=lambda name: kernels[name]):
         console.print(f"first: {text} (for {', '.join(arms)})", soft_wrap=True, markup=False)
     console.print(f"{len(made['slots'])} slots: {cost}")
+    for text in misfits:
+        console.print(f"does not fit: {text}", style="yellow", soft_wrap=True, markup=False)
 
 
 def kernels(there: Sequence[Kernel]) -> None:

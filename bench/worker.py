@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
-from bench import cage, ksm, link, measures
+from bench import cage, ksm, limits, link, measures, stalls
 from bench.backends import base
 from bench.backends._command import RUN_VARIABLE
 from bench.errors import HostError, InstanceError, InstanceTimeout, TareError
@@ -100,34 +100,38 @@ class Worker:
         }
         scenario = Scenario(**given)
         place = Place(self.run, job["slot"], self.folder, self.hierarchy, self.cpus)
-        start = time.monotonic()
+        start, continued = time.monotonic(), stalls.Continued.times
         result: dict[str, Any] = {"status": "failed", "reason": "interrupted"}
         session: Session | None = None
         try:
-            session = self.session(scenario, place)
-            with ksm.switched(scenario.ksm, self.folder.parent):
-                session.prepare()
-                for name in scenario.measures:
-                    measures.load(name).run(session)
-            result = {"status": "ok", "reason": None}
-        except InstanceTimeout as error:
-            result = {"status": "timeout", "reason": str(error)}
-        except TareError as error:
-            result = {"status": "failed", "reason": _reason(error)}
-        except Exception as error:  # a defect in a measure or backend is a failed slot, not the end of the campaign
-            traceback.print_exc()
-            result = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
+            try:
+                session = self.session(scenario, place)
+                with ksm.switched(scenario.ksm, self.folder.parent):
+                    session.prepare()
+                    for name in scenario.measures:
+                        measures.load(name).run(session)
+                result = {"status": "ok", "reason": None}
+            except InstanceTimeout as error:
+                result = {"status": "timeout", "reason": str(error)}
+            except TareError as error:
+                result = {"status": "failed", "reason": _reason(error)}
+            except Exception as error:  # a defect in a measure or backend is a failed slot, not the end of the campaign
+                traceback.print_exc()
+                result = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
+            # From here on SIGTERM waits; one that came before has raised, and holds back any further one.
+            Interrupted.held = True
         finally:
-            if result["status"] != "ok" and session:
-                result["console"] = session.console()[-_CONSOLE_TAIL:]
             if session:
-                Interrupted.held = True
+                if result["status"] != "ok":
+                    result["console"] = session.console()[-_CONSOLE_TAIL:]
                 try:
                     result["cpu_s"] = session.release(by_force=result["status"] != "ok")
                 except InstanceError as error:
                     result = {**result, "status": "failed", "reason": _join(result["reason"], str(error))}
-            Interrupted.release()
+        Interrupted.release()
         result["wall_s"] = round(time.monotonic() - start, 6)
+        if stalls.Continued.times > continued:
+            result["stopped"] = True
         if session:
             result.update(_findings(session))
         return result
@@ -171,6 +175,7 @@ def _interrupt(signum: int, frame: object) -> None:
     if Interrupted.held:
         Interrupted.came = True
     else:
+        Interrupted.held = True
         raise Interrupted
 
 
@@ -184,6 +189,8 @@ def main(lines: TextIO, answers: TextIO) -> None:
     for number in (signal.SIGINT, signal.SIGHUP):  # the runner is who decides
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)
+    stalls.Continued.listen()
+    limits.raise_open_files()
     worker: Worker | None = None
 
     def answer(message: Mapping[str, Any]) -> None:

@@ -14,11 +14,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench import stalls
 from bench.backends.base import GuestKernel, Rootfs
 from bench.cage import Cpus
 from bench.errors import HostError, InstanceError
 
-_START_LIMIT = 60.0
+_START_LIMIT, _KILL_LIMIT = 60.0, 10.0
+#: Bytes. A ramp of a thousand points takes half a megabyte.
+_LONGEST_ANSWER = 64 << 20
 #: The checkout, or the one file in which this package travels to lab hosts (see bench.bundle).
 CODE = Path(__file__).resolve().parent.parent
 
@@ -53,9 +56,13 @@ def setup(
 class WorkerProcess:
     """One arm's worker on this machine. It dies with us (see bench.worker)."""
 
-    def __init__(self, first: Mapping[str, Any]) -> None:
-        """Raises HostError with the worker's reason where it cannot work."""
+    def __init__(self, first: Mapping[str, Any], late: float = stalls.LATE) -> None:
+        """late: seconds by which this process may be late on a busy host (see bench.stalls).
+
+        Raises HostError with the worker's reason where it cannot work.
+        """
         self._first = first
+        self._late = late
         log = Path(first["folder"])
         log.mkdir(parents=True, exist_ok=True)
         self._log = log / "worker.log"
@@ -83,13 +90,16 @@ class WorkerProcess:
             raise HostError(f"{first['arm']}: {self.hello['error']}")
 
     def slot(self, job: Mapping[str, Any], limit: float) -> dict[str, Any]:
-        """Run one slot; the answer within limit seconds.
+        """Run one slot; the answer within limit seconds, with `stalled_s` where the harness stood still meanwhile.
 
         Raises InstanceError when the worker died or hangs; it is then gone.
         """
-        return self._ask(job, limit)
+        watch = stalls.Watch(self._late)
+        answer = self._ask(job, limit, watch)
+        stalled = watch.stalled()
+        return answer | {"stalled_s": round(stalled, 1)} if stalled else answer
 
-    def _ask(self, message: Mapping[str, Any], limit: float) -> dict[str, Any]:
+    def _ask(self, message: Mapping[str, Any], limit: float, watch: stalls.Watch | None = None) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         deadline = time.monotonic() + limit
@@ -99,14 +109,24 @@ class WorkerProcess:
         except BrokenPipeError as error:
             raise InstanceError(self._post_mortem()) from error
         out = self._process.stdout.fileno()
+        poller = select.poll()
+        poller.register(out, select.POLLIN)
         while b"\n" not in self._heard:
-            if not select.select([out], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            if time.monotonic() > deadline:
                 self.kill()
                 raise InstanceError(f"the slot worker gave no answer within {limit:.0f} s")
+            ready = poller.poll(stalls.TICK * 1000)
+            if watch:
+                watch.look()
+            if not ready:
+                continue
             data = os.read(out, 1 << 20)
             if not data:
                 raise InstanceError(self._post_mortem())
             self._heard += data
+            if len(self._heard) > _LONGEST_ANSWER:
+                self.kill()
+                raise InstanceError(f"the slot worker's answer is longer than {_LONGEST_ANSWER >> 20} MiB")
         line, _, rest = bytes(self._heard).partition(b"\n")
         self._heard = bytearray(rest)
         answer: dict[str, Any] = json.loads(line)
@@ -126,7 +146,9 @@ class WorkerProcess:
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        # Only a process that the kernel itself cannot end is still there after that.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_KILL_LIMIT)
         self._close_pipes()
 
     def interrupt(self) -> None:

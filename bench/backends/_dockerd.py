@@ -154,4 +154,5 @@ class Daemon:
                 child.wait(_STOP_LIMIT)
             except subprocess.TimeoutExpired:
                 child.kill()
-                child.wait()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(_STOP_LIMIT)

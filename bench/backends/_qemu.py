@@ -39,6 +39,8 @@ _LISTENING_STEP = 0.25
 _NOT_QEMUS = re.compile(r" is tainted: |: shutting down, |: terminating on signal |: warning: ")
 #: How long to wait for libvirt to notice a QEMU that has ended, before asking it to.
 _NOTICE_LIMIT = 5.0
+#: Seconds; the kernel waits for an RCU grace period or two.
+_ENTER_LIMIT = 30.0
 #: How much of the time that is left for its boot a guest's kernel may be silent in any case.
 _SILENT_SHARE = 0.2
 
@@ -61,7 +63,8 @@ class _Creation(threading.Thread):
         self.domain: Any = None
         self.error: Exception | None = None
         self.start()
-        self._inside.wait()
+        if not self._inside.wait(_ENTER_LIMIT):
+            raise InstanceError(f"libvirt's thread did not enter the cage within {_ENTER_LIMIT:g} s")
         if self.error:
             raise InstanceError(f"cannot enter the cage: {self.error}") from self.error
 

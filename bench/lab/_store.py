@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.errors import HostError
+from bench import locks
 from bench.lab._recipe import Recipe
 from bench.state import cache_folder
 
@@ -46,20 +44,9 @@ def facts(recipe: Recipe) -> dict[str, Any]:
 def held(what: str, who: str, tell: Tell, limit: float) -> Iterator[None]:
     """One process at a time, which the kernel sees to. limit: seconds to wait. Raises HostError then."""
     store().mkdir(mode=0o700, parents=True, exist_ok=True)
-    deadline = time.monotonic() + limit
     lock = os.open(store() / f".{what}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        told = False
-        while True:
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            if time.monotonic() > deadline:
-                raise HostError(f"{who} did not end within {limit:g} s", hint="try again, or end it")
-            if not told:
-                tell(f"waiting for {who}")
-                told = True
-            time.sleep(0.2)
+        locks.wait(lock, who, tell, limit)
         yield
     finally:
         os.close(lock)

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from bench import ksm, memory, workloads
+from bench import ksm, limits, memory, workloads
 from bench.backends.base import Instance
-from bench.errors import HostError, InstanceError
+from bench.errors import HostError, InstanceError, TareError
 from bench.session import Session
 from bench.workloads import Reading
 
@@ -29,10 +29,11 @@ def measure(session: Session) -> None:
     memory.settle(_BEFORE)
     ramp = _Ramp(session, _Start(memory.spare(), memory.kernel(), ksm.saved()))
     while len(ramp.instances) < scenario.instances and session.stop_reason is None:
-        if memory.available() < scenario.memory_reserve + (
-            0 if session.backend.memory_by_cage else session.memory_size
-        ):
+        own = 0 if session.backend.memory_by_cage else session.memory_size
+        if memory.available() < scenario.memory_reserve + own:
             session.stop_reason = "memory reserve"
+        elif limits.files_left() < limits.PER_INSTANCE:
+            session.stop_reason = f"open files: this host lets a process have {limits.most_open_files()} (ulimit -Hn)"
         else:
             ramp.grow()
         if len(ramp.instances) % scenario.step == 0:
@@ -61,7 +62,7 @@ class _Ramp:
             instance = session.provision()
             instance.start(session.deadline())
             session.attach(instance)
-        except (InstanceError, HostError) as error:
+        except (TareError, OSError) as error:
             if not self.instances:
                 raise
             session.stop_reason = f"instance {len(self.instances) + 1}: {error}"
@@ -94,8 +95,14 @@ class _Ramp:
             else:
                 self._judge(p99)
         ksm.settle()
-        point = _look(session, self.instances, self.start, self.boots[-1], ask=not hung)
-        session.ramp.append(point | {"p99": p99})
+        try:
+            point = _look(session, self.instances, self.start, self.boots[-1], ask=not hung)
+        except (TareError, OSError) as error:
+            if not session.ramp:
+                raise
+            session.stop_reason = f"at {count} instances: {error}"
+        else:
+            session.ramp.append(point | {"p99": p99})
         self._looked = count
 
     def _judge(self, p99: float) -> None:

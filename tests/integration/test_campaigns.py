@@ -144,6 +144,62 @@ def test_a_worker_that_dies_costs_its_slot_and_no_other(
     assert Counter(line["status"] for line in journal(results(tmp_path))) == {"ok": 11, "failed": 1}
 
 
+@pytest.mark.parametrize("arm", ["process", "crun"])
+def test_a_harness_that_was_stopped_says_so_of_its_slot(
+    arm: str, tmp_path: Path, running: list[subprocess.Popen[str]]
+) -> None:
+    """Everything stands still for two seconds, as where a machine is paused, in the middle of a slot."""
+    file = campaign(tmp_path, {arm: ARMS[arm]}, blocks=6, scenarios="spawn = { values = 60 }")
+    running.append(process := start("run", file, "--results", tmp_path))
+    wait_for(lambda: [line for folder in tmp_path.glob("test-*") for line in journal(folder)], 60)
+    everyone = tree(process.pid)
+    for pid in everyone:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(2)
+    for pid in reversed(everyone):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+    out, _ = process.communicate(timeout=120)
+    lines = journal(results(tmp_path))
+    (marked,) = [line for line in lines if line["status"] != "ok"]
+    assert "the harness" in marked["reason"], marked["reason"]
+    assert process.returncode == 5, out
+
+
+def test_more_instances_than_a_login_may_open_files_for(tmp_path: Path) -> None:
+    """The soft limit is raised for them; nobody is told to do so by hand."""
+    file = campaign(tmp_path, {"bwrap": ARMS["bwrap"]}, blocks=1, scenarios="density = { instances = 80, step = 20 }")
+    argv = [sys.executable, "-m", "bench.cli", "run", str(file), "--results", str(tmp_path)]
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'ulimit -Sn 256; exec "$0" "$@"', *argv],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = journal(results(tmp_path))
+    assert [point["n"] for point in line["ramp"]] == [20, 40, 60, 80]
+
+
+def test_a_ramp_that_the_hard_limit_ends_keeps_its_points(tmp_path: Path) -> None:
+    file = campaign(tmp_path, {"bwrap": ARMS["bwrap"]}, blocks=1, scenarios="density = { instances = 80, step = 5 }")
+    argv = [sys.executable, "-m", "bench.cli", "run", str(file), "--results", str(tmp_path)]
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'ulimit -n 256; exec "$0" "$@"', *argv],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = journal(results(tmp_path))
+    assert len(line["ramp"]) >= 3
+    assert line["stop"].startswith("open files: this host lets a process have 256")
+    report = (results(tmp_path) / "report.md").read_text()
+    assert "open files" in report
+
+
 def test_a_peer_goes_with_its_worker(tmp_path: Path, running: list[subprocess.Popen[str]]) -> None:
     inside = 'inside = { workloads = ["link_latency"], values = 100, timeout = "5 min" }'
     file = campaign(tmp_path, {"process": ARMS["process"]}, blocks=1, scenarios=inside)

@@ -89,6 +89,50 @@ def test_a_change_asks_for_set_up_which_a_stranger_is_refused(checkout: Path, ne
     assert "make a clone of your own" in done.stderr
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a checkout to somebody else")
+@pytest.mark.parametrize(("owner", "sudo", "warned"), [(65534, None, True), (65534, "65534", False), (0, None, False)])
+def test_root_is_told_whose_code_it_runs(checkout: Path, owner: int, sudo: str | None, warned: bool) -> None:
+    os.chown(checkout / "tare", owner, -1)
+    done = subprocess.run(
+        [checkout / "tare", "plan"],
+        env={"PATH": os.environ["PATH"], **({"SUDO_UID": sudo} if sudo else {})},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    assert ("belongs to nobody, whose code you run" in done.stderr) == warned
+    assert done.stdout.split()[-1] == "plan"
+
+
+def test_set_up_writes_nothing_that_others_may_write(checkout: Path) -> None:
+    """In a checkout that has everything already; what is run afterwards has the caller's umask again."""
+    shutil.copyfile(checkout / "requirements.lock", checkout / ".venv/installed.lock")
+    (checkout / ".venv/.ready").unlink()
+    (checkout / ".venv/bin/python").write_text("#!/bin/sh\numask\n")
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'umask 0; exec "$0" plan', checkout / "tare"],
+        env={"PATH": make_path(checkout)},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.stdout.split()[-1] == "0000", done.stderr
+    for made in (checkout / ".setup.lock", checkout / ".setup.log", checkout / ".venv/.ready"):
+        assert made.stat().st_mode & 0o022 == 0, made
+    assert (checkout / ".setup.lock").stat().st_mode & 0o077 == 0
+
+
+def make_path(checkout: Path) -> str:
+    """Where set-up finds what it needs before it installs anything, and nothing to install with."""
+    folder = checkout / "bin"
+    folder.mkdir()
+    for tool in ("readlink", "id", "flock", "date", "cmp", "grep", "tail", "sed", "rm", "stat"):
+        (folder / tool).symlink_to(shutil.which(tool) or "")
+    return str(folder)
+
+
 def test_setup_takes_no_arguments(checkout: Path) -> None:
     done = call(checkout / "tare", "setup", "now", cwd=checkout)
     assert (done.returncode, done.stderr) == (2, "tare: setup takes no arguments\n")

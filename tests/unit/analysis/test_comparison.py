@@ -18,7 +18,7 @@ from analysis import tell
 from analysis.comparison import Comparison, compare, gate
 from analysis.plot_forest import forest
 from analysis.policy import Policy, Rule
-from bench import cli
+from bench import cli, interrupts
 from bench.errors import InputError
 from tests.synthetic import ARMS, campaign, suite
 
@@ -418,7 +418,7 @@ def test_json_is_json_with_null_for_no_number(found: Comparison) -> None:
 
 @pytest.fixture
 def tare(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
-    monkeypatch.setattr(cli, "_listen", lambda: None)
+    monkeypatch.setattr(interrupts, "listen", lambda: None)
 
     def run(*words: object) -> tuple[int, str, str]:
         code = cli.main([*map(str, words)])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from bench import memory
+from bench import limits, memory
 from bench.channel import Reply
 from bench.errors import HostError, InstanceTimeout
 from bench.measures import density
@@ -22,15 +23,27 @@ class Session:
     """Each tenant's p99 is as many milliseconds as there are tenants.
 
     hangs: from how many on they do not end; room: how many there is memory for; guests: whether they have a view of
-    their own.
+    their own; refused: from which on the host has no more files for them; blind: from how many on nobody can look at
+    their memory.
     """
 
-    def __init__(self, *, hangs: int = 10**6, room: int = 10**6, guests: bool = False, **given: Any) -> None:
+    def __init__(
+        self,
+        *,
+        hangs: int = 10**6,
+        room: int = 10**6,
+        guests: bool = False,
+        refused: int = 10**6,
+        blind: int = 10**6,
+        **given: Any,
+    ) -> None:
         self.scenario = Scenario(("density",), **given)
         self.backend = SimpleNamespace(memory_by_cage=not guests)
         self.room = room
         self.memory_size = 0
         self.hangs = hangs
+        self.refused = refused
+        self.blind = blind
         self.alive: list[object] = []
         self.ramp: list[dict[str, Any]] = []
         self.stop_reason: str | None = None
@@ -38,6 +51,8 @@ class Session:
         self.added: dict[str, list[float]] = {}
 
     def provision(self) -> object:
+        if len(self.alive) + 1 >= self.refused:
+            raise OSError(errno.EMFILE, "Too many open files")
         instance = SimpleNamespace(
             marks={"requested": 0, "ready": 1},
             start=lambda deadline: self.alive.append(instance),
@@ -62,6 +77,8 @@ class Session:
         return 0.0
 
     def group_memory(self) -> dict[str, int]:
+        if len(self.alive) >= self.blind:
+            raise OSError(errno.EMFILE, "Too many open files")
         return {"cage": 3, "cage_anon": 1, "cage_file": 1, "cage_kernel": 1, "cage_shmem": 1}
 
     def add(self, metric: str, values: list[float], **how: Any) -> None:
@@ -119,6 +136,32 @@ def test_one_that_starts_too_slowly_does_not_fit(monkeypatch: pytest.MonkeyPatch
     found = ramp(monkeypatch, instances=9, boot_limit=0.0)
     assert found.added["density.n"] == [0]
     assert found.ramp[-1]["n"] == 1
+
+
+def test_a_host_that_has_no_more_files_ends_the_ramp_and_loses_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = ramp(monkeypatch, instances=9, step=2, refused=6)
+    assert [point["n"] for point in found.ramp] == [2, 4, 5]
+    assert found.added["density.n"] == [5]
+    assert found.stop_reason == "instance 6: [Errno 24] Too many open files"
+
+
+def test_so_does_one_that_cannot_be_looked_at_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = ramp(monkeypatch, instances=9, blind=4)
+    assert [point["n"] for point in found.ramp] == [1, 2, 3]
+    assert found.stop_reason == "at 4 instances: [Errno 24] Too many open files"
+
+
+def test_a_ramp_ends_before_this_process_has_no_file_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = iter([100, 50, limits.PER_INSTANCE - 1])
+    monkeypatch.setattr(limits, "files_left", lambda: next(left))
+    found = ramp(monkeypatch, instances=9)
+    assert [point["n"] for point in found.ramp] == [1, 2]
+    assert (found.stop_reason or "").startswith("open files: this host lets a process have")
+
+
+def test_a_first_instance_that_cannot_be_had_is_a_failed_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OSError, match="Too many open files"):
+        ramp(monkeypatch, instances=9, refused=1)
 
 
 def test_idle_instances_all_fit(monkeypatch: pytest.MonkeyPatch) -> None:

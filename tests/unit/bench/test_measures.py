@@ -16,7 +16,7 @@ GUESTS = {"boot", "density", "inside", "isolation", "spawn", "teardown"}
 COUNTED = {"instructions"} if counters.missing() is None else set()
 IN_LINUX = GUESTS | COUNTED
 BY_DOOR = IN_LINUX | {"exec"}
-#: What the arms of a back-end can take, as measurement.md has it: a container's, and what is different.
+#: What the arms of a backend can take: a container's, and what is different.
 POSSIBLE = dict.fromkeys(base.names(), BY_DOOR) | {
     "uml": IN_LINUX,
     "qemu": GUESTS | {"firmware"},

@@ -1,0 +1,45 @@
+"""Signals that end a command in order: SIGINT, SIGTERM, SIGHUP. The first one counts, and clean-up is not cut short."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from typing import ClassVar
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _State:
+    holders: ClassVar[int] = 0
+    came: ClassVar[int | None] = None
+
+
+def listen() -> None:
+    """Signals raise KeyboardInterrupt, but those that whoever called has us ignore (nohup, a script's `&`)."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    """A second signal must not cut short what the first one has us take down."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    if _State.holders:
+        _State.came = signum
+    else:
+        raise KeyboardInterrupt(signum)
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """What runs in this block runs to its end; a signal that came meanwhile raises KeyboardInterrupt then."""
+    _State.holders += 1
+    try:
+        yield
+    finally:
+        _State.holders -= 1
+    if not _State.holders and _State.came is not None:
+        signum, _State.came = _State.came, None
+        raise KeyboardInterrupt(signum)

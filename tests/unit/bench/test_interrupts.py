@@ -1,0 +1,55 @@
+"""A signal ends a command in order, and cuts short nothing that is held."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import sys, time
+from bench import interrupts
+interrupts.listen()
+try:
+    with interrupts.held():
+        print("held", flush=True)
+        sys.stdin.readline()
+        print("whole", flush=True)
+    time.sleep(20)
+except KeyboardInterrupt as stop:
+    print("then", stop.args[0], flush=True)
+"""
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_waits_for_what_is_held(number: signal.Signals, times: int) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": "."},
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        for _ in range(times):
+            process.send_signal(number)
+        out, _ = process.communicate("go\n", timeout=20)
+    assert out.splitlines() == ["whole", f"then {int(number)}"]
+
+
+def test_none_came_and_none_is_raised() -> None:
+    script = SCRIPT.replace("time.sleep(20)", "print('done')")
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        input="go\n",
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": "."},
+    )
+    assert done.stdout.splitlines() == ["held", "whole", "done"]
