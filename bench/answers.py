@@ -92,6 +92,8 @@ class Slot(_Strict):
     clock_jump_s: Number | UnsetType = UNSET
     stalled_s: Number | UnsetType = UNSET
     stopped: bool | UnsetType = UNSET
+    stalled_s: Number | UnsetType = UNSET
+    stopped: bool | UnsetType = UNSET
     load: Load | UnsetType = UNSET
 
 
