@@ -92,8 +92,6 @@ class Slot(_Strict):
     clock_jump_s: Number | UnsetType = UNSET
     stalled_s: Number | UnsetType = UNSET
     stopped: bool | UnsetType = UNSET
-    stalled_s: Number | UnsetType = UNSET
-    stopped: bool | UnsetType = UNSET
     load: Load | UnsetType = UNSET
 
 
