@@ -15,16 +15,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import config, kernels, measures, runner, workloads
+from bench import config, files, kernels, measures, runner, workloads
 from bench.backends import base
 from bench.errors import InputError, InstanceError, RecordError
 from bench.results import JOURNAL, last_of_each_slot, read_journal
+from bench.shape import Needed, fault
 from bench.slots import Watcher
 
 QUESTION = "bisect.json"
 INSTRUCTIONS = ".instructions"
 #: A release without its flavour: 6.1.0-50, 6.12.100+deb12. With it, `6.1.0-50-rt-amd64` is none of flavour `amd64`.
 _BARE = r"\d[\d.]*(?:[-+~](?:\d|deb|bpo)[\d.]*)*"
+_QUESTION = {
+    "kernels": Needed([str]),
+    "metric": Needed(str),
+    "change": Needed(float),
+    "backend": Needed(str),
+    "blocks": Needed(int),
+}
 #: Boots of each end, which also prove that counts repeat; the two kernels beside the step get as many.
 PROOF = 2
 
@@ -211,7 +219,8 @@ def make_folder(top: Path, question: Question) -> Path:
     folder = top / f"bisect-{datetime.now(UTC).strftime('%Y%m%dT%H%M%SZ')}"
     try:
         folder.mkdir(parents=True)
-        (folder / QUESTION).write_text(json.dumps(asdict(question), indent=1) + "\n")
+        files.sync_folder(folder.parent)
+        files.write(folder / QUESTION, json.dumps(asdict(question), indent=1) + "\n")
     except OSError as error:
         raise RecordError(
             f"cannot write {folder}: {error.strerror}", hint="make room, or choose another --results"
@@ -227,10 +236,14 @@ def folders(folder: Path, name: str = "*") -> list[Path]:
 def recall(folder: Path) -> Question:
     """Raises InputError where there is no search in the folder."""
     try:
-        known = json.loads((folder / QUESTION).read_text())
-        return Question(**{**known, "kernels": tuple(known["kernels"])})
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{folder}: no search there", hint="give a folder like results/bisect-…") from error
+        known = files.read_json(folder / QUESTION)
+        if wrong := fault(known, _QUESTION):
+            raise InputError(f"{folder / QUESTION}: {wrong}")
+        if len(known["kernels"]) < 2 or known["blocks"] < 1 or not 0 < known["change"] < 1:
+            raise InputError(f"{folder / QUESTION}: is no question that was asked")
+    except InputError as error:
+        raise InputError(f"{folder}: no search there: {error}", hint="give a folder like results/bisect-…") from error
+    return Question(tuple(known["kernels"]), *(known[key] for key in ("metric", "change", "backend", "blocks")))
 
 
 class Search:

@@ -92,6 +92,20 @@ def make_folder(path: Path, *, within: Path | None = None) -> None:
             _sync(above)
 
 
+def publish(made: Path, final: Path) -> None:
+    """Rename a file, or a folder of files, to its final place once all of it is on the disk. Raises OSError."""
+    for path in [*made.rglob("*"), made] if made.is_dir() else [made]:
+        if path.is_symlink():
+            continue
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            _sync(fd)
+        finally:
+            os.close(fd)
+    made.rename(final)
+    sync_folder(final.parent)
+
+
 @contextlib.contextmanager
 def _folder(folder: Path, within: Path | None) -> Iterator[int]:
     """The descriptor of a folder that is there. within: see writing()."""
@@ -131,8 +145,8 @@ def _sync(folder: int) -> None:
             raise
 
 
-def read(path: Path, *, limit: int = SMALL) -> bytes:
-    """The content of a regular file of at most `limit` bytes.
+def opened(path: Path, *, limit: int = SMALL) -> IO[bytes]:
+    """A regular file of at most `limit` bytes, to be read.
 
     A pipe or a device is refused without waiting for it. Raises MissingFile where there is none, and FileError.
     """
@@ -144,22 +158,25 @@ def read(path: Path, *, limit: int = SMALL) -> bytes:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:  # a NUL in it, or what no name can hold
         raise FileError(f"{str(path)!r} is no name of a file") from error
-    try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            raise FileError(f"{path}: is {_kind(found.st_mode)}, not a file")
-        if found.st_size > limit:
-            raise FileError(f"{path}: {show_size(found.st_size)} is too large: at most {show_size(limit)} are read")
-        content = io.BytesIO()
-        while part := os.read(fd, _CHUNK):
-            if content.tell() + len(part) > limit:  # it grew, or is of a file system that tells no sizes
-                raise FileError(f"{path}: is too large: at most {show_size(limit)} are read")
-            content.write(part)
-        return content.getvalue()
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read: {error.strerror}") from error
-    finally:
-        os.close(fd)
+    found = os.fstat(fd)
+    if stat.S_ISREG(found.st_mode) and found.st_size <= limit:
+        return open(fd, "rb")  # noqa: PTH123 # of a descriptor
+    os.close(fd)
+    if not stat.S_ISREG(found.st_mode):
+        raise FileError(f"{path}: is {_kind(found.st_mode)}, not a file")
+    raise FileError(f"{path}: {show_size(found.st_size)} is too large: at most {show_size(limit)} are read")
+
+
+def read(path: Path, *, limit: int = SMALL) -> bytes:
+    """The content of a regular file of at most `limit` bytes. Raises as opened()."""
+    with opened(path, limit=limit) as file:
+        try:
+            content = file.read(limit + 1)
+        except OSError as error:
+            raise FileError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(content) > limit:  # it grew, or is of a file system that tells no sizes
+        raise FileError(f"{path}: is too large: at most {show_size(limit)} are read")
+    return content
 
 
 def _kind(mode: int) -> str:

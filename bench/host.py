@@ -28,6 +28,7 @@ from bench.agent import MARK, SILENCE
 from bench.backends import base
 from bench.crew import Crew
 from bench.errors import HostError, HostLost, InputError, Unreachable
+from bench.files import write
 from bench.workers import CODE
 
 if TYPE_CHECKING:
@@ -177,9 +178,7 @@ class LocalFiles:
         """name: other than the content's SHA-256."""
         file = self.folder / (name or hashlib.sha256(content).hexdigest())
         if not file.exists():
-            partial = file.with_suffix(f".{os.getpid()}")
-            partial.write_bytes(content)
-            partial.replace(file)
+            write(file, content)
         return file.name
 
     def put_file(self, file: Path) -> str:

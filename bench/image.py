@@ -18,9 +18,9 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from bench import cpio, locks, mounts, process, rootfs, state
+from bench import cpio, files, locks, mounts, process, rootfs, state
 from bench.backends.base import Rootfs
-from bench.errors import HostError
+from bench.errors import HostError, InputError
 from bench.rootfs import EPOCH, Tell
 
 DIGEST_FILE = "etc/tare-rootfs"
@@ -163,13 +163,13 @@ def _finish(folder: Path, key: str | None) -> None:
     """Write down what all packings are; whoever finds this knows that they are all there."""
     sums = {name: _sha256(folder / name) for name in ("initramfs.cpio", "root.ext4")}
     sums["tree"] = hashlib.sha256(initramfs(folder / "tree")).hexdigest()
-    (folder / _COMPLETE).write_text(json.dumps(sums | ({"key": key} if key else {})))
+    files.write(folder / _COMPLETE, json.dumps(sums | ({"key": key} if key else {})))
 
 
 def _complete(folder: Path) -> dict[str, str]:
     try:
-        found = json.loads((folder / _COMPLETE).read_text())
-    except (OSError, ValueError):
+        found = files.read_json(folder / _COMPLETE)
+    except InputError:
         return {}
     return found if isinstance(found, dict) else {}
 

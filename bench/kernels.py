@@ -18,11 +18,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import IO, Any, Final, Literal
 
-from bench import debian, kbuild, locks, modules, process, units
+from bench import debian, files, kbuild, locks, modules, process, units
 from bench.backends.base import GuestKernel, KernelKind
-from bench.errors import HostError, InputError, TareError
+from bench.errors import HostError, InputError, MissingFile, TareError
+from bench.shape import Needed, fault
 from bench.state import cache_folder
 
 #: The meta-package whose newest release is the kernel of machines that name none.
@@ -38,9 +39,18 @@ KINDS: Final[Mapping[KernelKind, str]] = {
 _FACTS = "kernel.json"
 #: Another list of modules is another file: a kernel that has not got it is fetched anew.
 _DRIVERS = f"drivers-{'-'.join(modules.GUESTS)}.cpio"
+_KNOWN = {
+    **dict.fromkeys(("release", "kind", "image", "sha256"), Needed(str)),
+    "origin": Needed({"package": str, "version": str, "key": str, "options": list}),
+    "config": str,
+    "drivers": str,
+}
+_SOURCE = {"sha256": Needed(str), "package": Needed(str)}
 _SCRATCH = ".work-"
 #: Seconds: a kernel is built in some minutes, and emulated machines build too.
 _MAKE_LIMIT = 3600.0
+#: A vmlinux with all its debugging information.
+_LARGEST_IMAGE = 2 << 30
 _OFFERED = re.compile(r"linux-(image-\d+\.\d+\.\S+(?<!-dbg)(?<!-unsigned)|source-\d+\.\d+)\Z")
 _LOCALVERSION = re.compile(r"[a-z0-9][a-z0-9.]{0,31}\Z")
 
@@ -146,16 +156,20 @@ def check_kind(wish: Wish, kind: KernelKind) -> None:
 def inspect(path: Path) -> tuple[KernelKind, str]:
     """Kind and release of a kernel image, as it says itself. Raises InputError where it is none."""
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with _image(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             if words := _banner(data).split():
                 return "machine", words[0].decode(errors="replace")
             if data[:4] == b"\x7fELF" and (banner := re.search(rb"Linux version (\d[!-~]*) ", data)):
                 return ("uml" if data.find(b"umid=") >= 0 else "machine"), banner[1].decode()
-    except OSError as error:
-        raise InputError(f"there is no kernel image {path}: {error.strerror}") from error
-    except ValueError:  # an empty file cannot be mapped
+    except MissingFile as error:
+        raise InputError(f"there is no kernel image {path}") from error
+    except (OSError, ValueError):  # an empty file cannot be mapped
         pass
     raise InputError(f"{path} is no kernel: neither a bzImage nor a Linux kernel in ELF")
+
+
+def _image(path: Path) -> IO[bytes]:
+    return files.opened(path, limit=_LARGEST_IMAGE)
 
 
 def _banner(data: mmap.mmap) -> bytes:
@@ -169,9 +183,9 @@ def _banner(data: mmap.mmap) -> bytes:
 def version(image: Path) -> str | None:
     """What `uname -v` says where this image runs, which tells builds of a release apart; None where it is no bzImage.
 
-    Raises OSError.
+    Raises InputError.
     """
-    with image.open("rb") as file, contextlib.suppress(ValueError):  # an empty file cannot be mapped
+    with _image(image) as file, contextlib.suppress(ValueError):  # an empty file cannot be mapped
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         with data:
             return _banner(data).partition(b") ")[2].decode(errors="replace") or None
@@ -193,24 +207,27 @@ def available(kind: KernelKind | None = None) -> list[Kernel]:
 
 def _there(file: Path) -> Kernel | None:
     """A kernel in the cache; none that an older Tare put there without all that is needed now."""
-    with contextlib.suppress(OSError, KeyError):
+    with contextlib.suppress(InputError):
         return _read(file)
     return None
 
 
 def _read(file: Path) -> Kernel:
-    """Raises OSError, KeyError."""
-    known = json.loads(file.read_text())
-    if known["drivers"] not in (None, _DRIVERS):
-        raise KeyError(_DRIVERS)
+    """Raises InputError, also for what a power cut left of one."""
+    known = files.read_json(file)
+    wrong = fault(known, _KNOWN)
+    if wrong or known["kind"] not in KINDS or known.get("drivers") not in (None, _DRIVERS):
+        raise InputError(f"{file}: {wrong or 'is of another Tare'}")
+    if Path(known["image"]).name != known["image"] or not file.with_name(known["image"]).is_file():
+        raise InputError(f"{file}: there is no image beside it")
     return Kernel(
         known["release"],
         known["kind"],
         file.with_name(known["image"]),
         known["sha256"],
         known["origin"],
-        known["config"],
-        file.with_name(known["drivers"]) if known["drivers"] else None,
+        known.get("config"),
+        file.with_name(known["drivers"]) if known.get("drivers") else None,
     )
 
 
@@ -248,8 +265,8 @@ def find(wish: Wish, kind: KernelKind) -> Kernel | None:
 
 def _default(kind: KernelKind) -> Kernel | None:
     if kind == "machine":
-        with contextlib.suppress(OSError):
-            return _there(folder() / (folder() / "default").read_text().strip() / _FACTS)
+        with contextlib.suppress(InputError):
+            return _there(folder() / files.read_text(folder() / "default").strip() / _FACTS)
         return None
     program = process.which(DEFAULT_UML[0])
     return _copy(Path(program)) if program else None
@@ -401,8 +418,7 @@ def fetch(package: str = DEFAULT_PACKAGE, version: str | None = None, tell: Tell
             drivers.write_bytes(modules.pack(scratch / "tree", release, modules.GUESTS))
             _keep(final, scratch, release, "machine", images[0], config, origin, drivers)
         if package == DEFAULT_PACKAGE:
-            (scratch / "default").write_text(final.name + "\n")
-            (scratch / "default").replace(folder() / "default")
+            files.write(folder() / "default", final.name + "\n")
     return _read(final / _FACTS)
 
 
@@ -452,9 +468,9 @@ def _source(package: str, version: str, scratch: Path, tell: Tell) -> tuple[Path
     """A source as kbuild takes it, kept in the cache for other builds, and the SHA-256 of the package that it is of."""
     packed = _packed(package, version)
     beside = packed.with_suffix(".json")
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        known = json.loads(beside.read_text())
-        if known["sha256"] == debian.digest(packed):
+    with contextlib.suppress(OSError, InputError):
+        known = files.read_json(beside)
+        if not fault(known, _SOURCE) and known["sha256"] == debian.digest(packed):
             return packed, str(known["package"])
     found = debian.find(package, version)
     tell(f"fetching {found} ({units.show_size(found.size)})")
@@ -462,8 +478,8 @@ def _source(package: str, version: str, scratch: Path, tell: Tell) -> tuple[Path
     packed.parent.mkdir(exist_ok=True)
     beside.unlink(missing_ok=True)
     known = {"sha256": debian.digest(scratch / packed.name), "package": found.sha256}
-    (scratch / packed.name).replace(packed)
-    beside.write_text(json.dumps(known) + "\n")
+    files.publish(scratch / packed.name, packed)
+    files.write(beside, json.dumps(known) + "\n")
     return packed, found.sha256
 
 
@@ -562,7 +578,7 @@ def _keep(
     }
     (made / _FACTS).write_text(json.dumps(known, indent=1) + "\n")
     shutil.rmtree(final, ignore_errors=True)
-    made.rename(final)
+    files.publish(made, final)
 
 
 def offered() -> list[debian.Package]:

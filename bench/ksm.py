@@ -12,7 +12,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.errors import HostError
+from bench import files
+from bench.errors import FileError, HostError, MissingFile
+from bench.shape import fault
 
 _FOLDER = Path("/sys/kernel/mm/ksm")
 #: What was there before, in the run's folder, for who has to put it back where its worker cannot.
@@ -37,9 +39,7 @@ def switched(state: str | None, folder: Path) -> Iterator[None]:
     wanted = _STATES[state]
     try:
         before = {name: (_FOLDER / name).read_text().strip() for name in wanted}
-        part = note.with_suffix(".part")
-        part.write_text(json.dumps(before))
-        part.replace(note)
+        files.write(note, json.dumps(before))
         _write(wanted)
     except OSError as error:
         restore(note)
@@ -55,10 +55,13 @@ def switched(state: str | None, folder: Path) -> Iterator[None]:
 def restore(note: Path) -> bool:
     """Put back what a note says; whether there was one. Raises HostError where it cannot be."""
     try:
-        _write(json.loads(note.read_text()))
-    except FileNotFoundError:
+        before = files.read_json(note)
+        if fault(before, {...: str}) or not set(before) <= set(_STATES["on"]):
+            raise ValueError("it is none")
+        _write(before)
+    except MissingFile:
         return False
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, FileError) as error:
         raise HostError(f"KSM cannot be put back as {note} says: {error}", hint=f"see {_FOLDER}") from error
     note.unlink()
     return True

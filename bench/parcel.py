@@ -17,14 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import debian, kernels, process, units
+from bench import debian, files, kernels, process, units
 from bench.errors import InputError
 from bench.kernels import Tell
+from bench.shape import Needed, fault
 
 #: What uname -r may say, and what may be a file's name.
 RELEASE = re.compile(r"[0-9][A-Za-z0-9.+~_-]{0,63}\Z")
 _IMAGE = re.compile(r"(boot/)?(vmlinuz[^/]*|bzImage)\Z")
 _MODULES = re.compile(r"(?:usr/)?lib/modules/([^/]+)\Z")
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+_KNOWN = {"release": Needed(str), "sha256": Needed(str)}
 _LIST_LIMIT = 300.0
 
 
@@ -77,22 +80,23 @@ def choose(path: Path, names: Iterable[str]) -> tuple[str, str, str]:
 
 def _look(folder: Path) -> tuple[Path, Path, str]:
     """Image, modules and release of the kernel in a folder. Raises InputError."""
+    top = folder.resolve()
     images = [path for name in ("vmlinuz*", "bzImage", "boot/vmlinuz*") for path in folder.glob(name) if path.is_file()]
     trees = [path for name in ("lib", "usr/lib") for path in folder.glob(f"{name}/modules/*") if path.is_dir()]
     there = {path.resolve(): path for path in images + trees}  # vmlinuz is often a link to one with a release
+    for real, path in there.items():
+        _check_inside(top, real, path)
     image, modules, release = choose(folder, [str(path.relative_to(folder)) for path in there.values()])
-    told = _told(folder / image)
-    if told not in (None, release):
+    told = kernels.inspect(folder / image)[1]
+    if told != release:
         raise InputError(f"{folder}: {image} is a kernel {told}, and the modules are {release}'s")
     return folder / image, folder / modules, release
 
 
-def _told(image: Path) -> str | None:
-    """The release that an image says it is, if it says so in a way that we know."""
-    try:
-        return kernels.inspect(image)[1]
-    except InputError:
-        return None
+def _check_inside(top: Path, real: Path, path: Path) -> None:
+    """Raises InputError where a link leads to what is not the kernel's: it would be sent to the hosts."""
+    if not real.is_relative_to(top):
+        raise InputError(f"{path} is a link that leads out of {top}", hint="put the file itself there")
 
 
 def pack(path: Path, tell: Tell) -> Parcel:
@@ -138,8 +142,10 @@ def _folder() -> Path:
 def _indexed(package: str, origin: Mapping[str, str]) -> Parcel | None:
     """What was packed of the package with this SHA-256 before."""
     try:
-        known = json.loads((_folder() / f"{package}.json").read_text())
-    except OSError:
+        known = files.read_json(_folder() / f"{package}.json")
+    except InputError:
+        return None
+    if fault(known, _KNOWN) or not RELEASE.match(known["release"]) or not _DIGEST.match(known["sha256"]):
         return None
     file = _folder() / known["sha256"]
     return Parcel(known["release"], file, origin) if file.is_file() and debian.digest(file) == file.name else None
@@ -151,7 +157,7 @@ def _pack_package(archive: Path, digest: str, origin: Mapping[str, str], tell: T
     with kernels.making(f"{digest[:12]}-unpacked", tell) as scratch:
         debian.unpack(archive, scratch / "tree")
         made = _pack(scratch / "tree", origin, tell)
-    (_folder() / f"{digest}.json").write_text(json.dumps(made.facts()) + "\n")
+    files.write(_folder() / f"{digest}.json", json.dumps(made.facts()) + "\n")
     return made
 
 
@@ -163,14 +169,17 @@ def _pack(tree: Path, origin: Mapping[str, str], tell: Tell) -> Parcel:
         write(packed, image, modules, _config(tree, release))
         file = _folder() / debian.digest(packed)
         file.parent.mkdir(exist_ok=True)
-        packed.replace(file)
+        files.publish(packed, file)
     return Parcel(release, file, origin)
 
 
 def _config(tree: Path, release: str) -> Path | None:
     """The configuration that a kernel was built with: its initramfs is to be of a kind that it can unpack."""
     names = (f"boot/config-{release}", f"config-{release}", "config", ".config")
-    return next((tree / name for name in names if (tree / name).is_file()), None)
+    found = next((tree / name for name in names if (tree / name).is_file()), None)
+    if found:
+        _check_inside(tree.resolve(), found.resolve(), found)
+    return found
 
 
 def write(packed: Path, image: Path, modules: Path, config: Path | None) -> None:
@@ -187,6 +196,7 @@ def write(packed: Path, image: Path, modules: Path, config: Path | None) -> None
         for path in sorted(modules.rglob("*")):
             # Those two are links to where it was built, which are of no use elsewhere.
             if path.parent != modules or path.name not in ("build", "source"):
+                _check_inside(modules.resolve(), path.resolve(), path)
                 _add(archive, path, f"modules/{path.relative_to(modules)}")
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench import facts, image, kernels, parcel
+from bench import facts, files, image, kernels, parcel
 from bench.backends import base
 from bench.config import Campaign
 from bench.errors import InputError, RecordError, TareError
@@ -186,8 +186,8 @@ def names(top: Path, campaign: Campaign) -> Iterator[Path]:
         yield top / f"{first}-{number}"
 
 
-def folder(names: Iterator[Path], files: Mapping[str, str]) -> Path:
-    """A results folder with these files. Raises RecordError."""
+def folder(names: Iterator[Path], texts: Mapping[str, str]) -> Path:
+    """A results folder with these files, all on the disk. Raises RecordError."""
     folder = Path()
     try:
         for folder in names:
@@ -196,8 +196,9 @@ def folder(names: Iterator[Path], files: Mapping[str, str]) -> Path:
                 folder.mkdir()
             except FileExistsError:
                 continue
-            for name, text in files.items():
-                (folder / name).write_text(text)
+            files.sync_folder(folder.parent)
+            for name, text in texts.items():
+                files.write(folder / name, text)
             return folder
     except OSError as error:
         hint = "make room, or choose another --results"

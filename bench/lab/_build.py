@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import debian, mounts, process
+from bench import debian, files, mounts, process
 from bench.errors import HostError
 from bench.lab._recipe import Recipe
 from bench.lab._store import FACTS, Tell, held, image, is_built, store
@@ -96,7 +96,7 @@ def _build(recipe: Recipe, tell: Tell) -> None:
         (made / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
         for old in store().glob(f"{recipe.name}-{'?' * 12}"):  # also those of earlier recipes: they are large
             shutil.rmtree(old)
-        made.rename(image(recipe))
+        files.publish(made, image(recipe))
         say("built")
     finally:
         mounts.remove_tree(scratch)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bench import locks
+from bench import files, locks
+from bench.errors import InputError
 from bench.lab._recipe import Recipe
 from bench.state import cache_folder
 
@@ -33,8 +33,8 @@ def is_built(recipe: Recipe) -> bool:
 
 def facts(recipe: Recipe) -> dict[str, Any]:
     """kernels, built, seconds of what is built; nothing where it is not."""
-    with contextlib.suppress(OSError, ValueError):
-        known = json.loads((image(recipe) / FACTS).read_text())
+    with contextlib.suppress(InputError):
+        known = files.read_json(image(recipe) / FACTS)
         if isinstance(known, dict):
             return known
     return {}

@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import process, state
-from bench.errors import CommandError, InstanceError, InstanceTimeout
+from bench import files, process, state
+from bench.errors import CommandError, InputError, InstanceError, InstanceTimeout
 from bench.lab import _qemu
 from bench.lab._recipe import Recipe
 from bench.lab._store import Tell, facts, held, image, is_built, store
@@ -99,17 +99,15 @@ def condition(recipe: Recipe) -> Condition:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    with contextlib.suppress(OSError, ValueError):
-        known = json.loads((folder / _VM).read_text())
+    with contextlib.suppress(InputError):
+        known = files.read_json(folder / _VM)
         if isinstance(known, dict):
             return known
     return {}
 
 
 def _write(folder: Path, known: dict[str, Any]) -> None:
-    part = folder / f"{_VM}.part"
-    part.write_text(json.dumps(known, indent=1) + "\n")
-    part.replace(folder / _VM)
+    files.write(folder / _VM, json.dumps(known, indent=1) + "\n")
 
 
 def _boot_id() -> str:

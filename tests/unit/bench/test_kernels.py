@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import threading
 import time
@@ -234,9 +235,10 @@ def test_what_is_no_image(tmp_path: Path) -> None:
     for path in (tmp_path / "empty", tmp_path / "text", Path("/bin/sh")):
         with pytest.raises(InputError, match="is no kernel: neither a bzImage nor"):
             kernels.inspect(path)
-    for path in (tmp_path / "none", tmp_path):
-        with pytest.raises(InputError, match="there is no kernel image"):
-            kernels.inspect(path)
+    with pytest.raises(InputError, match="there is no kernel image"):
+        kernels.inspect(tmp_path / "none")
+    with pytest.raises(InputError, match="is a directory, not a file"):
+        kernels.inspect(tmp_path)
 
 
 def test_the_wrong_kind(tmp_path: Path) -> None:
@@ -334,3 +336,39 @@ def test_the_name_of_a_build(name: str) -> None:
 def test_what_is_no_name(name: str) -> None:
     with pytest.raises(InputError, match="is no name for a kernel"):
         kernels.named({}, name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\0\0\0\0",
+        "[]",
+        "null",
+        "{}",
+        '{"release": 3}',
+        "[" * 5000,
+        '{"release": "6.1", "kind": "machine", "image": "../a/b", "sha256": "", "origin": {}, "drivers": null}',
+        '{"release": "6.1", "kind": "cake", "image": "image", "sha256": "", "origin": {}, "drivers": null}',
+        '{"release": "6.1", "kind": "machine", "image": "image", "sha256": "", "origin": [], "drivers": null}',
+        '{"release": "6.1", "kind": "machine", "image": "gone", "sha256": "", "origin": {}, "drivers": null}',
+    ],
+)
+def test_what_a_power_cut_left_of_an_entry_is_not_there(cache: Path, text: str) -> None:
+    torn = put(cache, "torn", "6.1.99", "6.1.99-1")
+    assert "6.1.99" in [kernel.release for kernel in kernels.available()]
+    (torn / "kernel.json").write_text(text)
+    (cache / "tare/kernels/default").write_text("\0\0")
+    assert {kernel.release for kernel in kernels.available()} == set(THERE)
+    assert kernels.find(Wish(), "machine") is None
+
+
+@pytest.mark.parametrize("name", ["pipe", "/dev/zero", "/dev/null", ".", "sparse", "empty", "a\0b"])
+def test_only_files_of_a_sane_size_are_looked_into(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "empty").write_bytes(b"")
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(1 << 42)
+    with pytest.raises(InputError) as caught:
+        kernels.inspect(tmp_path / name)
+    assert str(caught.value).isprintable()

@@ -82,10 +82,43 @@ def test_a_package_is_looked_into(tmp_path: Path) -> None:
     assert told == ["packing the kernel 6.1.0-1-amd64"]
 
 
-def test_an_image_that_does_not_say_what_it_is_goes_by_its_modules(tmp_path: Path) -> None:
+def test_an_image_that_does_not_say_what_it_is_is_none(tmp_path: Path) -> None:
     folder = make(tmp_path / "k")
     (folder / "bzImage").write_bytes(b"\0" * 1000)
-    assert parcel.look(folder) == RELEASE
+    with pytest.raises(InputError, match="bzImage is no kernel"):
+        parcel.look(folder)
+
+
+@pytest.mark.parametrize(
+    "inner", ["bzImage", "config", ".config", "lib", f"lib/modules/{RELEASE}/kernel/fs/x.ko", "lib/modules"]
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_nothing_outside_is_packed(tmp_path: Path, cache: Path, inner: str, packed: bool) -> None:
+    """Also where what the link leads to would be a kernel."""
+    folder, outside = make(tmp_path / "k"), make(tmp_path / "outside")
+    target = outside / inner
+    if not target.exists():
+        target.write_text("root-only secret")
+    if (folder / inner).is_dir():
+        shutil.rmtree(folder / inner)
+    else:
+        (folder / inner).unlink(missing_ok=True)
+    (folder / inner).symlink_to(target)
+    with pytest.raises(InputError, match="is a link that leads out of"):
+        parcel.pack(package(tmp_path, folder) if packed else folder, print)
+    assert not list(cache.glob("tare/kernels/parcels/*"))
+
+
+@pytest.mark.parametrize(
+    "known",
+    ["", "\0\0\0", "[]", "null", '{"sha256": 3}', '{"sha256": "../../x", "release": "6.1"}', '{"release": []}'],
+)
+def test_an_index_that_a_power_cut_left_is_not_there(tmp_path: Path, cache: Path, known: str) -> None:
+    made = package(tmp_path, make(tmp_path / "k"))
+    first = parcel.pack(made, print)
+    (index,) = cache.glob("tare/kernels/parcels/*.json")
+    index.write_text(known)
+    assert parcel.pack(made, print) == first
 
 
 def wrong(folder: Path, what: str) -> Path:

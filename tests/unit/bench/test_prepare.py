@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -38,6 +39,22 @@ def test_runs_of_the_same_second_do_not_share_a_folder(tmp_path: Path, monkeypat
     assert [folder.name for folder in folders] == [stamp, f"{stamp}-2", f"{stamp}-3"]
     assert [json.loads((folder / PLAN).read_text())["number"] for folder in folders] == [0, 1, 2]
     assert all((folder / FACTS).exists() and (folder / "campaign.toml").exists() for folder in folders)
+
+
+def test_all_files_of_a_folder_are_on_the_disk_when_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut cannot take them any more: each file, and each name that leads to it, was waited for."""
+    synced: set[int] = set()
+    fsync = os.fsync
+
+    def note(fd: int) -> None:
+        synced.add(os.fstat(fd).st_ino)
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", note)
+    folder = make(tmp_path / "results", 1)
+    there = [folder.parent, folder, *folder.iterdir()]
+    assert len(there) == 5
+    assert {path.stat().st_ino for path in there} <= synced
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
