@@ -114,6 +114,8 @@ class Host(_Strict):
     distribution: Text | None
     load: Text | None
     counters: Text | None
+    swap: Int | UnsetType | None = UNSET
+    read_only: list[Text] | UnsetType = UNSET
     emulated: bool | UnsetType = UNSET
 
 

@@ -256,7 +256,7 @@ class Group:
 
 
 class Cage(Group):
-    """The group of one instance, with its CPUs and, for families that need it, its memory limit (bytes)."""
+    """The group of one instance, with its CPUs, no swap and, for families that need it, its memory limit (bytes)."""
 
     def __init__(
         self, hierarchy: Hierarchy, path: str, cpus: Cpus, memory: int | None, processes: int | None = None
@@ -267,9 +267,20 @@ class Cage(Group):
         if memory is not None:
             name = "memory.limit_in_bytes" if hierarchy.version == 1 else "memory.max"
             self._file("memory", name).write_text(str(memory))
+        self._deny_swap(memory)
         if processes is not None:
             self._file("pids", "pids.max").write_text(str(processes))
         self.entrance = self._leaf("launch", hierarchy.entered)
+
+    def _deny_swap(self, memory: int | None) -> None:
+        """What an instance takes is this host's memory: what it holds would else depend on the host's swap, and who
+        takes too much would fill that first. Kernels without swap lack the files."""
+        if self.hierarchy.version == 2:
+            _write_there(self._file("memory", "memory.swap.max"), "0")
+            return
+        _write_there(self._file("memory", "memory.swappiness"), "0")
+        if memory is not None:
+            _write_there(self._file("memory", "memory.memsw.limit_in_bytes"), str(memory))
 
     def _leaf(self, name: str, mounts: list[Path]) -> list[Path]:
         """Where processes go in these hierarchies: a v2 group that has children may hold none itself."""
@@ -338,6 +349,12 @@ def _remove(folder: Path, deadline: float) -> None:
             if error.errno != errno.EBUSY or time.monotonic() > deadline:
                 raise InstanceError(f"cgroup {folder} cannot be removed: {error.strerror}") from error
             time.sleep(0.0005)
+
+
+def _write_there(file: Path, text: str) -> None:
+    """Into a file that not every kernel has."""
+    with contextlib.suppress(FileNotFoundError), file.open("r+") as opened:
+        opened.write(text)
 
 
 def _stat(path: Path) -> dict[str, int]:

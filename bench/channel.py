@@ -22,7 +22,8 @@ from bench.errors import InstanceError, InstanceTimeout
 
 _CHUNK = 1 << 18
 _CONSOLE_KEPT = 1 << 16
-_OUTPUT_LIMIT = 64 << 20
+#: Bytes that a command inside may print.
+OUTPUT_LIMIT = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -149,8 +150,8 @@ class Channel:
             if data:
                 self._now = now
                 self._heard += data
-                if len(self._heard) > _OUTPUT_LIMIT:
-                    raise InstanceError(f"more than {_OUTPUT_LIMIT >> 20} MiB of output before {waiting_for}")
+                if len(self._heard) > OUTPUT_LIMIT:
+                    raise InstanceError(f"more than {OUTPUT_LIMIT >> 20} MiB of output before {waiting_for}")
                 return
             raise InstanceError(f"the instance ended before {waiting_for}")
         if self._exited in ready:

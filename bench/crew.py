@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bench import facts, pressure, process, stalls, state
+from bench import facts, oom, pressure, process, stalls, state
 from bench.backends import base
 from bench.cage import Group, detect, divide_cpus
 from bench.errors import InstanceError, TareError
@@ -34,6 +34,7 @@ class Crew:
 
         patience: how many times as long as usual a probe may take.
         """
+        oom.spare_harness()
         self._patience = patience
         self._run = run
         self._arms = arms

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import counters, memory, process
+from bench import confine, counters, memory, process
 from bench.errors import TareError
 from bench.results import SCHEMA
 
@@ -32,6 +32,7 @@ def host() -> dict[str, Any]:
         "microcode": cpu.get("microcode"),
         "cores": os.cpu_count(),
         "memory": memory.meminfo(_read("/proc/meminfo") or "").get("MemTotal"),
+        "swap": memory.meminfo(_read("/proc/meminfo") or "").get("SwapTotal"),
         "kernel": platform.release(),
         "boot_id": _read("/proc/sys/kernel/random/boot_id"),
         "clocksource": _read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
@@ -42,6 +43,7 @@ def host() -> dict[str, Any]:
         "ksm": _read("/sys/kernel/mm/ksm/run"),
         "distribution": (release.get("PRETTY_NAME") or "").strip('"'),
         "load": _read("/proc/loadavg"),
+        "read_only": confine.read_only(),
         "counters": counters.missing() or "the processor counts instructions",
     }
 

@@ -1,8 +1,8 @@
 """Starts measured processes: each waits inside its cage, with its pipes open, until the word to go.
 
-A tiny shell enters the cage, says so, and replaces itself by the command when it reads a line. Entering the cage
-(milliseconds on a busy kernel) so stays outside the timed window, alike for every family, and the harness itself
-never forks.
+A tiny shell enters the cage, takes its limits, says so, and replaces itself by the command when it reads a line.
+Entering the cage (milliseconds on a busy kernel) so stays outside the timed window, alike for every family, and the
+harness itself never forks.
 """
 
 from __future__ import annotations
@@ -14,12 +14,17 @@ import select
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from bench import confine, oom
 from bench.errors import InstanceError
 
 _SCRIPT = (
-    'set -f; for door in $1; do echo 0 >"$door" || exit 97; done; shift; '
-    'echo >&3; read -r go <&4 || exit 98; exec "$@" 3>&- 4<&-'
+    'set -f; for door in $1; do echo 0 >"$door" || exit 97; done; cd "$2" || exit 97; shift 2; '
+    # What is lower here already stays so.
+    "ulimit -c 0; { "
+    f"ulimit -Sn {confine.FILES[0]}; ulimit -Hn {confine.FILES[1]}; echo {oom.INSTANCE} >/proc/self/oom_score_adj; "
+    '} 2>/dev/null; echo >&3; read -r go <&4 || exit 98; exec "$@" 3>&- 4<&-'
 )
 _JOIN_LIMIT = 10.0
 
@@ -63,7 +68,10 @@ class Launched:
         doors: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         errors_to_output: bool = False,
+        folder: Path | str = "/",
+        by: Sequence[str] = (),
     ) -> None:
+        """folder: where it works; by: a command, an absolute program first, that starts the waiting shell."""
         child_in, self.input = _pipe()
         self.output, child_out = _pipe()
         self.errors, child_err = _pipe()
@@ -73,9 +81,10 @@ class Launched:
         wiring = [(child_in, 0), (child_out, 1), (child_out if errors_to_output else child_err, 2)]
         wiring += [(child_status, 3), (child_go, 4)]
         try:
+            shell = [*by, "/bin/sh", "-c", _SCRIPT, "tare-launch", "\n".join(doors), str(folder), *argv]
             self.pid = os.posix_spawn(
-                "/bin/sh",
-                ["sh", "-c", _SCRIPT, "tare-launch", "\n".join(doors), *argv],
+                shell[0],
+                shell,
                 os.environ if env is None else env,
                 file_actions=[(os.POSIX_SPAWN_DUP2, source, target) for source, target in wiring],
                 setsid=True,

@@ -81,14 +81,19 @@ def scratch(place: Path) -> None:
 
 def hide_hybrid_cgroup2() -> None:
     """In the hybrid layout, take away the v2 mount that has no controllers. Only in the private namespace."""
-    hide(Path("/sys/fs/cgroup/unified"))
+    place = Path("/sys/fs/cgroup/unified")
+    if hide(place):
+        # crun makes groups there nevertheless: as folders of what is below the mount, which is the host's.
+        scratch(place)
 
 
-def hide(place: Path) -> None:
-    """Take away what is mounted at a place, if anything is. Only in the private namespace."""
+def hide(place: Path) -> bool:
+    """Take away what is mounted at a place; whether anything was. Only in the private namespace."""
     _need_own()
-    if place.is_mount():
-        _check(_libc.umount2(os.fsencode(place), _MNT_DETACH), f"unmount {place}")
+    if not place.is_mount():
+        return False
+    _check(_libc.umount2(os.fsencode(place), _MNT_DETACH), f"unmount {place}")
+    return True
 
 
 def empty(folder: Path, keep: Path) -> None:

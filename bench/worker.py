@@ -12,6 +12,7 @@ import dataclasses
 import gc
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -20,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
-from bench import cage, ksm, limits, link, measures, stalls
+from bench import cage, ksm, limits, link, measures, oom, stalls
 from bench.backends import base
 from bench.backends._command import RUN_VARIABLE
 from bench.errors import HostError, InstanceError, InstanceTimeout, TareError
@@ -186,6 +187,9 @@ def main(lines: TextIO, answers: TextIO) -> None:
         # What our own parents left open is none of an instance's business.
         with contextlib.suppress(OSError):
             os.set_inheritable(int(entry.name), int(entry.name) <= 2)
+    # What no launcher of ours starts, as libvirt's QEMU, has it from here: its core would lie anywhere.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    oom.spare_harness()
     for number in (signal.SIGINT, signal.SIGHUP):  # the runner is who decides
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)

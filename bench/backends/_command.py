@@ -14,7 +14,7 @@ from pathlib import Path
 from bench import mounts, process
 from bench.backends.base import Backend, Instance, Order
 from bench.cage import Cage
-from bench.channel import Channel, Reply
+from bench.channel import OUTPUT_LIMIT, Channel, Reply
 from bench.errors import CommandError, InstanceError, InstanceTimeout
 from bench.launch import Launched, readable
 
@@ -54,7 +54,9 @@ class CommandInstance(Instance):
         self._backend = backend
         argv = backend.command(order)
         doors = cage.doors(everywhere=backend.nests) if cage else ()
-        self._process = Launched(argv, doors=doors, env=bare_environment(backend.env))
+        self._process = Launched(
+            argv, doors=doors, env=bare_environment(backend.env), folder=order.folder, by=backend.launcher()
+        )
         self.channel = Channel(
             self._process.output, self._process.input, console=self._process.errors, exited=self._process.exited
         )
@@ -91,31 +93,44 @@ class CommandInstance(Instance):
             doors=self.cage.doors("clients") if self.cage else (),
             env=bare_environment(self._backend.env),
             errors_to_output=True,
+            folder=self.order.folder,
+            by=self._backend.launcher(),
         )
-        output = bytearray()
         try:
             start = client.go()
-            poller = select.poll()
-            poller.register(client.output, select.POLLIN)
-            poller.register(client.exited, select.POLLIN)
-            while True:
-                if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                    client.kill()
-                    raise InstanceTimeout(f"{argv[0]} through {self._backend.door} did not end within the time limit")
-                ended = client.wait(0)
-                now = time.monotonic_ns()
-                with contextlib.suppress(BlockingIOError):
-                    output += os.read(client.output, 1 << 18)
-                if ended:
-                    break
-            while chunk := os.read(client.output, 1 << 18):
-                output += chunk
-        except BlockingIOError:
-            pass
+            output, now = self._hear(client, argv[0], deadline)
         finally:
             client.kill()
             client.close()
         return Reply(bytes(output), client.status or 0, (now - start) / 1e9)
+
+    def _hear(self, client: Launched, name: str, deadline: float) -> tuple[bytearray, int]:
+        """What a client prints until it ends, and when that was (monotonic ns)."""
+        output, more = bytearray(), True
+        poller = select.poll()
+        poller.register(client.output, select.POLLIN)
+        poller.register(client.exited, select.POLLIN)
+        while True:
+            events = dict(poller.poll(max(0.0, deadline - time.monotonic()) * 1000))
+            if not events:
+                raise InstanceTimeout(f"{name} through {self._backend.door} did not end within the time limit")
+            ended = client.wait(0)
+            now = time.monotonic_ns()
+            # To its end once the client has: what is still there may be more than a read takes.
+            while more and (client.output in events or ended):
+                try:
+                    chunk = os.read(client.output, 1 << 18)
+                except BlockingIOError:
+                    break
+                output += chunk
+                if len(output) > OUTPUT_LIMIT:
+                    raise InstanceError(f"more than {OUTPUT_LIMIT >> 20} MiB of output before the end of {name}")
+                if not chunk:
+                    # It has closed its output before it ends: a poll would say so again and again.
+                    poller.unregister(client.output)
+                    more = False
+            if ended:
+                return output, now
 
     def pids(self) -> list[int]:
         return self.cage.pids() if self.cage else process.tree(self.leader)
@@ -185,6 +200,10 @@ class CommandBackend(Backend):
 
         Write its files into order.folder before.
         """
+
+    def launcher(self) -> Sequence[str]:
+        """What starts the shell in which an instance, or a door's client, waits: nothing of it is timed."""
+        return ()
 
     def exec_command(self, instance: CommandInstance, argv: Sequence[str]) -> Sequence[str]:
         """What runs argv inside through the runtime's own door, printing its output and ending with its status."""

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from bench import firmware, memory, mounts
+from bench import firmware, memory, mounts, oom
 from bench.backends import _domain
 from bench.backends._command import RUN_VARIABLE
 from bench.backends._libvirt import EMBED, EMULATOR, Connection, adopt_orphans, reap_orphans
@@ -173,6 +173,7 @@ class LibvirtInstance(Instance):
             packed = stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
             self._pid = struct.unpack("3i", packed)[0]
             self._exited = os.pidfd_open(self._pid)
+            oom.offer(self._pid)
             if self.cage and not self._connection.embedded:
                 self.cage.take(self._pid)
 

@@ -43,6 +43,26 @@ def test_a_cage_has_its_cpus_and_its_limit(version: int, tmp_path: Path) -> None
     assert made.memory_limit() == 128 << 20
 
 
+def test_what_is_caged_takes_no_swap_where_the_kernel_has_any(tmp_path: Path) -> None:
+    found = hierarchy(2, tmp_path)
+    guest = cage.Group(found, "guest")
+    (guest.folders[0] / "memory.swap.max").write_text("max")
+    cage.Cage(found, "guest", CPUS, None)  # whose memory is held by what it was given
+    assert (guest.folders[0] / "memory.swap.max").read_text().startswith("0")
+    container = make(2, tmp_path / "none")
+    assert not (container.folders[0] / "memory.swap.max").exists()
+
+
+def test_in_v1_memory_and_swap_together_are_held_to_the_limit(tmp_path: Path) -> None:
+    found = hierarchy(1, tmp_path)
+    folder = cage.Group(found, "run/cage").hierarchy.mounts["memory"] / "tare/run/cage"
+    for name in ("memory.memsw.limit_in_bytes", "memory.swappiness"):
+        (folder / name).write_text("")
+    cage.Cage(found, "run/cage", CPUS, 128 << 20)
+    assert int((folder / "memory.memsw.limit_in_bytes").read_text()) == 128 << 20
+    assert (folder / "memory.swappiness").read_text() == "0"
+
+
 def test_who_comes_later_enters_a_v2_cage_by_another_group(tmp_path: Path) -> None:
     made = make(2, tmp_path)
     (first,), (later,) = made.doors(), made.doors("clients")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from bench import confine, oom
 from bench.errors import InstanceError
 from bench.launch import Launched, readable
 
@@ -179,3 +181,26 @@ def test_a_life_leaks_no_descriptor() -> None:
 def test_a_door_that_is_shut_is_named(together: bool, tmp_path: Path) -> None:
     with pytest.raises(InstanceError, match=f"cannot enter the cage: .*{tmp_path}/nowhere/cgroup.procs"):
         Launched(["/bin/true"], doors=[f"{tmp_path}/nowhere/cgroup.procs"], errors_to_output=together)
+
+
+def test_who_is_launched_is_held_to_the_same_limits(launch: Launch, tmp_path: Path) -> None:
+    told = launch("/bin/cat", "/proc/self/limits", "/proc/self/oom_score_adj", folder=tmp_path)
+    assert Path(f"/proc/{told.pid}/cwd").readlink() == tmp_path
+    told.go()
+    lines = output(told).decode().splitlines()
+    limits = {line[:26].strip(): line[26:].split()[:2] for line in lines}
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert limits["Max open files"] == [str(min(hard, confine.FILES[0])), str(min(hard, confine.FILES[1]))]
+    assert limits["Max core file size"][0] == "0"
+    assert int(lines[-1]) == oom.INSTANCE
+
+
+def test_a_folder_that_is_not_there_starts_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InstanceError, match="nowhere"):
+        Launched(["/bin/true"], folder=tmp_path / "nowhere")
+
+
+def test_what_starts_the_waiting_shell_holds_what_it_launches(launch: Launch) -> None:
+    told = launch("/bin/sh", "-c", "umask", by=["/bin/sh", "-c", 'umask 027; exec "$@"', "outer"])
+    told.go()
+    assert output(told).decode().strip()[-3:] == "027"
