@@ -24,8 +24,8 @@ def parquet(loaded: Loaded, out: Path) -> list[Path]:
     written = []
     for name, frame in (("slots", loaded.slots), ("samples", loaded.samples), ("ramps", loaded.ramps)):
         target = out / f"{name}.parquet"
-        with replacing(target) as partial:
-            frame.to_parquet(partial, index=False)
+        with replacing(target, within=out) as file:
+            frame.to_parquet(file, index=False)
         written.append(target)
     return written
 
@@ -59,8 +59,8 @@ def suites(loaded: Loaded, out: Path) -> list[Path]:
         if benchmarks:
             target = out / "pyperf" / f"{arm}.json"
             document = {"benchmarks": benchmarks, "metadata": {"loops": 1}, "version": "1.0"}
-            with replacing(target) as partial:
-                partial.write_bytes(msgspec.json.encode(document) + b"\n")
+            with replacing(target, within=out) as file:
+                file.write(msgspec.json.encode(document) + b"\n")
             written.append(target)
     return written
 

@@ -78,8 +78,8 @@ def write_history(
             contents[f"plots/{drawn.name}.png"] = drawn.png
             contents[f"plots/{drawn.name}.svg"] = _alone(drawn, css).encode()
     for name, content in contents.items():
-        with replacing(out / name) as partial:
-            partial.write_bytes(content)
+        with replacing(out / name, within=out) as file:
+            file.write(content)
     return Written(found, [out / name for name in contents], document)
 
 

@@ -80,8 +80,8 @@ def _rendered(name: str, page: dict[str, Any]) -> dict[str, bytes]:
 
 def _put(out: Path, contents: dict[str, bytes]) -> list[Path]:
     for name, content in contents.items():
-        with replacing(out / name) as partial:
-            partial.write_bytes(content)
+        with replacing(out / name, within=out) as file:
+            file.write(content)
     return [out / name for name in contents]
 
 

@@ -14,7 +14,6 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.comparison import Comparison, Gate, failing
-from analysis.files import replacing
 from analysis.judge import percent
 from analysis.words import digits, markdown, plural
 from bench.text import clean
@@ -25,14 +24,14 @@ _STYLES: Final = {"regressed": "bold red", "improved": "green", "equivalent": ""
 _WORDS: Final = {0: "PASSED", 1: "REGRESSED", 3: "NOT PROVED"}
 
 
-def write(
+def documents(
     comparison: Comparison,
     outcome: Gate | None,
     md: Path | None = None,
     svg: Path | None = None,
     junit: Path | None = None,
-) -> None:
-    """Writes the files that were asked for. Raises RecordError where one cannot be written."""
+) -> dict[Path, str]:
+    """The files that were asked for."""
     contents: dict[Path, str] = {}
     if md is not None:
         contents[md] = as_markdown(comparison, outcome)
@@ -42,9 +41,7 @@ def write(
         contents[svg] = forest(comparison)
     if junit is not None and outcome is not None:
         contents[junit] = as_junit(comparison, outcome)
-    for path, content in contents.items():
-        with replacing(path) as partial:
-            partial.write_text(content, encoding="utf-8")
+    return contents
 
 
 def on_screen(comparison: Comparison, outcome: Gate | None, console: Console | None = None) -> None:

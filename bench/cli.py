@@ -1,22 +1,24 @@
 """The command line: what `tare` does.
 
 Exit codes: 0 done, or `check` passed · 1 `check` proved a regression · 2 bad input · 3 `check` proved neither ·
-4 this host cannot · 5 slots failed · 130 interrupted.
+4 this host cannot · 5 slots failed, or a file cannot be written · 70 a defect of Tare · 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from bench import __version__, interrupts, limits, stalls
-from bench.errors import HostLost, InputError, TareError
+from bench.errors import HostLost, InputError, RecordError, TareError, remedy
+from bench.text import clean, one_line
 
 if TYPE_CHECKING:
     from bench import kernels, progress
@@ -24,28 +26,97 @@ if TYPE_CHECKING:
     from bench.results import Record
     from bench.stops import Referee
 
+_HOST_CANNOT, _DEFECT = 4, 70
+#: What a system refuses for reasons of its own, wherever that comes up: no defect of Tare.
+_REFUSALS = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+    | {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENAMETOOLONG}
+)
+
 # Commands import what they need when they run: --help must not wait for pandas, nor `plan` for libvirt.
+
+
+def program() -> NoReturn:
+    """Run one command as this process, whose exit status is the command's whatever becomes of its output."""
+    from bench import streams
+
+    streams.in_utf8()
+    streams.install()
+    code = main()
+    interrupts.ignore()  # what was decided stands
+    sys.exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
-    arguments = _parser().parse_args(argv)
+    try:
+        return _obey(_parse(argv))
+    except KeyboardInterrupt as stop:
+        print(f"tare: interrupted; {one_line(_left(stop))}", file=sys.stderr)
+        return 130
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Exits with 2 for what is no command line, by the usage of the command that was meant."""
+    arguments, unknown = _parser().parse_known_args(argv)
+    if unknown:
+        arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return arguments
+
+
+def _obey(arguments: argparse.Namespace) -> int:
     interrupts.listen()
     stalls.Continued.listen()
     limits.raise_open_files()
+    command: Callable[[argparse.Namespace], int] = arguments.command
     try:
-        command: Callable[[argparse.Namespace], int] = arguments.command
-        return command(arguments)
+        code = command(arguments)
+        return _lost_output(code, is_verdict=command is _check)
     except TareError as error:
-        print(f"tare: {error}", file=sys.stderr)
-        if error.detail:
-            print(error.detail.rstrip(), file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt as stop:
-        print(f"tare: interrupted; {_left(stop)}", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        return 0
+        return _complain(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too: what a library calls a status is none of ours
+        return _confess(error)
+
+
+def _lost_output(code: int, *, is_verdict: bool) -> int:
+    """A command's exit code, with a word where standard output lacks what it told."""
+    from bench import streams
+
+    error = streams.lost()
+    if error is None:
+        return code
+    failed = _complain(
+        RecordError(f"cannot write standard output: {error.strerror}", hint=remedy(error, "write elsewhere"))
+    )
+    return code if code or is_verdict else failed
+
+
+def _complain(error: TareError) -> int:
+    """Tell what went wrong; the exit code that says so."""
+    print(f"tare: {one_line(error)}", file=sys.stderr)
+    if error.detail:
+        print(clean(error.detail.rstrip()), file=sys.stderr)
+    return error.exit_code
+
+
+def _confess(error: BaseException) -> int:
+    """Tell of an exception that nobody foresaw, and where its traceback is; the exit code that says so."""
+    from bench import crash
+
+    traceback = crash.told(error)
+    kept = crash.keep(traceback)
+    where = f"the traceback is in {kept}" if kept else "the traceback:"
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        code, what = _HOST_CANNOT, f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+        what = f"{what}; {remedy(error, 'have this user write there, or choose another place')}"
+    else:
+        code, what = _DEFECT, f"unexpected {type(error).__name__}: {str(error)[:300]}; a defect of Tare: report it"
+    print(f"tare: {one_line(what)}; {where}", file=sys.stderr)
+    if not kept:
+        print(traceback, file=sys.stderr)
+    return code
 
 
 def _left(stop: KeyboardInterrupt) -> str:
@@ -66,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
         name: str, function: Callable[[argparse.Namespace], int], text: str, *, machine: bool = True
     ) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        command.set_defaults(command=function)
+        command.set_defaults(command=function, parser=command)
         if machine:
             command.add_argument("--json", action="store_true", help="print what a program would read")
         return command
@@ -87,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("folders", type=Path, nargs="+", metavar="DIR")
     command.add_argument("--out", type=Path, metavar="DIR", help="where to write it (needed for several folders)")
     _add_comparison(add("compare", _compare, "what changed from BASE to NEW, metric by metric, and how sure that is"))
-    command = add("check", _compare, "the same as a gate: exit 0 passed, 1 regressed, 3 neither is proved")
+    command = add("check", _check, "the same as a gate: exit 0 passed, 1 regressed, 3 neither is proved")
     _add_comparison(command)
     command.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML, a test case a metric")
     _add_bisect(add("bisect", _bisect, "find the first of several kernels in which a metric moved"))
@@ -115,9 +186,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_host(commands.add_parser("host", help="the hosts that a campaign can name: list, trust"))
     _add_kernel(commands.add_parser("kernel", help="kernels for guests: list, fetch or build"))
     _add_lab(commands.add_parser("lab", help="emulated lab hosts on this machine: build, up, ssh, down, status"))
-    commands.add_parser("setup", help="check the set-up again and complete it", add_help=False)
     kinds = "lint|unit|judge|integration|lab|web"
-    commands.add_parser("test", help=f"run the tests: test [{kinds} …] [pytest …]", add_help=False)
+    for name, text in (
+        ("setup", "check the set-up again and complete it"),
+        ("test", f"run the tests: test [{kinds} …] [pytest …]"),
+    ):
+        command = commands.add_parser(name, help=text, add_help=False)
+        command.set_defaults(command=_bootstrap, parser=command)
     return parser
 
 
@@ -136,11 +211,11 @@ def _add_host(command: argparse.ArgumentParser) -> None:
     actions = command.add_subparsers(required=True, metavar="ACTION")
     text = "this machine, those of the inventory file, and lab hosts that are up"
     action = actions.add_parser("list", help=text, description=text[0].upper() + text[1:] + ".")
-    action.set_defaults(command=_host_list)
+    action.set_defaults(command=_host_list, parser=action)
     action.add_argument("--json", action="store_true", help="print what a program would read")
     text = "vouch for a host's key, after comparing it"
     action = actions.add_parser("trust", help=text, description=text[0].upper() + text[1:] + ".")
-    action.set_defaults(command=_host_trust)
+    action.set_defaults(command=_host_trust, parser=action)
     action.add_argument("name", metavar="NAME")
     action.add_argument("--fingerprint", metavar="SHA256:…", help="do not ask: trust this key, and no other")
 
@@ -150,7 +225,7 @@ def _add_kernel(command: argparse.ArgumentParser) -> None:
 
     def add(name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        action.set_defaults(command=function)
+        action.set_defaults(command=function, parser=action)
         action.add_argument("--json", action="store_true", help="print what a program would read")
         return action
 
@@ -173,7 +248,7 @@ def _add_lab(command: argparse.ArgumentParser) -> None:
         name: str, function: Callable[[argparse.Namespace], int], text: str, *, machine: bool = True
     ) -> argparse.ArgumentParser:
         action = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        action.set_defaults(command=function)
+        action.set_defaults(command=function, parser=action)
         if machine:
             action.add_argument("names", nargs="*", metavar="NAME", help="lab-debian, lab-xen, … (all)")
             action.add_argument("--json", action="store_true", help="print what a program would read")
@@ -209,6 +284,10 @@ def _add_bisect(command: argparse.ArgumentParser) -> None:
         "--results", type=Path, default=Path("results"), metavar="DIR", help="where its folder is made (results/)"
     )
     command.add_argument("--resume", type=Path, metavar="DIR", help="go on with a search that was interrupted")
+
+
+def _bootstrap(arguments: argparse.Namespace) -> int:
+    raise InputError("setup and test are the script's own commands", hint="./tare setup, ./tare test")
 
 
 def _emit(value: object) -> None:
@@ -366,13 +445,30 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    """Both `compare` and `check`, which is told by its --junit."""
-    from analysis import comparison, policy, tell
+    _compared(arguments, gated=False)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    """Its exit code is the verdict alone: a file that cannot be written is told, and changes nothing."""
+    return _compared(arguments, gated=True)
+
+
+def _compared(arguments: argparse.Namespace, *, gated: bool) -> int:
+    from analysis import comparison, files, policy, tell
 
     rules = policy.read_policy(arguments.policy) if arguments.policy else None
     found = comparison.compare(arguments.base, arguments.new, rules, inside=arguments.inside, arms=arguments.arm or [])
-    gate = comparison.gate(found) if "junit" in arguments else None
-    tell.write(found, gate, arguments.markdown, arguments.svg, arguments.junit if gate else None)
+    gate = comparison.gate(found) if gated else None
+    for path, text in tell.documents(
+        found, gate, arguments.markdown, arguments.svg, arguments.junit if gated else None
+    ).items():
+        try:
+            files.put(path, text.encode())
+        except RecordError as error:
+            if not gated:
+                raise
+            _complain(error)
     if arguments.json:
         _emit(found.as_dict() | ({"gate": {"exit": gate.code, "text": gate.text}} if gate else {}))
     else:
@@ -639,4 +735,4 @@ def _tell_lab(recipes: Sequence[Recipe], as_json: bool) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -15,6 +15,8 @@ Library code raises, only the command line exits.
 
 from __future__ import annotations
 
+import errno
+
 _LONGEST = 1000
 
 
@@ -76,3 +78,19 @@ class InstanceTimeout(InstanceError):
 
 class RecordError(TareError):
     pass
+
+
+_REMEDIES = {
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.ENFILE: "have fewer files open on this machine",
+    errno.EAGAIN: "raise the limit on processes (ulimit -u)",
+    errno.ENOMEM: "free memory, or raise its limit (ulimit -v)",
+}
+
+
+def remedy(error: OSError, elsewhere: str) -> str:
+    """What to do where the system refuses something. elsewhere: how to have a file in another place."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"make room, or {elsewhere}"
+    return _REMEDIES.get(error.errno or 0, elsewhere)

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import secrets
+import select
 import stat
 import tomllib
 import zlib
@@ -70,6 +71,19 @@ def writing(path: Path, *, mode: int = 0o644, within: Path | None = None) -> Ite
                 os.unlink(partial, dir_fd=folder)
             raise
         _sync(folder)
+
+
+def write_all(fd: int, content: bytes | memoryview) -> None:
+    """Write to a pipe, a terminal or whatever a descriptor is, also where somebody has set it not to wait.
+
+    Raises OSError.
+    """
+    rest = memoryview(content).cast("B")
+    while rest:
+        try:
+            rest = rest[os.write(fd, rest) :]
+        except BlockingIOError:
+            select.select([], [fd], [])
 
 
 def sync_folder(folder: Path) -> None:

@@ -22,10 +22,15 @@ def listen() -> None:
             signal.signal(number, _interrupt)
 
 
-def _interrupt(signum: int, frame: object) -> None:
-    """A second signal must not cut short what the first one has us take down."""
+def ignore() -> None:
+    """From here on they change nothing."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    """A second signal must not cut short what the first one has us take down."""
+    ignore()
     if _State.holders:
         _State.came = signum
     else:

@@ -55,6 +55,21 @@ def test_runs_the_command_line_with_every_argument_as_given(checkout: Path) -> N
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize(("given", "used"), [("hy_AM.ARMSCII-8", "C.UTF-8"), ("de_DE.ISO-8859-1", "de_DE.ISO-8859-1")])
+def test_a_locale_that_python_cannot_start_in_gives_way(checkout: Path, given: str, used: str) -> None:
+    starts = 'case $LC_ALL in *ARMSCII*) echo unknown encoding >&2; exit 1 ;; esac; echo "$LC_ALL"'
+    (checkout / ".venv/bin/python").write_text(f"#!/bin/sh\n{starts}\n")
+    done = subprocess.run(
+        [checkout / "tare", "plan"],
+        env={"PATH": os.environ["PATH"], "LC_ALL": given},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{used}\n", "")
+
+
 def test_runs_from_any_folder_and_through_links(checkout: Path, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/one").symlink_to(checkout / "tare")
