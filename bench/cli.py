@@ -290,6 +290,11 @@ def _bootstrap(arguments: argparse.Namespace) -> int:
     raise InputError("setup and test are the script's own commands", hint="./tare setup, ./tare test")
 
 
+def _say(text: object) -> None:
+    """A line for people. Anybody's words may stand in it."""
+    print(one_line(text), flush=True)
+
+
 def _emit(value: object) -> None:
     print(json.dumps(value, indent=1))
 
@@ -304,16 +309,13 @@ def _doctor(arguments: argparse.Namespace) -> int:
         if not arguments.json:
             what = answer.backend if answer.guest == "linux" else f"{answer.backend} ({answer.guest})"
             verdict = "yes" if answer.runs else "NO"
-            print(
-                f"{verdict:3}  {what:16} {answer.seconds:5.1f} s  {answer.reason or ''}".rstrip(),
-                flush=True,
-            )
+            _say(f"{verdict:3}  {what:16} {answer.seconds:5.1f} s  {answer.reason or ''}".rstrip())
             for note in answer.notes if answer.runs else []:
-                print(f"     {'':16}          note: {note}")
+                _say(f"     {'':16}          note: {note}")
     if arguments.json:
         _emit([answer.as_dict() for answer in answers])
     elif where.entry is None and (reason := counters.missing()):
-        print(f"note: {reason}: instructions are counted in qemu-icount alone")
+        _say(f"note: {reason}: instructions are counted in qemu-icount alone")
     return 0 if any(answer.runs for answer in answers) else 4
 
 
@@ -425,9 +427,9 @@ def _finish(folder: Path, as_json: bool) -> int:
         )
     else:
         saved = f", {spared} of {planned} not needed ({spared / planned:.0%} saved)" if spared else ""
-        print(f"{len(lines)} slots, {len(bad)} failed{saved}. Report: {page}")
+        _say(f"{len(lines)} slots, {len(bad)} failed{saved}. Report: {page}")
         if unrun:
-            print(f"unfinished: {', '.join(unrun)}. Go on with: ./tare resume {folder}")
+            _say(f"unfinished: {', '.join(unrun)}. Go on with: ./tare resume {folder}")
     return 5 if bad or unrun else 0
 
 
@@ -438,7 +440,7 @@ def _report(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _emit([str(path) for path in written])
     else:
-        print(
+        _say(
             f"Report: {next(path for path in written if path.name == 'report.html')} and {len(written) - 1} more files"
         )
     return 0
@@ -519,7 +521,7 @@ def _bisect(arguments: argparse.Namespace) -> int:
         _emit(bisect.as_dict(question, folder, found, parts))
     else:
         for line in bisect.tell(question, found, parts):
-            print(line)
+            _say(line)
     return 0 if found.certain else 3
 
 
@@ -533,10 +535,11 @@ def _history(arguments: argparse.Namespace) -> int:
         _emit(written.document)
         return 0
     for reason in written.document["left_out"]:
-        print(f"not read: {reason}")
+        _say(f"not read: {reason}")
     for history in written.histories:
-        print("\n".join(history_report.sentences(history)))
-    print(f"History: {arguments.out / 'history.html'} and {len(written.paths) - 1} more files")
+        for sentence in history_report.sentences(history):
+            _say(sentence)
+    _say(f"History: {arguments.out / 'history.html'} and {len(written.paths) - 1} more files")
     return 0
 
 
@@ -556,8 +559,8 @@ def _clean(arguments: argparse.Namespace) -> int:
         _emit([{"kind": kind, "name": name} for kind, name in removed])
     else:
         for kind, name in removed:
-            print(f"removed {kind} {name}")
-        print(f"{len(removed)} things removed" if removed else "nothing to remove")
+            _say(f"removed {kind} {name}")
+        _say(f"{len(removed)} things removed" if removed else "nothing to remove")
     return 0
 
 
@@ -570,9 +573,9 @@ def _host_list(arguments: argparse.Namespace) -> int:
         return 0
     for name, found in there.items():
         where = "this machine" if found.entry is None else found.address
-        print(f"{name:16} {where}{'  (emulated host)' if found.emulated else ''}")
+        _say(f"{name:16} {where}{'  (emulated host)' if found.emulated else ''}")
     if len(there) == 1:
-        print(f"others are named in {inventory.file()}, or come up with ./tare lab up")
+        _say(f"others are named in {inventory.file()}, or come up with ./tare lab up")
     return 0
 
 
@@ -582,11 +585,14 @@ def _host_trust(arguments: argparse.Namespace) -> int:
     def approve(name: str, told: str) -> bool:
         if arguments.fingerprint:
             return bool(told.split()[-1] == arguments.fingerprint)
-        print(f"{name} shows {told}")
-        return input("Is that its own key? Type yes: ").strip() == "yes"
+        _say(f"{name} shows {told}")
+        try:
+            return input("Is that its own key? Type yes: ").strip() == "yes"
+        except EOFError:  # nobody is there to be asked
+            return False
 
     told = host.trust(inventory.find(arguments.name), approve)
-    print(f"{told}: trusted" if told else f"{arguments.name}'s key is known already")
+    _say(f"{told}: trusted" if told else f"{arguments.name}'s key is known already")
     return 0
 
 
@@ -605,7 +611,7 @@ def _selfbench(arguments: argparse.Namespace) -> int:
     for result in found:
         results.append(result)
         if not arguments.json:
-            print(result, flush=True)
+            _say(result)
     if arguments.json:
         _emit([result.as_dict() for result in results])
     return 0
@@ -669,7 +675,7 @@ def _tell_kernels(found: list[kernels.Kernel], as_json: bool) -> None:
         _emit([kernel.facts() | {"image": str(kernel.image), "size": kernel.size} for kernel in found])
     else:
         for kernel in found:
-            print(f"{kernel.release} {kernel.image}")
+            _say(f"{kernel.release} {kernel.image}")
 
 
 def _lab_build(arguments: argparse.Namespace) -> int:

@@ -25,6 +25,7 @@ from bench.backends.base import GuestKernel, KernelKind
 from bench.errors import HostError, InputError, MissingFile, TareError
 from bench.shape import Needed, fault
 from bench.state import cache_folder
+from bench.text import one_line
 
 #: The meta-package whose newest release is the kernel of machines that name none.
 DEFAULT_PACKAGE: Final = "linux-image-cloud-amd64"
@@ -591,4 +592,5 @@ if __name__ == "__main__":
     try:
         print(f"kernel for guests: {fetch().release}")
     except TareError as error:
-        sys.exit(f"tare: {error}")
+        print(f"tare: {one_line(error)}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -13,8 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench import units
 from bench.slots import Watcher
+from bench.text import one_line
 
 _PLAIN_EVERY = 5.0
+
+
+def _plain(text: str) -> str:
+    """What is said may hold words of guests, hosts and tools: neither the terminal nor rich obeys them."""
+    return escape(one_line(text))
 
 
 class Screen(Watcher):
@@ -46,7 +52,7 @@ class Screen(Watcher):
         self._bar.stop()
 
     def say(self, text: str, style: str = "") -> None:
-        self._console.print(escape(text), style=style, soft_wrap=True)
+        self._console.print(_plain(text), style=style, soft_wrap=True)
 
     def on(self, host: str) -> Voice:
         return Voice(self, host)
@@ -61,14 +67,14 @@ class Screen(Watcher):
     def preparing(self, text: str, what: str = "kernel") -> None:
         """What is made before anything can run, of a kind in a word; how far it is stands behind a colon."""
         step = text.partition(":")[0]
-        self._bar.update(self._task, description=escape(text))
+        self._bar.update(self._task, description=_plain(text))
         if step != self._step or (self._bar.disable and time.monotonic() - self._said >= _PLAIN_EVERY):
             self._step, self._said = step, time.monotonic()
             self.say(f"{what:7} {text}")
 
     def probed(self, arm: str, guest: str, reason: str | None) -> None:
         what = arm if guest == "linux" else f"{arm} ({guest})"
-        self._bar.update(self._task, description=f"probe {escape(what)}")
+        self._bar.update(self._task, description=_plain(f"probe {what}"))
         if reason is None:
             self.say(f"probe   {what}: runs")
         else:
@@ -94,7 +100,7 @@ class Screen(Watcher):
     def slot_begins(self, slot: Mapping[str, Any], left: float) -> None:
         where = f"block {slot['block']} slot {slot['order']} {slot['scenario']} {slot['arm']}"
         self._left = f"{units.show_time(left)} left"
-        self._bar.update(self._task, description=escape(where), left=self._left)
+        self._bar.update(self._task, description=_plain(where), left=self._left)
         if self._bar.disable and time.monotonic() - self._said >= _PLAIN_EVERY:
             self._said = time.monotonic()
             elapsed = units.show_time(self._said - self._begin)

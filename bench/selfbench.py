@@ -24,6 +24,7 @@ from bench.backends.base import NAME_PREFIX, Order, Rootfs
 from bench.backends.crun import Backend as Crun
 from bench.cage import Cage, Group
 from bench.crew import Crew
+from bench.errors import InstanceError
 from bench.host import enter
 from bench.results import FACTS, JOURNAL, PLAN
 
@@ -183,7 +184,7 @@ def density() -> Iterator[Result]:
         for number in range(3):
             answer = bench.slots(scenario, 1, number)[0]
             if answer["status"] != "ok":
-                raise SystemExit(f"density: {answer['reason']}")
+                raise InstanceError(f"density: {answer['reason']}")
             tare.append(answer["wall_s"])
             bare.append(bench.bare(_INSTANCES, keep=True)["wall"])
             ratios.append(tare[-1] / bare[-1])
@@ -219,7 +220,7 @@ def inside() -> Iterator[Result]:
                     job = {"slot": f"s{number}-{turn}", "scenario": {**scenario, "workloads": [workload.name]}}
                     answer = crew.slot("process", job, 120)
                     if answer["status"] != "ok":
-                        raise SystemExit(f"{workload.name}: {answer['reason']}")
+                        raise InstanceError(f"{workload.name}: {answer['reason']}")
                     first = workload.parse(process.run(argv, timeout=120).stdout.decode())[0]
                     name = f"{workload.name}.{first.metric}"
                     tare += next(each["values"] for each in answer["samples"] if each["metric"] == name)

@@ -14,6 +14,7 @@ from bench.debian import Package
 from bench.kernels import Kernel
 from bench.lab import Condition
 from bench.plan import Estimate
+from bench.text import one_line
 
 _BLOCKS_SHOWN = 3
 
@@ -35,9 +36,8 @@ def plan(made: Mapping[str, Any], cost: Estimate, kernels: Mapping[str, str], mi
     if "slurm" in made:
         options = " ".join(made["slurm"]["options"])
         nodes = made["slurm"]["nodes"]
-        console.print(
-            f"on a Slurm cluster ({options or 'no options'}), its blocks dealt to {nodes} nodes", markup=False
-        )
+        dealt = f"on a Slurm cluster ({options or 'no options'}), its blocks dealt to {nodes} nodes"
+        console.print(one_line(dealt), markup=False)
     table = Table("arm", *made["scenarios"])
     for name in made["arms"]:
         cells = [", ".join(made["measures"].get(scenario, {}).get(name, [])) or "–" for scenario in made["scenarios"]]
@@ -52,16 +52,16 @@ def plan(made: Mapping[str, Any], cost: Estimate, kernels: Mapping[str, str], mi
         )
     for gone in made["left_out"]:
         console.print(
-            f"left out: {gone['arm']} in {gone['scenario']}: {gone['reason']}",
+            one_line(f"left out: {gone['arm']} in {gone['scenario']}: {gone['reason']}"),
             style="yellow",
             soft_wrap=True,
             markup=False,
         )
     for text, arms in groupby(sorted(kernels, key=lambda name: kernels[name]), key=lambda name: kernels[name]):
-        console.print(f"first: {text} (for {', '.join(arms)})", soft_wrap=True, markup=False)
+        console.print(one_line(f"first: {text} (for {', '.join(arms)})"), soft_wrap=True, markup=False)
     console.print(f"{len(made['slots'])} slots: {cost}")
     for text in misfits:
-        console.print(f"does not fit: {text}", style="yellow", soft_wrap=True, markup=False)
+        console.print(one_line(f"does not fit: {text}"), style="yellow", soft_wrap=True, markup=False)
 
 
 def kernels(there: Sequence[Kernel]) -> None:
@@ -69,7 +69,8 @@ def kernels(there: Sequence[Kernel]) -> None:
     table = Table("release", "kind", "from", "config", "size", box=None, pad_edge=False)
     for kernel in there:
         config = (kernel.config or "unknown")[:12]
-        table.add_row(kernel.release, kernel.kind, kernel.source, config, units.show_size(kernel.size))
+        cells = kernel.release, kernel.kind, kernel.source, config, units.show_size(kernel.size)
+        table.add_row(*map(one_line, cells))
     _console().print(table if there else "the cache holds no kernel: ./tare kernel fetch")
 
 

@@ -31,4 +31,4 @@ def clean(text: object) -> str:
 
 def one_line(text: object) -> str:
     """The same where only a line is meant: what has lines of its own cannot pose as another message."""
-    return clean(text).strip().translate(_LINE_ENDS)
+    return clean(text).translate(_LINE_ENDS).rstrip()
