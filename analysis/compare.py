@@ -18,21 +18,20 @@ from typing import Final
 import pandas as pd
 
 from analysis.judge import Test, Verdict, judge
-from analysis.matching import EXACT, Found, Matched, match_blocks, named
+from analysis.matching import EXACT, Found, Matched, match_blocks
 from analysis.policy import Limits, Policy
-from bench.errors import InputError
 
 COLUMNS: Final = (
     *("arm", "scenario", "metric", "unit", "better", "base", "new", "ratio", "low", "high", "kind", "verdict"),
     *("p", "alpha", "delta", "mde", "count", "needed", "dropped", "paired", "gates", "tolerated", "exact", "per"),
-    *("reason", "where"),
+    *("within", "step", "reason", "where"),
 )
 
 
 def verdicts(samples: pd.DataFrame, base: str, new: str, *, policy: Policy | None = None) -> pd.DataFrame:
     """Every metric that two arms of one campaign share, judged block by block; columns as `judged` says.
 
-    samples is in the layout of `Loaded.samples`. Raises InputError as `match_blocks` and `judged` do.
+    samples is in the layout of `Loaded.samples`. Raises InputError as `match_blocks` does.
     """
     return judged({"": match_blocks(samples, base, new)}, policy or Policy())
 
@@ -55,6 +54,7 @@ def judged(
     base, new          medians of both, in `unit`
     ratio, low, high   NEW ÷ BASE and its 95 % interval; NaN where the data give none
     kind, verdict      regressed, improved, equivalent or inconclusive; the same with its δ or MDE
+    within             a change that is proved, and proved to be smaller than δ: it fails no gate
     p, alpha           two-sided p before Holm, and the level that it had to reach
     delta, mde         fractions: the margin of equivalence, and the shift found 80 % of the time (NaN: none can be)
     count, needed      blocks (or slots, or runs, of the smaller side), and how many it takes to reject anything
@@ -62,10 +62,9 @@ def judged(
     paired             matched block by block
     gates, tolerated   whether it counts for a gate; a proven regression that the policy tolerates
     exact              judged by identity: every count of a side is the same
+    step               between values that differ, as a fraction of their level; 0 where none shows
     per                the arm of the same block that values were divided by, or ""
     reason, where      why it is inconclusive or what else to know; the phases that hold an exact difference
-
-    Raises InputError where a gating metric holds a time of 0 s.
     """
     chosen: list[tuple[str, Matched, Limits]] = []
     for arm, metrics in found.items():
@@ -75,8 +74,6 @@ def judged(
                 limits = Limits(limits.delta, False, limits.tolerate)
             if isinstance(each, Matched):
                 chosen.append((arm, each, limits))
-            elif each.zero and limits.gates:
-                raise InputError(f"{named(each.scenario, each.metric)}: {each.why}", hint="let it only inform")
     tests = [_test(each, limits, policy.sessions, (looks or {}).get(each.scenario, ())) for _, each, limits in chosen]
     results = judge(tests, alpha=policy.alpha, power=power)
     rows = [_row(arm, each, limits, got) for (arm, each, limits), got in zip(chosen, results, strict=True)]
@@ -105,6 +102,7 @@ def _test(each: Matched, limits: Limits, sessions: float, looks: tuple[int, ...]
         exact=each.unit == EXACT,
         looks=looks if each.paired else (),
         spread=1.0 if each.paired else sessions,
+        step=each.step,
     )
 
 
@@ -134,6 +132,8 @@ def _row(arm: str, each: Matched, limits: Limits, got: Verdict) -> dict[str, obj
         "tolerated": got.kind == "regressed" and _stays_below(got, each.better, limits.tolerate),
         "exact": got.exact,
         "per": each.per,
+        "within": got.within,
+        "step": each.step,
         "reason": got.reason,
         "where": "",
     }

@@ -126,17 +126,19 @@ def compare(base: str, new: str, policy: Policy | None = None, **given: Any) -> 
 
 
 def gate(comparison: Comparison) -> Gate:
-    """0 where every gating metric is equivalent or improved (or its regression tolerated), 1 where any regressed, 3
-    otherwise: a gating metric that only BASE has, or that has no ratio, proves nothing, and no more of NEW's slots may
-    have failed than the policy allows, as those that failed are not in the figures. Raises InputError where nothing
-    gates.
+    """0 where every gating metric is equivalent or improved (or its regression within ±δ, or tolerated), 1 where any
+    regressed, 3 otherwise: a gating metric that only BASE has, or that has no ratio, proves nothing, and no more of NEW's
+    slots may have failed than the policy allows, as those that failed are not in the figures. Raises InputError where
+    nothing gates.
     """
     gating = comparison.table[comparison.table["gates"]]
     lost = [comparison.label(arm, gap.scenario, gap.metric) for arm, gap, unproved in comparison.gaps if unproved]
     if gating.empty and not lost:
         raise InputError("no metric gates", hint="the policy lets all of them only inform")
-    tolerated = gating["tolerated"]
-    bad = gating[(gating["kind"] == "regressed") & ~tolerated]
+    worse = gating["kind"] == "regressed"
+    within = worse & gating["within"]
+    tolerated = gating["tolerated"] & ~within
+    bad = gating[worse & ~tolerated & ~within]
     inconclusive = gating[gating["kind"] == "inconclusive"]
     if not bad.empty:
         changes = map(_change, bad["ratio"])
@@ -144,8 +146,14 @@ def gate(comparison: Comparison) -> Gate:
         return Gate(REGRESSED, f"{len(bad)} of {plural(len(gating), 'gating metric')} regressed: {_first(told)}")
     if not inconclusive.empty or lost or failing(comparison):
         return Gate(UNPROVED, f"no regression proved, and no pass: {_unproved(comparison, gating, inconclusive, lost)}")
-    also = f" ({plural(int(tolerated.sum()), 'tolerated regression')} among them)" if tolerated.any() else ""
-    return Gate(PASSED, f"{plural(len(gating), 'gating metric')} proved equivalent or improved{also}")
+    several = {"regression within ±δ": within.sum(), "tolerated regression": tolerated.sum()}
+    also = listed(_several(int(count), what) for what, count in several.items() if count)
+    told = f"{plural(len(gating), 'gating metric')} proved equivalent or improved"
+    return Gate(PASSED, f"{told} ({also} among them)" if also else told)
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count} {what if count == 1 else what.replace('regression', 'regressions')}"
 
 
 def _unproved(comparison: Comparison, gating: pd.DataFrame, inconclusive: pd.DataFrame, lost: list[str]) -> str:

@@ -5,9 +5,11 @@ instance of each arm), or, without blocks, the run: never the single value, whic
 
 - Ratio: the Hodges–Lehmann estimate of the log-ratio with the interval that inverts the rank test.
 - Gate: signed-rank test on the blocks' log-ratios (Mann–Whitney without blocks), Holm (1979) over all gating metrics.
+  The direction is that of the rank sum, and nothing is called changed whose 95 % interval holds 1.
 - "Equivalent" is a claim that needs proof: two one-sided tests (Schuirmann 1987), that is, the 90 % interval lies
   inside ±δ. A large p proves nothing and gives "inconclusive", with the smallest effect these data would have shown
-  (MDE).
+  (MDE). Nor does a narrow interval where values come in steps above δ (analysis.resolution), or where the middle stayed
+  and a part of the units moved (analysis.tails).
 """
 
 from __future__ import annotations
@@ -20,18 +22,21 @@ from typing import Final, Literal
 import numpy as np
 from scipy import special
 
-from analysis import ranks
+from analysis import power as powers
+from analysis import ranks, resolution, tails
 from analysis.estimate import CONFIDENCE, Interval, hodges_lehmann
 from analysis.looks import first_able, level
-from analysis.ranks import Floats
+from analysis.ranks import TIE, Floats, Shown
 
 Kind = Literal["regressed", "improved", "equivalent", "inconclusive"]
 
 #: Nightly suites of one build on one host lie 5.6 times further apart than their 20 runs predict (122 nights of 121
 #: benchmarks, github.com/diegorusso/pyperf-bench); judged as if they did not, two in three nights differ.
 BETWEEN_SESSIONS: Final = 5.6
-#: Blocks from which on the ends of a 95 % interval are steady enough to tell an error by; below, those of 90 %.
-_MANY: Final = 16
+#: Why one session a side is not enough.
+INFORMS: Final = "two single sessions of different times inform, and prove nothing: name several a side, BASE… -- NEW…"
+#: Of log-ratios; beyond, a ratio is no number that a computer holds.
+_FARTHEST: Final = 690.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,9 @@ class Test:
     is one of the family that Holm's correction is for. exact: counts that repeat to the last digit, if they do. looks:
     the block counts at which a campaign that may stop early is looked at (analysis.sequential), all of them, also those
     not yet reached. spread: how many times further apart two runs of the same lie than the scatter within them tells;
-    1 for blocks, BETWEEN_SESSIONS for groups that ran at different times. Raises ValueError for anything else.
+    1 for blocks, BETWEEN_SESSIONS for groups that ran at different times. proves: false where these data can inform but
+    prove nothing, either way. step: between values that differ, as a fraction of their level; as the numbers tell it,
+    where it is not given. Raises ValueError for anything else.
     """
 
     __test__ = False  # no test of pytest's
@@ -57,6 +64,8 @@ class Test:
     exact: bool = False
     looks: tuple[int, ...] = ()
     spread: float = 1.0
+    proves: bool = True
+    step: float | None = None
 
     def __post_init__(self) -> None:
         for name, values in (("base", self.base), ("new", self.new)):
@@ -80,6 +89,10 @@ class Test:
         """Blocks, or the smaller group."""
         return min(len(self.base), len(self.new))
 
+    @property
+    def unit(self) -> str:
+        return "block" if self.paired else "run"
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -88,7 +101,8 @@ class Verdict:
     ratio: NEW ÷ BASE with its 95 % interval. p: two-sided, before Holm; alpha: what it had to reach after Holm. mde:
     the shift that as many data like these show 80 % of the time at the level that a lone change must reach; None
     where none can be shown. needed: blocks below which nothing can be. reason: why inconclusive, or what must be said
-    beside the verdict. exact: judged by identity and not by statistics.
+    beside the verdict. exact: judged by identity and not by statistics. within: a change that is proved, and proved to
+    be smaller than the margin: its whole interval lies within ±δ.
     """
 
     kind: Kind
@@ -101,13 +115,14 @@ class Verdict:
     needed: int
     reason: str
     exact: bool
+    within: bool = False
 
     def __str__(self) -> str:
         if self.kind == "equivalent":
             return "equivalent(exactly)" if self.exact else f"equivalent(±{percent(self.delta)})"
         if self.kind == "inconclusive":
             return f"inconclusive(MDE={'–' if self.mde is None else percent(self.mde)})"
-        return self.kind
+        return f"{self.kind} within ±{percent(self.delta)}" if self.within else self.kind
 
 
 def percent(fraction: float) -> str:
@@ -118,26 +133,26 @@ def percent(fraction: float) -> str:
 def judge(tests: Sequence[Test], *, alpha: float = 0.05, power: float = 0.8) -> list[Verdict]:
     """A verdict for each test. Those that gate are one family of error rate alpha; others are judged at alpha each."""
     statistical = {i: test for i, test in enumerate(tests) if not (test.exact and _repeats(test))}
-    values = {i: p_value(test) for i, test in statistical.items()}
-    rejected = {i for i, test in statistical.items() if not test.gates and values[i] <= nominal(test, alpha)}
-    levels = {i: alpha for i, test in statistical.items() if not test.gates}
-    # Holm's steps, each metric being held to what its own looks leave of the step's level.
     family = {i for i, test in statistical.items() if test.gates}
-    lone = alpha / max(len(family), 1)
+    lone = dict.fromkeys(statistical, alpha) | dict.fromkeys(family, alpha / max(len(family), 1))
+    seen = {i: evidence(test) for i, test in statistical.items()}
+    # What has too few units to be found alone proves nothing, whatever the others have.
+    able = {i for i, test in statistical.items() if test.proves and test.count >= least_count(test, lone[i])}
+    rejected = {i for i in able - family if seen[i].p <= nominal(tests[i], alpha)}
+    levels = dict(lone)
+    # Holm's steps, each metric being held to what its own looks leave of the step's level.
     left = set(family)
     while left:
         step = alpha / len(left)
-        found = {i for i in left if values[i] <= nominal(tests[i], step)}
+        found = {i for i in left & able if seen[i].p <= nominal(tests[i], step)}
         levels |= dict.fromkeys(left, step)
         if not found:
             break
-        first = min(found, key=lambda i: values[i])
+        first = min(found, key=lambda i: seen[i].p)
         rejected.add(first)
         left.remove(first)
     return [
-        _verdict(test, values[i], levels[i], lone if test.gates else alpha, i in rejected, alpha, power)
-        if i in statistical
-        else _exact(test)
+        _verdict(test, seen[i], levels[i], lone[i], i in rejected, alpha, power) if i in statistical else _exact(test)
         for i, test in enumerate(tests)
     ]
 
@@ -147,20 +162,21 @@ def nominal(test: Test, alpha: float) -> float:
     return level(test.looks, alpha, test.count) if test.looks else alpha
 
 
-def p_value(test: Test) -> float:
-    """Two-sided p of the rank test that fits: signed-rank on block log-ratios, Mann–Whitney on two groups.
+def evidence(test: Test) -> Shown:
+    """p and direction of the rank test that fits: signed-rank on block log-ratios, Mann–Whitney on two groups.
 
-    Ranks cannot tell how far two groups are apart, so that of groups with a spread the widened interval gives it.
+    Ranks cannot tell how far two groups are apart, so that p of groups with a spread is that of the widened interval.
     """
     if test.paired:
-        return ranks.signed_rank_p(_log_ratios(test))
+        return ranks.signed_rank(_log_ratios(test))
     if test.spread > 1:
         error = _half_width(test, CONFIDENCE) / special.ndtri((1 + CONFIDENCE) / 2)
-        shift = abs(math.log(ratio(test).point))
+        shift = math.log(ratio(test).point)
         if math.isnan(error) or not shift:
-            return 1.0
-        return float(2 * special.ndtr(-shift / error)) if error else 0.0
-    return ranks.mann_whitney_p(np.log(test.base), np.log(test.new))
+            return Shown(1.0, 0)
+        p = float(2 * special.ndtr(-abs(shift) / error)) if error else 0.0
+        return Shown(p, int(math.copysign(1, shift)))
+    return ranks.rank_sum(np.log(test.base), np.log(test.new))
 
 
 def ratio(test: Test, confidence: float = CONFIDENCE) -> Interval:
@@ -172,7 +188,7 @@ def ratio(test: Test, confidence: float = CONFIDENCE) -> Interval:
         middle, *both = ranks.shift_interval(np.log(test.base), np.log(test.new), (1 - confidence) / 2)
         low, high = (middle + test.spread * (end - middle) for end in both)
         ends = middle, low, high
-    point, low, high = (float(np.exp(end)) for end in ends)
+    point, low, high = (float(np.exp(0.0 if abs(end) <= TIE else np.clip(end, -_FARTHEST, _FARTHEST))) for end in ends)
     return Interval(point, low, high, test.count)
 
 
@@ -196,18 +212,27 @@ def least_count(test: Test, alpha: float) -> int:
 def mde(test: Test, alpha: float, power: float = 0.8) -> float | None:
     """The smallest shift, as a fraction, that so many data that scatter like these show at `alpha` with this power.
 
-    The test finds a shift exactly when its interval at 1 − alpha, moved by it, leaves out no effect: half that
-    interval's width, and as much again as the estimate errs with that chance (its standard error is a narrower
-    interval's half width over Student's quantile). None where so few blocks can show nothing.
+    Never less than the step between values. None where so few blocks can show nothing. See analysis.power.
     """
     reach = nominal(test, alpha)
     if not reach or test.count < least_count(test, alpha):
         return None
-    confidence = 0.95 if test.count >= _MANY else 0.9
+    narrow = _half_width(test, powers.confidence(test.count))
     degrees = test.count - 1 if test.paired else len(test.base) + len(test.new) - 2
-    error = _half_width(test, confidence) / special.stdtrit(degrees, (1 + confidence) / 2)
-    shift = _half_width(test, 1 - reach) + special.ndtri(power) * error
-    return float(np.expm1(shift)) if math.isfinite(shift) else None
+    spread = powers.spread(_log_ratios(test) if test.paired else _residuals(test))
+    shift = powers.shift(_half_width(test, 1 - reach), narrow, degrees, test.count, spread * test.spread, power)
+    return max(float(np.expm1(min(shift, _FARTHEST))), step(test)) if math.isfinite(shift) else None
+
+
+def step(test: Test) -> float:
+    """Between values that differ, as a fraction of their level."""
+    return resolution.step(np.concatenate([test.base, test.new])) if test.step is None else test.step
+
+
+def _residuals(test: Test) -> Floats:
+    """The logarithms of both groups without their medians."""
+    logs = np.log(test.base), np.log(test.new)
+    return np.concatenate([group - np.median(group) for group in logs])
 
 
 def _half_width(test: Test, confidence: float) -> float:
@@ -226,14 +251,15 @@ def _repeats(test: Test) -> bool:
     return test.count >= 2 and np.ptp(test.base) == 0 and np.ptp(test.new) == 0
 
 
-def _direction(point: float, better: str) -> Kind:
-    return "regressed" if (point > 1) == (better == "lower") else "improved"
+def _changed(direction: int, better: str) -> Kind:
+    return "regressed" if (direction > 0) == (better == "lower") else "improved"
 
 
 def _exact(test: Test) -> Verdict:
-    point = float(test.new[0] / test.base[0])
-    same = bool(test.new[0] == test.base[0])
-    kind: Kind = "equivalent" if same else _direction(point, test.better)
+    base, new = float(test.base[0]), float(test.new[0])
+    point = new / base
+    same = base == new
+    kind: Kind = "equivalent" if same else _changed(1 if new > base else -1, test.better)
     return Verdict(
         kind=kind,
         ratio=Interval(point, point, point, test.count),
@@ -248,12 +274,13 @@ def _exact(test: Test) -> Verdict:
     )
 
 
-def _verdict(test: Test, p: float, step: float, lone: float, significant: bool, alpha: float, power: float) -> Verdict:
-    """step: the level of Holm's step that it came to; lone: that of a metric that is the only one that changed."""
+def _verdict(
+    test: Test, shown: Shown, level: float, lone: float, rejected: bool, alpha: float, power: float
+) -> Verdict:
+    """level: of Holm's step that it came to; lone: that of a metric that is the only one that changed."""
     found = ratio(test)
-    reach = nominal(test, step)
+    reach = nominal(test, level)
     needed = least_count(test, lone)
-    smallest = mde(test, lone, power)
     reasons = []
     if test.exact:
         reasons.append(
@@ -261,24 +288,85 @@ def _verdict(test: Test, p: float, step: float, lone: float, significant: bool, 
             if test.count < 2
             else "the counts do not repeat: judged by statistics"
         )
-    kind: Kind
-    if significant:
-        kind = _direction(found.point, test.better)
-    elif test.count >= needed and equivalent(test, alpha):
+    kind: Kind = "inconclusive"
+    within = False
+    alike = test.count >= needed and equivalent(test, alpha)
+    doubt = _doubt(test) if alike else ""
+    if rejected and (found.low > 1 if shown.direction > 0 else found.high < 1):
+        kind = _changed(shown.direction, test.better)
+        within = alike and not doubt and _inside(found, test.delta)
+        if doubt:
+            reasons.append(doubt)
+        if within:
+            size = percent(abs(found.point - 1))
+            reasons.append(f"{size} {'up' if shown.direction > 0 else 'down'} is proved, and lies within ±δ: it passes")
+    elif test.proves and alike and not doubt:
         kind = "equivalent"
     else:
-        kind = "inconclusive"
-        reasons.append(_why(test, p, reach, needed))
-    return Verdict(kind, found, p, reach, test.delta, smallest, test.count, needed, "; ".join(reasons), exact=False)
+        reasons += _why(test, shown, reach, needed, doubt)
+    return Verdict(
+        kind=kind,
+        ratio=found,
+        p=shown.p,
+        alpha=reach,
+        delta=test.delta,
+        mde=mde(test, lone, power),
+        count=test.count,
+        needed=needed,
+        reason="; ".join(reasons),
+        exact=False,
+        within=within,
+    )
 
 
-def _why(test: Test, p: float, reach: float, needed: int) -> str:
-    unit = "block" if test.paired else "run"
+def _inside(found: Interval, delta: float) -> bool:
+    return found.bounded and 1 / (1 + delta) < found.low and found.high < 1 + delta
+
+
+def _doubt(test: Test) -> str:
+    """What such data cannot tell, though their interval is narrow; "" where nothing is the matter."""
+    size = step(test)
+    if size > test.delta:
+        return f"values come in steps of {percent(size)}, which is more than ±δ: a smaller change does not show"
+    margin = math.log1p(test.delta)
+    if test.paired:
+        return tails.of_differences(_log_ratios(test), margin, test.unit)
+    return tails.of_groups(np.log(test.base), np.log(test.new), margin, test.unit)
+
+
+def _why(test: Test, shown: Shown, reach: float, needed: int, doubt: str) -> list[str]:
+    """Why nothing is proved."""
+    unit = test.unit
+    reasons = []
     if test.count < needed:
-        return f"{test.count} {unit}{'s' if test.count != 1 else ''}: at least {needed} are needed to tell anything"
-    if p <= 0.05:
+        reasons.append(
+            f"{test.count} {unit}{'s' if test.count != 1 else ''}: at least {needed} are needed to tell anything"
+        )
+    if not test.proves:
+        reasons.append(INFORMS)
+    if reasons:
+        return reasons
+    if doubt:
+        return [doubt]
+    if shown.p <= 0.05:
         of = "at this look" if test.looks else "as one of several metrics"
-        return f"p = {p:.2g} would do alone, but not {of} (which needs {reach:.2g})"
+        return [f"p = {shown.p:.2g} would do alone, but not {of} (which needs {reach:.2g})"]
     if test.spread > 1:
-        return f"different times may differ {test.spread:g} times as much as runs of one time, and nothing beyond shows"
-    return f"the interval reaches beyond ±{percent(test.delta)} and does not leave out 1"
+        return [
+            f"different times may differ {test.spread:g} times as much as runs of one time, and nothing beyond shows"
+        ]
+    if test.paired and (told := _tied(_log_ratios(test))):
+        return [told]
+    return [f"the interval reaches beyond ±{percent(test.delta)} and does not leave out 1"]
+
+
+def _tied(logs: Floats) -> str:
+    """Where many blocks are equal, how many are, and to which side the others lie."""
+    above, below = int((logs > TIE).sum()), int((logs < -TIE).sum())
+    equal = len(logs) - above - below
+    if 4 * equal < len(logs) or equal == len(logs):
+        return ""
+    return (
+        f"in {equal} of {len(logs)} blocks NEW equals BASE, in {above} it is higher and in {below} lower: "
+        "no change of the typical block is proved"
+    )

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis import resolution
 from analysis.estimate import slot_medians
 from analysis.words import plural
 from bench.errors import InputError
@@ -24,6 +25,8 @@ Failed = tuple[str, int, int]
 
 EXACT = "instruction"  # the unit of counts that must repeat to the last digit
 _KEYS = ["scenario", "metric"]
+#: Beyond these, medians and ratios leave what a computer holds; no unit makes such numbers of a measurement.
+_LARGEST, _SMALLEST = 1e150, 1e-150
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Matched:
     paired        base[i] and new[i] are of one block
     levels        the medians of both, in `unit`
     dropped       blocks (paired) or slots without a good value: a slot failed, or has no such value
+    step          between values that differ, as a fraction of their level (analysis.resolution)
     """
 
     scenario: str
@@ -47,19 +51,19 @@ class Matched:
     levels: tuple[float, float]
     dropped: int = 0
     per: str = ""
+    step: float = 0.0
 
 
 @dataclass(frozen=True)
 class Gap:
     """A metric that cannot be compared, and why.
 
-    zero: it holds a time of 0 s. unproved: it stands against a pass, as anything does but what only NEW has.
+    unproved: it stands against a pass, as anything does but what only NEW has.
     """
 
     scenario: str
     metric: str
     why: str
-    zero: bool = False
     unproved: bool = True
 
 
@@ -82,20 +86,22 @@ def match_blocks(samples: pd.DataFrame, base: str, new: str, failed: Sequence[Fa
     """
     good = _good(samples, [base, new])
     heads = _heads(good[good["arm"] == base], good[good["arm"] == new])
-    zeros = _zeros(good)
+    gaps = _unusable(good)
+    steps = _steps(good)
     table = _by_block(good, base, new)
     groups = dict(list(table.groupby(_KEYS, observed=True, sort=False)))
     found: list[Found] = []
     for key, head in heads.items():
-        if isinstance(head, Gap) or key in zeros:
-            found.append(head if isinstance(head, Gap) else zeros[key])
+        if isinstance(head, Gap) or key in gaps:
+            found.append(head if isinstance(head, Gap) else gaps[key])
             continue
         values = groups[key]
         places = {place[2:] for place in values.index}
         bad = {(run, block) for scenario, run, block in failed if scenario == head.scenario}
         both = values[[place[2:] not in bad for place in values.index]].dropna()
         left, right = both[base].to_numpy(), both[new].to_numpy()
-        found.append(_matched(head, (left, right), (left, right), True, len(places | bad) - len(both)))
+        dropped = len(places | bad) - len(both)
+        found.append(_matched(head, (left, right), (left, right), True, dropped, steps.get(key, 0.0)))
     return found
 
 
@@ -115,7 +121,8 @@ def match_runs(
     `match_blocks`.
     """
     sides = (_good(base_samples, [base]), _good(new_samples, [new]))
-    zeros = _zeros(sides[0]) | _zeros(sides[1])
+    gaps = _unusable(sides[0]) | _unusable(sides[1])
+    steps = _steps(pd.concat(sides))
     plain = [{key: values.to_numpy() for key, values in _values(side)} for side in sides]
     scaled: list[dict[Key, Floats]] = [{}, {}]
     if per is not None:
@@ -123,15 +130,16 @@ def match_runs(
         scaled = [_scaled(_by_block(_good(frame, [arm, per]), arm, per)) for frame, arm in frames]
     found: list[Found] = []
     for key, head in _heads(*sides).items():
-        if isinstance(head, Gap) or key in zeros:
-            found.append(head if isinstance(head, Gap) else zeros[key])
+        if isinstance(head, Gap) or key in gaps:
+            found.append(head if isinstance(head, Gap) else gaps[key])
             continue
         levels = (plain[0][key], plain[1][key])
         divide = head.unit != EXACT and key in scaled[0] and key in scaled[1]
         values = (scaled[0][key], scaled[1][key]) if divide else levels
         dropped = sum(scenario == head.scenario for scenario, *_ in failed)
         dropped += sum(len(all_of) - len(used) for all_of, used in zip(levels, values, strict=True))
-        found.append(_matched(head, values, levels, False, dropped, (per or "") if divide else ""))
+        by = (per or "") if divide else ""
+        found.append(_matched(head, values, levels, False, dropped, steps.get(key, 0.0), by))
     return found
 
 
@@ -189,23 +197,49 @@ def _units(good: pd.DataFrame, side: str) -> dict[Key, Key]:
     return found
 
 
-def _zeros(good: pd.DataFrame) -> dict[Key, Gap]:
-    """Metrics with a time of 0 s. Raises InputError for a time below zero and for what is no number."""
-    bad = good[~np.isfinite(good["value"]) | ((good["value"] <= 0) & (good["unit"] == "second"))]
+def _unusable(good: pd.DataFrame) -> dict[Key, Gap]:
+    """Metrics of which no ratio can be made: with a time of 0 s, or with numbers that are no measurement's.
+
+    Raises InputError for a time below zero and for what is no number.
+    """
+    value, time = good["value"], good["unit"] == "second"
+    sizes = value.abs()
+    bad = good[~np.isfinite(value) | ((value <= 0) & time) | (sizes > _LARGEST) | ((sizes > 0) & (sizes < _SMALLEST))]
     found: dict[Key, Gap] = {}
     for key, rows in bad.groupby(_KEYS, observed=True, sort=False):
         scenario, metric = map(str, key)
-        worst = rows.loc[rows["value"].idxmin() if rows["value"].notna().all() else rows.index[0]]
-        if worst["value"] != 0:
+        values = rows["value"]
+        wrong = rows[~np.isfinite(values) | ((values < 0) & (rows["unit"] == "second"))]
+        if len(wrong):
+            worst = wrong.iloc[0]
             where = f"arm {worst['arm']}, slot {worst['slot']}"
             raise InputError(f"{named(scenario, metric)} of {where} is {worst['value']:g} s: that is no time")
-        many = plural(rows[["run", "slot"]].drop_duplicates().shape[0], "slot")
-        found[scenario, metric] = Gap(scenario, metric, f"0 s in {many}, and there is no ratio of that", zero=True)
+        zero = rows[values == 0]
+        worst = zero if len(zero) else rows
+        many = plural(worst[["run", "slot"]].drop_duplicates().shape[0], "slot")
+        what = "0 s" if len(zero) else f"{values.iloc[0]:g}"
+        found[scenario, metric] = Gap(scenario, metric, f"{what} in {many}, and there is no ratio of that")
     return found
 
 
+def _steps(good: pd.DataFrame) -> dict[Key, float]:
+    """By metric the step between single values, where all are above zero."""
+    groups = good.groupby(_KEYS, observed=True, sort=False)["value"]
+    return {
+        (str(scenario), str(metric)): resolution.step(values.to_numpy(dtype=float))
+        for (scenario, metric), values in groups
+        if values.min() > 0 and values.max() < np.inf
+    }
+
+
 def _matched(
-    head: _Head, values: tuple[Floats, Floats], levels: tuple[Floats, Floats], paired: bool, dropped: int, per: str = ""
+    head: _Head,
+    values: tuple[Floats, Floats],
+    levels: tuple[Floats, Floats],
+    paired: bool,
+    dropped: int,
+    step: float,
+    per: str = "",
 ) -> Found:
     if not len(values[0]) or not len(values[1]):
         return Gap(head.scenario, head.metric, "no block in which both ended well")
@@ -213,7 +247,7 @@ def _matched(
     if low <= 0:
         return Gap(head.scenario, head.metric, f"it goes down to {low:g}, and there is no ratio of 0 or less")
     middle = float(np.median(levels[0])), float(np.median(levels[1]))
-    return Matched(head.scenario, head.metric, head.unit, head.better, *values, paired, middle, dropped, per)
+    return Matched(head.scenario, head.metric, head.unit, head.better, *values, paired, middle, dropped, per, step)
 
 
 def named(scenario: str, metric: str) -> str:

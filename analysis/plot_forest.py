@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from analysis.canvas import figure, quiet_axes, standalone, styled, text_width
 from analysis.comparison import Comparison
 from analysis.style import GRID, INK, QUIET
+from analysis.words import times
 
 #: Verdicts differ in shape and in word, not only in colour.
 _LOOKS: Final = {
@@ -43,8 +44,8 @@ def _draw(comparison: Comparison, table: pd.DataFrame, hidden: int) -> str:
         _short(comparison.label(*where)) for where in zip(table["arm"], table["scenario"], table["metric"], strict=True)
     ]
     words = [
-        f"{ratio:.3f} {kind}" if gates else f"{ratio:.3f} ({kind})"
-        for ratio, kind, gates in zip(table["ratio"], table["kind"], table["gates"], strict=True)
+        f"{times(ratio)} {kind}" if gates else f"{times(ratio)} ({kind})"
+        for ratio, kind, gates in zip(table["ratio"], _kinds(table), table["gates"], strict=True)
     ]
     above, below = 0.55, 0.6
     height = above + below + _ROW * len(table)
@@ -80,6 +81,12 @@ def _draw(comparison: Comparison, table: pd.DataFrame, hidden: int) -> str:
         small.append("not interleaved: drift counts as a difference")
     drawn.text(0.02, 0.14 / height, " · ".join(small), fontsize=7, va="center", color=QUIET)
     return standalone("forest", "Ratios of NEW to BASE with their intervals", drawn)
+
+
+def _kinds(table: pd.DataFrame) -> list[str]:
+    return [
+        f"{kind} within ±δ" if within else kind for kind, within in zip(table["kind"], table["within"], strict=True)
+    ]
 
 
 def _short(text: str, longest: int = _LONGEST) -> str:

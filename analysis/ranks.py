@@ -7,7 +7,10 @@ Nonparametric Statistical Methods, 3rd edition, chapters 3.1–3.3 and 4.1–4.3
 
 from __future__ import annotations
 
+import itertools
 import math
+from bisect import bisect_right
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -19,40 +22,54 @@ from analysis.pairs import order_statistics
 
 Floats = npt.NDArray[np.float64]
 
+#: Logarithms nearer to each other than this are the same: less is rounding.
+TIE: Final = 1e-12
 _EXACT_UP_TO: Final = 60  # values; above, the distributions are normal to well under a rank
 _EXACT_PAIRS_UP_TO: Final = 900  # n₁ × n₂
 
 
-def signed_rank_p(differences: Floats) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test: as likely is a rank sum this far from its middle without an effect.
+@dataclass(frozen=True)
+class Shown:
+    """What a rank test shows: its two-sided p, and the direction of its rank sum, +1, −1 or 0."""
 
-    Zeros are dropped with their ranks kept (Pratt 1959), tied ranks are shared; up to 60 values the p is exact under
-    random signs, ties and zeros included. 1 where all differences are zero. Raises ValueError without values.
+    p: float
+    direction: int
+
+
+def signed_rank(differences: Floats) -> Shown:
+    """Wilcoxon's signed-rank test of whether differences lie around 0, and on which side they do.
+
+    The rank sum counts the Walsh averages on the other side of 0. Those that are 0 count against the effect, as do
+    differences that are 0: that is the worst way in which ties can be broken, so that p is never too small, and it is
+    at most α exactly where the interval of `analysis.estimate.hodges_lehmann` at 1 − α leaves out 0. Up to 60 values p
+    is exact. Raises ValueError without values.
     """
-    if len(differences) == 0:
-        raise ValueError("no values")
     n = len(differences)
-    sizes = np.abs(differences)
-    order = np.argsort(sizes)
-    if n <= _EXACT_UP_TO and sizes[order[0]] > 0 and (np.diff(sizes[order]) > 0).all():
-        above = int((np.flatnonzero(differences[order] > 0) + 1).sum())
-        return signed_rank_tail(n, min(above, n * (n + 1) // 2 - above))
-    return _tied_signed_rank_p(differences)
+    if n == 0:
+        raise ValueError("no values")
+    ascending = np.sort(differences)
+    # Each sum of two differences stands twice, that of one with itself once.
+    below = int(np.searchsorted(ascending, -ascending - TIE, side="left").sum() + (ascending < -TIE / 2).sum()) // 2
+    upto = int(np.searchsorted(ascending, -ascending + TIE, side="right").sum() + (ascending <= TIE / 2).sum()) // 2
+    sums = n * (n + 1) // 2
+    above = sums - upto
+    return Shown(signed_rank_tail(n, min(upto, sums - below)), int(above > below) - int(above < below))
 
 
-def _tied_signed_rank_p(differences: Floats) -> float:
-    ranks = stats.rankdata(np.abs(differences))
-    kept = differences != 0
-    ranks, positive = ranks[kept], differences[kept] > 0
-    if len(ranks) == 0:
-        return 1.0
-    total, above = float(ranks.sum()), float(ranks[positive].sum())
-    low = min(above, total - above)
-    if len(differences) > _EXACT_UP_TO:
-        spread = np.sqrt((ranks**2).sum() / 4)
-        return min(1.0, 2 * float(stats.norm.cdf((low - total / 2 + 0.5) / spread)))
-    doubled = tuple(sorted(round(2 * rank) for rank in ranks))  # shared ranks are halves
-    return min(1.0, 2 * float(_rank_sum_cdf(doubled)[round(2 * low)]))
+def rank_sum(first: Floats, second: Floats) -> Shown:
+    """The Mann–Whitney test of whether `second` lies above or below `first`, with ties as `signed_rank` has them.
+
+    p is at most α exactly where the interval of `shift_interval` leaves out 0. Raises ValueError for an empty group.
+    """
+    if len(first) == 0 or len(second) == 0:
+        raise ValueError("no values")
+    ascending = np.sort(second)
+    below = int(np.searchsorted(ascending, first - TIE, side="left").sum())
+    upto = int(np.searchsorted(ascending, first + TIE, side="right").sum())
+    pairs = len(first) * len(second)
+    above = pairs - upto
+    p = _mann_whitney_tail(len(first), len(second), min(upto, pairs - below))
+    return Shown(p, int(above > below) - int(above < below))
 
 
 @lru_cache(maxsize=512)
@@ -113,6 +130,21 @@ def mann_whitney_critical(first: int, second: int, tail: float) -> int | None:
     if first * second > _EXACT_PAIRS_UP_TO:
         mean, variance = first * second / 2, first * second * (first + second + 1) / 12
         return int(np.floor(stats.norm.ppf(tail) * np.sqrt(variance) + mean - 0.5))
+    below = bisect_right(_mann_whitney_cdf(first, second), tail)
+    return below - 1 if below else None
+
+
+def _mann_whitney_tail(first: int, second: int, critical: int) -> float:
+    """Two-sided p of a U of `critical`, without ties: the inverse of mann_whitney_critical."""
+    if first * second > _EXACT_PAIRS_UP_TO:
+        mean, variance = first * second / 2, first * second * (first + second + 1) / 12
+        return float(min(1.0, 2 * stats.norm.cdf((critical + 0.5 - mean) / np.sqrt(variance))))
+    return min(1.0, 2 * _mann_whitney_cdf(first, second)[critical])
+
+
+@lru_cache(maxsize=64)
+def _mann_whitney_cdf(first: int, second: int) -> list[float]:
+    """P(U ≤ u) for u = 0, 1, … without ties."""
     # U's distribution is a Gaussian binomial coefficient: ∏ (1 − q^(second+i)) ÷ (1 − q^i), in whole numbers.
     counts = [1] + [0] * (first * second)
     for i in range(1, first + 1):
@@ -120,13 +152,8 @@ def mann_whitney_critical(first: int, second: int, tail: float) -> int | None:
             counts[u] -= counts[u - second - i]
         for u in range(i, len(counts)):
             counts[u] += counts[u - i]
-    limit, total, below = tail * sum(counts), 0, -1
-    for u, count in enumerate(counts):
-        total += count
-        if total > limit:
-            break
-        below = u
-    return below if below >= 0 else None
+    total = sum(counts)
+    return [below / total for below in itertools.accumulate(counts)]
 
 
 def least_group(alpha: float) -> int:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from analysis.comparison import Comparison, Gate, failing
 from analysis.judge import percent
-from analysis.words import digits, markdown, plural
+from analysis.words import markdown, plural, times
 from bench.text import clean
 
 Row = dict[str, Any]
@@ -87,7 +87,7 @@ def as_junit(comparison: Comparison, outcome: Gate) -> str:
         case = _case(suite, counts, row["arm"], row["scenario"], row["metric"])
         if not row["gates"]:
             _result(case, counts, "skipped", f"only informs: {told}")
-        elif row["kind"] == "regressed" and not row["tolerated"]:
+        elif row["kind"] == "regressed" and not row["tolerated"] and not row["within"]:
             _result(case, counts, "failure", told)
         elif row["kind"] == "inconclusive":
             _result(case, counts, "error", told)
@@ -161,19 +161,15 @@ def _heads(comparison: Comparison) -> list[str]:
 
 def _cells(row: Row) -> list[str]:
     """ratio, interval (or the difference of exact counts), verdict, δ, MDE, blocks."""
-    verdict = "tolerated" if row["tolerated"] else row["kind"]
+    verdict = "within ±δ" if row["within"] else "tolerated" if row["tolerated"] else row["kind"]
     count = f"{row['count']}" + (f" of {row['count'] + row['dropped']}" if row["dropped"] else "")
     if row["exact"]:
         difference = row["new"] - row["base"]
         return [f"{row['ratio']:.6f}", f"{difference:+,.0f}" if difference else "0", verdict, "exact", "0", count]
     bounded = math.isfinite(row["low"]) and math.isfinite(row["high"])
-    interval = f"{_times(row['low'])}–{_times(row['high'])}" if bounded else "none"
+    interval = f"{times(row['low'])}–{times(row['high'])}" if bounded else "none"
     mde = "–" if math.isnan(row["mde"]) else percent(row["mde"])
-    return [_times(row["ratio"]), interval, verdict, percent(row["delta"]), mde, count]
-
-
-def _times(ratio: float) -> str:
-    return f"{ratio:.3f}" if ratio < 9.9995 else digits(ratio)
+    return [times(row["ratio"]), interval, verdict, percent(row["delta"]), mde, count]
 
 
 def _whys(comparison: Comparison) -> list[str]:

@@ -57,6 +57,11 @@ def show_ratio(ratio: float) -> str:
     return f"{digits(ratio)}×"
 
 
+def times(ratio: float) -> str:
+    """A ratio near 1 with three decimals, others with three digits: `1.004`, `0.0123`, `25.0`."""
+    return f"{ratio:.3f}" if 0.0995 <= ratio < 9.9995 else f"{ratio:.3g}" if ratio < 0.01 else digits(ratio)
+
+
 def show_range(interval: Interval) -> str:
     """`[1.31, 1.47]`, or how many blocks were too few for an interval."""
     if interval.bounded:

@@ -104,12 +104,34 @@ def test_what_is_no_time_is_refused_by_its_slot(value: float) -> None:
         match_blocks(samples, "a", "b")
 
 
-def test_a_time_of_zero_is_refused_where_it_gates_only() -> None:
-    values = {"a": noisy(8), "b": [[0.0], *noisy(7)]}
-    with pytest.raises(InputError, match="s:boot: 0 s in 1 slot"):
-        verdicts(frame({"boot": values}), "a", "b")
-    phase = {"boot.init": values, "spawn": {"a": noisy(8), "b": noisy(8)}}
-    assert verdicts(frame(phase), "a", "b")["metric"].tolist() == ["spawn"]
+def test_a_time_of_zero_leaves_out_its_metric_alone() -> None:
+    values = {"a": noisy(40), "b": [[0.0], *noisy(39)]}
+    both = frame({"boot": values, "spawn": {"a": noisy(40), "b": noisy(40, 1.2, 2)}})
+    gap, other = match_blocks(both, "a", "b")
+    assert gap == Gap("s", "boot", "0 s in 1 slot, and there is no ratio of that")
+    assert isinstance(other, Matched)
+    table = verdicts(both, "a", "b")
+    assert table[["metric", "kind"]].to_numpy().tolist() == [["spawn", "regressed"]]
+
+
+@pytest.mark.parametrize("far", [1e308, 5e-324])
+def test_numbers_of_no_measurement_leave_out_their_metric_alone(far: float) -> None:
+    """No median or ratio leaves what a computer holds."""
+    both = frame({"boot": {"a": [[far]] * 8, "b": noisy(8)}, "spawn": {"a": noisy(8), "b": noisy(8)}})
+    for found in (match_blocks(both, "a", "b"), match_runs(both, both, "a", "b")):
+        gap, other = found
+        assert isinstance(gap, Gap)
+        assert "there is no ratio of that" in gap.why
+        assert gap.unproved
+        assert isinstance(other, Matched)
+
+
+def test_steps_are_those_of_the_single_values() -> None:
+    """A slot's median may lie between them."""
+    draw = np.random.default_rng(1)
+    whole = {arm: [[float(v) for v in draw.integers(4, 7, 2)] for _ in range(12)] for arm in "ab"}
+    assert only(match_blocks(frame({"p99": whole}), "a", "b")).step == pytest.approx(1 / 5)
+    assert verdicts(frame({"p99": whole}), "a", "b")["step"].tolist() == [pytest.approx(0.2)]
 
 
 def test_bytes_below_zero_are_a_gap() -> None:
@@ -226,3 +248,11 @@ def test_an_arm_that_only_informs_gates_nothing() -> None:
     found = {arm: match_blocks(frame({"boot": {"a": noisy(9), "b": noisy(9)}}), "a", "b") for arm in ("x", "y")}
     table = judged(found, Policy(), informs={"x"})
     assert table[["arm", "gates"]].to_numpy().tolist() == [["y", True], ["x", False]]
+
+
+@pytest.mark.parametrize("better", ["lower", "higher"])
+def test_a_regression_within_the_margin_says_so(better: str) -> None:
+    factor = 1.01 if better == "lower" else 1 / 1.01
+    samples = frame({"boot": {"a": noisy(40, spread=0.004), "b": noisy(40, factor, 2, 0.004)}}, better=better)
+    table = verdicts(samples, "a", "b")
+    assert table[["kind", "within", "verdict"]].to_numpy().tolist() == [["regressed", True, "regressed within ±3%"]]

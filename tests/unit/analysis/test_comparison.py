@@ -14,7 +14,7 @@ from xml.etree import ElementTree as xml
 import pytest
 from rich.console import Console
 
-from analysis import tell
+from analysis import tell, words
 from analysis.comparison import Comparison, compare, gate
 from analysis.plot_forest import forest
 from analysis.policy import Policy, Rule
@@ -223,14 +223,26 @@ def test_an_arm_of_which_nothing_ended_well(tmp_path: Path) -> None:
         compare("old", "new", inside=make(tmp_path / "x", 8, change=fail))
 
 
-@pytest.mark.parametrize(("value", "why"), [(-1.0, "is -1 s: that is no time"), (0.0, "0 s in 1 slot")])
-def test_a_wrong_time_is_refused(tmp_path: Path, value: float, why: str) -> None:
+def test_a_wrong_time_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is -1 s: that is no time"):
+        compare("old", "new", inside=make(tmp_path / "x", 3, change=spoiling(-1.0)))
+
+
+def test_a_time_of_zero_passes_no_gate_and_stops_no_other_metric(tmp_path: Path) -> None:
+    found = compare("old", "new", inside=make(tmp_path / "x", 12, change=spoiling(0.0)))
+    assert "boot" not in set(found.table["metric"])
+    assert {"spawn", "exec"} <= set(found.table["metric"])
+    lost = compare("old", "same", Policy(delta=0.5), inside=make(tmp_path / "y", 12, change=spoiling(0.0, "same")))
+    assert gate(lost).code == 3
+    assert "not compared: boot" in gate(lost).text
+
+
+def spoiling(value: float, arm: str = "new") -> Callable[[dict[str, Any]], None]:
     def spoil(record: dict[str, Any]) -> None:
-        if record["arm"] == "new" and record["block"] == 2 and record["scenario"] == "lifecycle":
+        if record["arm"] == arm and record["block"] == 2 and record["scenario"] == "lifecycle":
             record["samples"][0]["values"] = [value]
 
-    with pytest.raises(InputError, match=why):
-        compare("old", "new", inside=make(tmp_path / "x", 3, change=spoil))
+    return spoil
 
 
 def test_one_block_is_too_few(tmp_path: Path) -> None:
@@ -300,6 +312,7 @@ def test_a_rule_of_no_metric_is_said(folder: Path) -> None:
             "no regression proved, and no pass: 8 of 8 gating metrics inconclusive",
         ),
         (("old", "new"), Policy(delta=0.06, tolerate=0.5), 0, "tolerated regressions among them"),
+        (("old", "new"), Policy(delta=0.9), 0, "8 gating metrics proved .* regressions within ±δ among them"),
         (("old", "process"), Policy(delta=0.06), 3, "not compared: exec"),
     ],
 )
@@ -394,13 +407,32 @@ def test_hostile_names_stay_inside_xml_and_markdown(tmp_path: Path) -> None:
     assert "\x1b" not in screen(found) + tell.as_markdown(found, outcome) + forest(found)
 
 
+@pytest.mark.parametrize("pair", [("old", "new"), ("new", "old")])
+def test_changes_within_the_margin_are_called_so_everywhere(folder: Path, pair: tuple[str, str]) -> None:
+    small = compare(*pair, Policy(delta=0.9), inside=folder)
+    outcome = gate(small)
+    assert outcome.code == 0
+    assert "within ±δ" in screen(small)
+    assert "it passes" in screen(small)
+    root = xml.fromstring(tell.as_junit(small, outcome))
+    assert (root.get("failures"), root.get("errors")) == ("0", "0")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "told"),
+    [(0.0003, "0.0003"), (0.000123456, "0.000123"), (0.0123, "0.0123"), (0.987, "0.987"), (1.0, "1.000")],
+)
+def test_small_ratios_keep_their_digits(ratio: float, told: str) -> None:
+    assert words.times(ratio) == told
+
+
 def test_the_picture_is_svg_with_every_metric_and_its_verdict(found: Comparison) -> None:
     root = xml.fromstring(forest(found))
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     texts = ["".join(element.itertext()) for element in root.iter("{http://www.w3.org/2000/svg}text")]
     for metric, ratio, kind in zip(found.table["metric"], found.table["ratio"], found.table["kind"], strict=True):
         assert metric in texts
-        assert any(text.startswith(f"{ratio:.3f} ") and kind in text for text in texts)
+        assert any(text.startswith(f"{words.times(ratio)} ") and kind in text for text in texts)
 
 
 def test_json_is_json_with_null_for_no_number(found: Comparison) -> None:

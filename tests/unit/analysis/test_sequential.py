@@ -46,7 +46,7 @@ def test_the_levels_keep_the_error_rate_on_other_noise(overall: float) -> None:
     paths = 3000
     for _ in range(paths):
         noise = draw.standard_t(3, 40) + (draw.exponential(size=40) - draw.exponential(size=40))
-        alarms += any(ranks.signed_rank_p(noise[:n]) <= level for n, level in zip(at, reach, strict=True))
+        alarms += any(ranks.signed_rank(noise[:n]).p <= level for n, level in zip(at, reach, strict=True))
     expected = overall * paths
     assert alarms < expected + 3 * np.sqrt(expected)
     assert alarms > expected - 4 * np.sqrt(expected)  # nor is it given away
@@ -54,7 +54,7 @@ def test_the_levels_keep_the_error_rate_on_other_noise(overall: float) -> None:
 
 def test_naive_looking_is_what_this_is_for() -> None:
     at = looks.looks(40)
-    alarms = [any(ranks.signed_rank_p(noise[:n]) <= 0.05 for n in at) for noise in draw.standard_normal((400, 40))]
+    alarms = [any(ranks.signed_rank(noise[:n]).p <= 0.05 for n in at) for noise in draw.standard_normal((400, 40))]
     assert np.mean(alarms) > 0.12
 
 
@@ -86,7 +86,7 @@ def test_the_end_of_a_campaign_that_was_looked_at_is_held_to_its_looks() -> None
     """A p that a single look at the end would take is none for the last of seventeen."""
     at = looks.looks(40)
     last = looks.levels(at, 0.05)[-1]
-    test = next(test for test in iter(lambda: pair(1.02, 0.06), None) if last < judge.p_value(test) < 0.05)
+    test = next(test for test in iter(lambda: pair(1.02, 0.06), None) if last < judge.evidence(test).p < 0.05)
     looked: dict[str, Any] = {"looks": at}
     assert judge.judge([test])[0].kind == "regressed"
     (verdict,) = judge.judge([Test(test.base, test.new, paired=True, **looked)])
