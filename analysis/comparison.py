@@ -127,9 +127,10 @@ def compare(base: str, new: str, policy: Policy | None = None, **given: Any) -> 
 
 def gate(comparison: Comparison) -> Gate:
     """0 where every gating metric is equivalent or improved (or its regression within ±δ, or tolerated), 1 where any
-    regressed, 3 otherwise: a gating metric that only BASE has, or that has no ratio, proves nothing, and no more of NEW's
-    slots may have failed than the policy allows, as those that failed are not in the figures. Raises InputError where
-    nothing gates.
+    regressed, 3 otherwise.
+
+    A gating metric that only BASE has, or that has no ratio, proves nothing, and no more of NEW's slots may have failed
+    than the policy allows, as those that failed are not in the figures. Raises InputError where nothing gates.
     """
     gating = comparison.table[comparison.table["gates"]]
     lost = [comparison.label(arm, gap.scenario, gap.metric) for arm, gap, unproved in comparison.gaps if unproved]
