@@ -149,8 +149,8 @@ def gate(comparison: Comparison) -> Gate:
         return Gate(UNPROVED, f"no regression proved, and no pass: {_unproved(comparison, gating, inconclusive, lost)}")
     several = {"regression within ±δ": within.sum(), "tolerated regression": tolerated.sum()}
     also = listed(_several(int(count), what) for what, count in several.items() if count)
-    told = f"{plural(len(gating), 'gating metric')} proved equivalent or improved"
-    return Gate(PASSED, f"{told} ({also} among them)" if also else told)
+    passed = f"{plural(len(gating), 'gating metric')} proved equivalent or improved"
+    return Gate(PASSED, f"{passed} ({also} among them)" if also else passed)
 
 
 def _several(count: int, what: str) -> str:
