@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -302,7 +303,9 @@ def _kernel(path: Path, key: str, table: dict[str, Any], release: str, kind: bas
     except InputError as error:
         raise _wrong(path, f"{key}.config", str(error)) from error
     try:
-        wish = kernels.parse(str(path.parent / text) if "/" in text else text, options) if text else kernels.Wish()
+        if "/" in text:  # a file's name alone is none of a kernel's
+            text = os.path.join(path.parent, text)  # noqa: PTH118 # which keeps "./"
+        wish = kernels.parse(text, options) if text else kernels.Wish()
         if options and not text:
             raise InputError("config is of a source package", hint='kernel = "linux-source-6.1"')
         kernels.check_kind(wish, kind)

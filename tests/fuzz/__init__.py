@@ -1,0 +1,1 @@
+"""Broken and hostile files for everything that Tare reads: see __main__."""

@@ -1,0 +1,101 @@
+"""Has a child run cases for a while, and replaces one that hangs or dies."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parent.parent.parent
+#: Seconds in which a child answers on the busiest machine: it limits the processor time of a case itself.
+_SILENCE = 120.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A case that did not end as it should. wrong: how it ended."""
+
+    seed: int
+    number: int
+    broken: str
+    argv: list[str]
+    wrong: str
+
+    def __str__(self) -> str:
+        again = f"./tare test fuzz --seed {self.seed} --only {self.number}"
+        return f"{again}: a broken {self.broken}, `tare {' '.join(self.argv)}`: {self.wrong}"
+
+
+class _Child:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.fuzz.child"],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(TOP), "MPLBACKEND": "agg"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def ask(self, seed: int, number: int) -> tuple[str, list[str], str | None] | None:
+        """What was broken, the command, and what is wrong; None where there is no answer."""
+        assert self._process.stdin
+        assert self._process.stdout
+        try:
+            self._process.stdin.write(f"{seed} {number}\n".encode())
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return None
+        if not select.select([self._process.stdout], [], [], _SILENCE)[0]:
+            return None
+        line = self._process.stdout.readline()
+        if not line:
+            return None
+        answer = json.loads(line)
+        return answer["broken"], answer["argv"], answer["wrong"]
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def drive(
+    seed: int, seconds: float, *, only: int | None = None, keep: Path | None = None, tell: Callable[[str], object]
+) -> tuple[int, list[Finding]]:
+    """How many cases were run in so many seconds, and what was found. keep: where the folders of these are copied."""
+    deadline = time.monotonic() + seconds
+    found: list[Finding] = []
+    count = 0
+    with tempfile.TemporaryDirectory(prefix="tare-fuzz-") as scratch:
+        child: _Child | None = None
+        for number in itertools.count() if only is None else [only]:
+            if time.monotonic() > deadline:
+                break
+            child = child or _Child(Path(scratch) / f"child-{number}")
+            answer = child.ask(seed, number)
+            count += 1
+            broken, argv, wrong = answer or ("file", ["…"], "no answer: it hangs, or has died")
+            if wrong is not None:
+                found.append(finding := Finding(seed, number, broken, argv, wrong))
+                tell(str(finding))
+                if keep is not None:
+                    target = keep / f"{seed}-{number}"
+                    shutil.rmtree(target, ignore_errors=True)
+                    shutil.copytree(child.folder / "case", target)
+                    (target / "FOUND.txt").write_text(f"{finding}\n")
+            if answer is None:
+                child.end()
+                child = None
+        if child:
+            child.end()
+    return count, found

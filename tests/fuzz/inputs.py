@@ -1,0 +1,222 @@
+"""Sound inputs of each kind, small; and a case: one of them broken, and a command that reads it."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests import synthetic
+from tests.fuzz.mutate import Draw, mutated
+
+_ARMS = {name: synthetic.ARMS[name] for name in ("process", "crun", "qemu@6.1.0-56")}
+_CAMPAIGN = """\
+name = "small"
+description = "For a test"
+seed = 7
+blocks = 3
+baseline = "process"
+stop = "adaptive"
+pairs = [["process", "crun"]]
+delta = "3 %"
+[envelope]
+cpus = 1
+memory = "128 MiB"
+rootfs = "tiny"
+disk = "128 MiB"
+link = true
+[scenarios]
+own = { values = 3, timeout = "5 s" }
+ramp = { measures = ["density"], instances = 3, boot_limit = "2 s", memory_reserve = "1 GiB", ksm = "on" }
+hurt = { measures = ["isolation"], workloads = ["sha256"], neighbours = ["cpu"] }
+[arms]
+process = {}
+crun = {}
+"my-runc" = { backend = "runc" }
+"uml@6.1" = { kernel = "./kernel" }
+own = { backend = "oci", runtime = "/usr/bin/youki" }
+"""
+_ON_HOSTS = """\
+name = "far"
+blocks = 2
+baseline = "crun"
+hosts = ["rack1", "rack2"]
+host_kernels = ["6.1.0-50-amd64", "6.1.0-56-amd64"]
+reboots = "grouped"
+[scenarios]
+own = {}
+[arms]
+crun = {}
+"""
+_SLURM = """\
+name = "many"
+blocks = 4
+baseline = "crun"
+engine = "slurm"
+[slurm]
+nodes = 2
+options = ["--partition=lab"]
+python = "python3"
+[scenarios]
+own = {}
+[arms]
+crun = {}
+"""
+_SCENARIO = """\
+description = "Twenty commands"
+measures = ["boot", "spawn"]
+workloads = ["true"]
+values = 20
+warmups = 1
+timeout = "30 s"
+blocks = 2
+"""
+_POLICY = """\
+alpha = 0.05
+delta = "3 %"
+sessions = 1.5
+tolerate = 0.01
+failures = 1
+[metrics]
+"boot*" = { delta = "5 %", gates = true, tolerate = "10 %" }
+"lifecycle:spawn" = { gates = false }
+"""
+_INVENTORY = """\
+[rack1]
+address = "rack1.lab"
+user = "root"
+port = 2222
+wait = "10 min"
+[rack2]
+sudo = true
+emulated = true
+folder = ".tare"
+"""
+
+
+def make(folder: Path) -> None:
+    """All of them, below a folder."""
+    synthetic.campaign(folder / "old", blocks=7, values=2, ramp=3, arms=_ARMS, seed=1)
+    synthetic.campaign(folder / "new", blocks=7, values=2, ramp=3, arms=_ARMS, seed=2)
+    _add(folder / "new")
+    hosts = folder / "hosts"
+    for name in ("rack1", "rack2"):
+        synthetic.campaign(hosts / name, blocks=2, values=1, ramp=0, arms={"process": _ARMS["process"]})
+    (hosts / "hosts.json").write_text('{"schema": 1, "hosts": ["rack1", "rack2"], "host_kernels": [{"release": "6.1"}]}')
+    for name, text in (
+        ("campaign.toml", _CAMPAIGN),
+        ("far.toml", _ON_HOSTS),
+        ("slurm.toml", _SLURM),
+        ("own.toml", _SCENARIO),
+        ("policy.toml", _POLICY),
+        ("hosts.toml", _INVENTORY),
+    ):
+        (folder / name).write_text(text)
+    (folder / "kernel").write_bytes(b"\x7fELF\0\0Linux version 6.1.170 (a@b) #1\0umid=<name>\0")
+    synthetic.suite(folder / "base.json", runs=12, values=2, metrics=3, seed=1)
+    synthetic.suite(folder / "next.json", runs=12, values=2, metrics=3, factor=1.2, seed=2)
+    (folder / "nights").mkdir()
+    for night in range(9):
+        synthetic.suite(folder / f"nights/n{night}.json", runs=3, values=2, metrics=2, seed=night)
+
+
+def _add(folder: Path) -> None:
+    """What a campaign may have beside its journal: an early stop, a lost host, a cluster's nodes, a slot that failed."""
+    stopped = [{"scenario": "lifecycle", "arm": "crun", "blocks": 6}]
+    metric = {"base": "process", "new": "crun", "scenario": "lifecycle", "metric": "boot", "verdict": "regressed"}
+    metrics = [metric | {"ratio": 1.9, "blocks": 6, "over": True}]
+    files: dict[str, Any] = {
+        "decisions.json": {"schema": 1, "block": 6, "text": "after 6 blocks", "stopped": stopped, "metrics": metrics},
+        "lost.json": {"schema": 1, "when": "2026-11-22T05:00:00Z", "reason": "a cut cable"},
+        "nodes.json": {"schema": 1, "nodes": {"n1": json.loads(synthetic.FACTS), "n2": json.loads(synthetic.FACTS)}},
+    }
+    for name, value in files.items():
+        (folder / name).write_text(json.dumps(value))
+    lines = (folder / "journal.jsonl").read_text().splitlines()
+    failed = json.loads(lines[-1])
+    failed |= {"status": "failed", "reason": "the guest hung", "console": "Kernel panic\n" * 3, "samples": []}
+    (folder / "journal.jsonl").write_text("\n".join([*lines[:-1], json.dumps(failed), ""]))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A broken file in a folder of sound ones, and a command that reads it; arguments are relative to the folder."""
+
+    number: int
+    broken: str
+    argv: list[str]
+
+
+_RECORD = ("journal.jsonl", "journal.jsonl", "plan.json", "facts.json", "decisions.json", "lost.json", "nodes.json")
+#: What writes pictures takes seconds: seldom.
+_Make = Callable[[Draw], tuple[str, list[str]]]
+
+
+def _report(draw: Draw) -> tuple[str, list[str]]:
+    if draw.random() < 0.2:
+        broken = draw.choice(("hosts.json", "rack1/plan.json", "rack2/journal.jsonl", "rack1/facts.json"))
+        return f"hosts/{broken}", ["report", "hosts", "--out", "out"]
+    folders = draw.choice((["new"], ["new"], ["new", "old"]))
+    return f"new/{draw.choice(_RECORD)}", ["report", *folders, "--out", "out"]
+
+
+def _compare(draw: Draw) -> tuple[str, list[str]]:
+    sides = draw.choice((["new:process", "new:crun"], ["process", "crun", "--in", "new"], ["old", "new"], ["new", "old"]))
+    more = draw.choice(([], ["--json"], ["--markdown", "out/a.md"]))
+    return f"new/{draw.choice(_RECORD)}", [draw.choice(("compare", "check")), *sides, *more]
+
+
+def _gate(draw: Draw) -> tuple[str, list[str]]:
+    more = draw.choice((["--junit", "out/a.xml"], ["--json"], ["--markdown", "out/a.md"], []))
+    sides = draw.choice((["old", "new"], ["base.json", "next.json"], ["new:process", "new:crun"]))
+    return "policy.toml", ["check", *sides, "--policy", "policy.toml", *more]
+
+
+def _suites(draw: Draw) -> tuple[str, list[str]]:
+    sides = draw.choice((["base.json", "next.json"], ["next.json", "base.json"]))
+    more = draw.choice(([], ["--json"], ["--markdown", "out/a.md"]))
+    return "next.json", [draw.choice(("compare", "check")), *sides, *more]
+
+
+def _history(draw: Draw) -> tuple[str, list[str]]:
+    return f"nights/n{draw.randrange(9)}.json", ["history", "nights", "--metric", "all", "--out", "out"]
+
+
+def _plan(draw: Draw) -> tuple[str, list[str]]:
+    file = draw.choice(("campaign.toml", "campaign.toml", "far.toml", "slurm.toml"))
+    broken = draw.choice((file, file, "own.toml"))
+    return broken, ["plan", file, *draw.choice(([], ["--json"]))]
+
+
+def _hosts(draw: Draw) -> tuple[str, list[str]]:
+    return "hosts.toml", ["host", "list", *draw.choice(([], ["--json"]))]
+
+
+_KINDS: tuple[tuple[int, _Make], ...] = (
+    (2, _report),
+    (1, _history),
+    (8, _compare),
+    (4, _gate),
+    (6, _suites),
+    (8, _plan),
+    (3, _hosts),
+)
+
+
+def case(seed: int, number: int, sound: Path, folder: Path) -> Case:
+    """The case of a number, in a folder that is made anew. The same numbers give the same case."""
+    draw = random.Random(f"{seed}-{number}")
+    (make_one,) = draw.choices([each for _, each in _KINDS], [weight for weight, _ in _KINDS])
+    broken, argv = make_one(draw)
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(sound, folder)
+    file = folder / broken
+    data = file.read_bytes()
+    tree = tomllib.loads(data.decode()) if broken.endswith(".toml") else None
+    file.write_bytes(mutated(draw, data, broken, tree))
+    return Case(number, broken, argv)
