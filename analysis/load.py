@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gc
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +29,8 @@ from bench.text import clean
 
 FAMILIES: Final = ("process", "container", "hypervisor", "uml")
 VIEWS: Final = ("memavailable", "cage", "pss", "guest")
+
+_LEAST, _MOST = 1e-30, 1e19
 
 _SLOT_TEXTS = (
     "slot",
@@ -238,12 +239,21 @@ def _ramp_row(slot: Record, step: Record) -> Record:
 
 
 def _number(value: Any, key: str) -> float | None:
-    """A finite number, or None. Raises ValueError for anything else."""
+    """A number that can be a measurement, or None. Raises ValueError for anything else."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"`{key}` is {value!r}, not a number")
+    if not measurable([value]):
+        raise ValueError(f"`{key}` is {value!r}, which nothing measures")
     return value
+
+
+def measurable(values: Sequence[float]) -> bool:
+    """Whether numbers can be measurements of anything: finite, and so large and so small at most that the ratio of two
+    of them, and its square, are numbers still."""
+    sizes = [abs(value) for value in values]
+    return all(size == 0 or _LEAST <= size <= _MOST for size in sizes)
 
 
 class _SampleColumns:
@@ -292,7 +302,7 @@ class _SampleColumns:
 
 def _numbers(values: list[Any], metric: str) -> list[float]:
     """Finite numbers. A warm-up may be [loops, seconds], as pyperf writes them. Raises ValueError else."""
-    if set(map(type, values)) <= {float, int} and all(map(math.isfinite, values)):
+    if set(map(type, values)) <= {float, int} and measurable(values):
         return values
     seconds = [value[1] if isinstance(value, list) and len(value) == 2 else value for value in values]
     found = [_number(value, metric) for value in seconds]

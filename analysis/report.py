@@ -18,7 +18,7 @@ from analysis.files import replacing
 from analysis.load import VIEWS, Campaign, Loaded, load, no_collector
 from analysis.matrix import Chosen, matrix
 from analysis.style import looks, variables
-from bench.errors import InputError
+from bench.errors import InputError, RecordError
 from bench.results import Record, read_hosts
 from bench.text import clean
 
@@ -57,6 +57,8 @@ def _write_hosts(folder: Path, names: list[str], out: Path) -> list[Path]:
     written: list[Path] = []
     looks_css = variables({})
     for name in names:
+        if (out / name).is_symlink():
+            raise RecordError(f"cannot write {out / name}: is a symbolic link", hint="remove it")
         try:
             loaded = load([folder / name])
         except InputError as error:

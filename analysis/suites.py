@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.load import measurable
 from bench import files
 from bench.errors import InputError
 from bench.text import clean
@@ -69,6 +70,8 @@ def read_suite(path: Path, arm: str) -> pd.DataFrame:
             raise InputError(f"{path}: there are two benchmarks {about.name!r}")
         if not runs:
             raise InputError(f"{path}: benchmark {about.name!r} has no values: all its runs only calibrate")
+        if not all(measurable(found) for _, found in runs):
+            raise InputError(f"{path}: benchmark {about.name!r} has a value that nothing measures")
         names.append(about.name)
         units.append(about.unit or "second")
         for number, found in runs:

@@ -1,4 +1,6 @@
 """``./tare test [TIER...] [PYTEST ARGUMENT...]``: the project's own tests, tier by tier.
+``./tare test fuzz [--seconds N] [--seed S]``: broken files for everything that Tare reads, for longer than in the tier
+unit, which has some seconds of it.
 
 Without a tier all of them run. Arguments after the tiers go to pytest: ``./tare test unit -k plan``.
 Tiers that need no host for themselves run at the same time, and each is printed when it has ended.
@@ -110,6 +112,8 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] in (["-h"], ["--help"]):
         print(f"{__doc__}\nTiers: {', '.join(TIERS)}")
         return 0
+    if arguments[:1] == ["fuzz"]:
+        return shown([sys.executable, "-m", "tests.fuzz", *arguments[1:]])
     tiers, pytest_arguments = split_arguments(arguments)
     if pytest_arguments and not pytest_arguments[0].startswith("-"):
         print(f"tare test: no tier {pytest_arguments[0]!r}; there are {', '.join(TIERS)}", file=sys.stderr)

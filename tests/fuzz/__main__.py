@@ -14,6 +14,11 @@ from pathlib import Path
 from tests.fuzz.drive import drive
 
 
+def _tell(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="tare test fuzz", description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("--seconds", type=float, default=60.0, help="how long (60)")
@@ -21,8 +26,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--only", type=int, metavar="NUMBER", help="this case alone")
     parser.add_argument("--keep", type=Path, default=Path("fuzz-found"), metavar="DIR", help="where what is found goes")
     given = parser.parse_args(arguments)
-    count, found = drive(given.seed, given.seconds, only=given.only, keep=given.keep, tell=print)
-    print(f"{count} cases of seed {given.seed}, {len(found)} found")
+    count, found = drive(given.seed, given.seconds, only=given.only, keep=given.keep, tell=_tell)
+    _tell(f"{count} cases of seed {given.seed}, {len(found)} found")
     return 1 if found else 0
 
 

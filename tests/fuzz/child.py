@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import resource
 import signal
 import sys
@@ -83,7 +84,8 @@ def run(argv: list[str]) -> str | None:
     wrong = _fault(code, out.getvalue(), err.getvalue(), argv)
     if grown > _BYTES:
         wrong = f"took {grown >> 20} MiB"
-    traces = "".join(path.read_text()[-3000:] for path in Path.cwd().glob("**/*traceback*"))
+    kept = re.search(r"the traceback is in (\S+)", err.getvalue())
+    traces = Path(kept[1]).read_text()[-3000:] if kept else ""
     return wrong and f"{wrong}\n{out.getvalue()[-1000:]}{err.getvalue()[-2000:]}{traces}"
 
 

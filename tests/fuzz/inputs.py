@@ -107,7 +107,9 @@ def make(folder: Path) -> None:
     hosts = folder / "hosts"
     for name in ("rack1", "rack2"):
         synthetic.campaign(hosts / name, blocks=2, values=1, ramp=0, arms={"process": _ARMS["process"]})
-    (hosts / "hosts.json").write_text('{"schema": 1, "hosts": ["rack1", "rack2"], "host_kernels": [{"release": "6.1"}]}')
+    (hosts / "hosts.json").write_text(
+        '{"schema": 1, "hosts": ["rack1", "rack2"], "host_kernels": [{"release": "6.1"}]}'
+    )
     for name, text in (
         ("campaign.toml", _CAMPAIGN),
         ("far.toml", _ON_HOSTS),
@@ -126,7 +128,7 @@ def make(folder: Path) -> None:
 
 
 def _add(folder: Path) -> None:
-    """What a campaign may have beside its journal: an early stop, a lost host, a cluster's nodes, a slot that failed."""
+    """What a campaign may have beside its journal: an early stop, a lost host, nodes, a slot that failed."""
     stopped = [{"scenario": "lifecycle", "arm": "crun", "blocks": 6}]
     metric = {"base": "process", "new": "crun", "scenario": "lifecycle", "metric": "boot", "verdict": "regressed"}
     metrics = [metric | {"ratio": 1.9, "blocks": 6, "over": True}]
@@ -166,7 +168,9 @@ def _report(draw: Draw) -> tuple[str, list[str]]:
 
 
 def _compare(draw: Draw) -> tuple[str, list[str]]:
-    sides = draw.choice((["new:process", "new:crun"], ["process", "crun", "--in", "new"], ["old", "new"], ["new", "old"]))
+    sides = draw.choice(
+        (["new:process", "new:crun"], ["process", "crun", "--in", "new"], ["old", "new"], ["new", "old"])
+    )
     more = draw.choice(([], ["--json"], ["--markdown", "out/a.md"]))
     return f"new/{draw.choice(_RECORD)}", [draw.choice(("compare", "check")), *sides, *more]
 

@@ -225,7 +225,9 @@ def _dump(tree: Any) -> bytes:
 def _dump_toml(table: Any) -> bytes:
     def value(given: Any) -> str:
         if isinstance(given, dict):
-            return "{" + ", ".join(f"{json.dumps(str(k))} = {value(v)}" for k, v in given.items() if v is not None) + "}"
+            return (
+                "{" + ", ".join(f"{json.dumps(str(k))} = {value(v)}" for k, v in given.items() if v is not None) + "}"
+            )
         if isinstance(given, list):
             return "[" + ", ".join(value(each) for each in given if each is not None) + "]"
         if isinstance(given, _Deep):

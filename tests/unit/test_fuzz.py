@@ -1,0 +1,15 @@
+"""Broken files for everything that Tare reads, for some seconds; `./tare test fuzz` goes on with that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.fuzz.drive import drive
+
+_SECONDS = 20.0
+
+
+def test_broken_files_end_in_a_result_or_in_one_clear_line(tmp_path: Path) -> None:
+    count, found = drive(1, _SECONDS, keep=tmp_path, tell=print)
+    assert not found, "\n".join(map(str, found))
+    assert count > 10
