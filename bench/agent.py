@@ -194,8 +194,7 @@ def _take_over(run: str) -> None:
     deadline = time.monotonic() + _TAKEOVER_LIMIT
     for number in (signal.SIGTERM, signal.SIGKILL):
         while old := next((each for each in state.runs() if each.id == run and each.alive), None):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(old.pid, number)
+            old.signal(number)
             if time.monotonic() > deadline:
                 break
             time.sleep(0.2)

@@ -1,6 +1,6 @@
 """The cage: one cgroup per instance, alike for every family, in which all its host processes live.
 
-Layout, in every hierarchy used:  tare/<run>/<slot>/<instance>.  The slot's group adds its instances up, which is how a
+Layout, in every hierarchy used:  tare-<run>/<slot>/<instance>.  The slot's group adds its instances up, which is how a
 density ramp reads a thousand of them at once. cgroup v1 (also the hybrid layout) and v2 both work; where neither can
 be had the run goes on as `uncaged`.
 """
@@ -10,14 +10,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import process
 from bench.errors import HostError, InstanceError
 
-ROOT = "tare"
+#: The beginning of the name of a run's group; the run's id follows.
+PREFIX = "tare-"
 V1_CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "pids")
 #: Where it is mounted on its own, instructions are counted there (see bench.counters).
 V1_COUNTER = "perf_event"
@@ -85,16 +86,19 @@ class Hierarchy:
         self.entered = list(dict.fromkeys(mounts.values()))
         self.all = list(dict.fromkeys([*self.entered, *(others or [])]))
 
-    @property
-    def tops(self) -> list[Path]:
-        """Each hierarchy's own `tare` folder."""
-        return [mount / ROOT for mount in self.all]
-
     def describe(self) -> str:
         raise NotImplementedError
 
     def prepare(self) -> None:
-        """Make the `tare` groups, ready for children. Raises OSError where this user may not."""
+        """Raises OSError where this user may make no groups."""
+        for mount in self.all:
+            if not os.access(mount, os.W_OK):
+                readonly = os.statvfs(mount).f_flag & os.ST_RDONLY
+                number = errno.EROFS if readonly else errno.EACCES
+                raise OSError(number, os.strerror(number))
+
+    def open(self, path: str) -> None:
+        """Let a run's group have groups in it. Raises OSError."""
         raise NotImplementedError
 
 
@@ -104,13 +108,11 @@ class HierarchyV1(Hierarchy):
     def describe(self) -> str:
         return "v1 hybrid" if Path("/sys/fs/cgroup/unified").is_dir() else "v1"
 
-    def prepare(self) -> None:
-        for top in self.tops:
-            top.mkdir(exist_ok=True)
+    def open(self, path: str) -> None:
         cpuset = self.mounts["cpuset"]
         for name in ("cpus", "mems"):
-            (cpuset / ROOT / f"cpuset.{name}").write_text((cpuset / f"cpuset.{name}").read_text())
-        (cpuset / ROOT / "cgroup.clone_children").write_text("1")
+            (cpuset / path / f"cpuset.{name}").write_text((cpuset / f"cpuset.{name}").read_text())
+        (cpuset / path / "cgroup.clone_children").write_text("1")
 
 
 class HierarchyV2(Hierarchy):
@@ -120,10 +122,11 @@ class HierarchyV2(Hierarchy):
         return "v2"
 
     def prepare(self) -> None:
-        mount = self.all[0]
-        enable_v2(mount)
-        (mount / ROOT).mkdir(exist_ok=True)
-        enable_v2(mount / ROOT)
+        super().prepare()
+        enable_v2(self.all[0])
+
+    def open(self, path: str) -> None:
+        """Its children are let have controllers as it is made."""
 
 
 def enable_v2(group: Path) -> None:
@@ -180,12 +183,14 @@ class Group:
 
     def __init__(self, hierarchy: Hierarchy, path: str) -> None:
         self.hierarchy = hierarchy
-        self.path = f"{ROOT}/{path}"
+        self.path = f"{PREFIX}{path}"
         self.folders = [mount / self.path for mount in hierarchy.all]
         for folder in self.folders:
             folder.mkdir(exist_ok=True)
             if hierarchy.version == 2:
                 enable_v2(folder)
+        if "/" not in path:
+            hierarchy.open(self.path)
 
     def _file(self, controller: str, name: str) -> Path:
         return self.hierarchy.mounts.get(controller, self.hierarchy.entered[0]) / self.path / name
@@ -236,9 +241,8 @@ class Group:
     def kill(self, deadline: float) -> None:
         """SIGKILL everything inside until nothing is left. Raises InstanceError if something outlives the deadline."""
         while pids := self.pids():
+            process.kill_members(self.pids)
             for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
             if time.monotonic() > deadline:

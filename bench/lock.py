@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import clean, interrupts, state
+from bench import clean, state
 from bench.backends._command import RUN_VARIABLE
 from bench.errors import HostError
 
@@ -31,14 +31,16 @@ def occupy(
 
     cleaned: told what that was; warned: told what of this run resists its removal. Raises as hold().
     """
-    with hold(), state.enter(what) as own, _marked(own.id):
+
+    def end(own: state.Run) -> bool:
+        left = clean.release(own)
+        for each in left:
+            warned(f"could not be removed: {each}")
+        return not left
+
+    with hold(), state.enter(what, end) as own, _marked(own.id):
         cleaned(clean.clean())
-        try:
-            yield own
-        finally:
-            with interrupts.held():
-                for left in clean.release(own.id):
-                    warned(f"could not be removed: {left}")
+        yield own
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ And the end of a folder in which something may be mounted.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
@@ -19,6 +20,7 @@ _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE, _MS_RELATIME = 32, 4096, 16384, 1 <
 #: nosuid, nodev, noexec, noatime, nodiratime: for statvfs as for mount.
 _SAME_FLAGS, _ST_RELATIME = 2 | 4 | 8 | 1024 | 2048, 4096
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
+_ON_THE_WAY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 _libc = ctypes.CDLL(None, use_errno=True)
 _entered = False
@@ -140,6 +142,26 @@ def remove_tree(folder: Path) -> None:
     What is mounted there is unmounted first; where that cannot be, all stays. It may be a bind of the host's own /dev.
     """
     for place in below(folder):
-        _libc.umount2(os.fsencode(place), _MNT_DETACH | _UMOUNT_NOFOLLOW)
+        with contextlib.suppress(OSError):
+            _unmount(place, folder)
     if not below(folder):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unmount(place: Path, folder: Path) -> None:
+    """Detach what is mounted at a place at or below a folder, on a way there on which no link is followed.
+
+    Whoever may write in there can put one into the way at any moment. Raises OSError.
+    """
+    top = folder.parent.resolve() / folder.name
+    above = os.open(top.parent, _ON_THE_WAY)
+    try:
+        for name in (place.parent.relative_to(top.parent)).parts:
+            step = os.open(name, _ON_THE_WAY | os.O_NOFOLLOW, dir_fd=above)
+            os.close(above)
+            above = step
+        target = f"/proc/self/fd/{above}/{place.name}"
+        if _libc.umount2(os.fsencode(target), _MNT_DETACH | _UMOUNT_NOFOLLOW) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(place))
+    finally:
+        os.close(above)

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bench.errors import CommandError, HostError
@@ -25,6 +25,8 @@ EXTRA_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 _MOST = 64 << 20
 _CHUNK = 1 << 16
 _LONGEST_LINE = 1 << 16
+#: Processes that are held at once, each by a descriptor.
+_HELD = 200
 #: Seconds: for what a command leaves behind to close its output, and for a killed process to be gone.
 _DAEMON_LIMIT = 1.0
 _KILL_LIMIT = 5.0
@@ -230,3 +232,30 @@ def tree(leader: int) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def kill_members(members: Callable[[], Collection[int]]) -> tuple[set[int], set[int]]:
+    """SIGKILL to all that are members; their pids, and those among them that may not be killed.
+
+    Each is asked for again once it is held: a pid that another process has taken meanwhile hits nobody.
+    """
+    found, refused = set(members()), set()
+    for first in range(0, len(found), _HELD):
+        held: dict[int, int] = {}
+        try:
+            for pid in sorted(found)[first : first + _HELD]:
+                with contextlib.suppress(ProcessLookupError):
+                    held[pid] = os.pidfd_open(pid)
+            still = members()
+            for pid, fd in held.items():
+                if pid in still:
+                    try:
+                        signal.pidfd_send_signal(fd, signal.SIGKILL)
+                    except ProcessLookupError:
+                        pass
+                    except PermissionError:
+                        refused.add(pid)
+        finally:
+            for fd in held.values():
+                os.close(fd)
+    return found, refused

@@ -1,40 +1,42 @@
-"""What runs have on this host while they live: one folder each, named by the run's id, with its owner's pid in it."""
+"""The runs of this host: a record of each, which proves what is its own, and a folder for as long as it lives.
+
+A record is written, and held locked, before anything else of a run is made, and is removed when all of that is gone. It
+lies where only the run's user can write, and outlives a reboot as folders on disks do. A run lives as long as its
+record is locked: the kernel releases the lock with its holder, and tells of it in every namespace that sees the file.
+What no dead run's record proves is never touched: a run whose record is not here (in a container) may well be alive.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import re
 import secrets
-import socket
+import signal
 import stat
 import struct
-import tempfile
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import mounts
+from bench import files, interrupts, mounts
 from bench.errors import HostError
 
-_OWNER = "owner.json"
-_OWNER_LIMIT = 4096
-#: A folder that the process with this pid is just making,
-_NEW = re.compile(r"\.new-(\d+)-")
-#: which takes no longer than this many seconds.
-_NEW_LIMIT = 60.0
-#: A run answers here as long as it lives, also to who sees neither its folder nor its owner: a host's `clean` sees what
-#: a container's run started.
-_ADDRESS = "\0tare-run-"
-#: Who asks stays in the queue: nobody accepts. A full queue is an answer too.
-_ASKERS = 4096
-_CREDENTIALS = struct.Struct("3i")
+_RECORD = re.compile(r"([0-9a-f]{8})\.json\Z")
+#: A record that is just being written.
+_NEW = ".new-"
+_RECORD_LIMIT = 1 << 16
+#: struct flock: type, whence, start, length, pid. Open file description locks, which a fork does not share by pid.
+_FLOCK = struct.Struct("hhqqi4x")
+#: The host's own PID namespace, which sees the processes of all others (PROC_PID_INIT_INO).
+_HOSTS_PIDS = 0xEFFFFFFC
 _HINT = "remove it, or, as an ordinary user, set XDG_RUNTIME_DIR to a folder of your own"
+_TRIES = 10
 
 
 def top() -> Path:
@@ -45,6 +47,11 @@ def top() -> Path:
     return Path(runtime) / "tare" if runtime and Path(runtime).is_dir() else Path(f"/tmp/tare-{os.geteuid()}")
 
 
+def records() -> Path:
+    """Where the records of this user's runs lie: on this machine, and still there after a reboot."""
+    return Path("/var/lib/tare") if os.geteuid() == 0 else Path(f"/var/tmp/tare-{os.geteuid()}")
+
+
 def cache_folder() -> Path:
     """Where Tare keeps what can be made again: $XDG_CACHE_HOME/tare."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tare"
@@ -52,7 +59,8 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class Run:
-    """id: 8 hex digits; born: the owner's start time in clock ticks, which tells a reused pid apart; uid: its user."""
+    """id: 8 hex digits; pid, born, space: the owner, its start time in clock ticks and its PID namespace; uid: its
+    user; boot: of which boot of this machine; groups: the cgroups that the owner was in."""
 
     id: str
     folder: Path
@@ -61,10 +69,35 @@ class Run:
     what: str
     started: str
     uid: int
+    boot: str = ""
+    space: int = 0
+    groups: tuple[str, ...] = ()
 
     @property
     def alive(self) -> bool:
-        return birth(self.pid) == self.born and _user(self.pid) == self.uid
+        return _is_held(_record(self.id))
+
+    @property
+    def of_this_boot(self) -> bool:
+        """Whether its processes, cgroups and mounts can be there at all."""
+        return self.boot == _boot()
+
+    @property
+    def visible(self) -> bool:
+        """Whether its processes can be seen from here: from a container, only those of a run in there."""
+        return _pid_namespace() in (self.space, _HOSTS_PIDS)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send its owner a signal, where that is a process that can be told from here."""
+        if not self.of_this_boot or self.space != _pid_namespace():
+            return
+        with contextlib.suppress(ProcessLookupError):
+            held = os.pidfd_open(self.pid)
+            try:
+                if birth(self.pid) == self.born:
+                    signal.pidfd_send_signal(held, number)
+            finally:
+                os.close(held)
 
 
 def birth(pid: int) -> int | None:
@@ -79,148 +112,275 @@ def birth(pid: int) -> int | None:
         return None
 
 
-def _user(pid: int) -> int | None:
-    try:
-        return int(Path(f"/proc/{pid}/status").read_text().partition("\nUid:")[2].split()[1])
-    except (OSError, IndexError):
-        return None
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def living(uid: int) -> set[str]:
-    """The ids of the living runs, as far as this user may look, that can have made what belongs to `uid`.
-
-    Only root's runs make what is root's; a user believes himself and root. So nobody keeps another's leftovers by a
-    run of the same id.
-    """
-    own = os.geteuid()
-    found = set()
-    for folder in {top(), Path("/run/tare"), *Path("/run/user").glob("*/tare"), *Path("/tmp").glob("tare-*")}:
-        with contextlib.suppress(OSError):
-            user = folder.lstat().st_uid
-            if user == 0 or (uid != 0 and own in (0, user)):
-                found |= {run.id for run in _runs(folder) if run.uid == user and run.alive}
-    return found
+def _pid_namespace() -> int:
+    return Path("/proc/self/ns/pid").stat().st_ino
 
 
-def answers(identity: str, uid: int) -> bool:
-    """Whether a run of this id, which `uid` or root began, lives on this host beyond what this process can see."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        answer = probe.connect_ex(_ADDRESS + identity)
-        if answer != 0:
-            return answer == errno.EAGAIN
-        _, user, _ = _CREDENTIALS.unpack(probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-        return user in (0, uid)
+def _own_groups() -> tuple[str, ...]:
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    return tuple(sorted({line.split(":", 2)[2] for line in lines}))
 
 
 def runs() -> list[Run]:
-    """This user's runs that have a folder, dead ones too. A folder without a readable owner is a dead run's.
-
-    Raises HostError where others could have made them.
-    """
+    """This user's runs that have a record, dead ones too. Raises HostError where others could have made it."""
+    place = records()
     try:
-        _check(top())
+        _check(place)
     except FileNotFoundError:
         return []
-    return _runs(top())
-
-
-def stillborn() -> list[Path]:
-    """Folders of this user's runs that were killed while they made them."""
     found = []
-    for folder in top().glob(".new-*"):
-        match = _NEW.match(folder.name)
-        with contextlib.suppress(OSError):
-            if match and birth(int(match[1])) is None and time.time() - folder.lstat().st_mtime > _NEW_LIMIT:
-                found.append(folder)
+    for file in sorted(place.iterdir()):
+        if (match := _RECORD.match(file.name)) and (lines := _read(file)) is not None:
+            found.append(_as_run(match[1], lines))
     return found
 
 
-def _runs(above: Path) -> list[Run]:
-    found = []
-    folders: list[Path] = []
-    with contextlib.suppress(OSError):
-        folders = sorted(above.iterdir())
-    for folder in folders:
-        with contextlib.suppress(OSError):
-            uid = folder.lstat().st_uid
-            owner = _read_owner(folder, uid)
-            pid, born = owner.get("pid"), owner.get("born")
-            found.append(
-                Run(
-                    folder.name,
-                    folder,
-                    pid if isinstance(pid, int) else 0,
-                    born if isinstance(born, int) else -1,
-                    str(owner.get("what", "a run that died early")),
-                    str(owner.get("started", "?")),
-                    uid,
-                )
-            )
-    return found
+def _as_run(identity: str, lines: list[Any]) -> Run:
+    """What a record says; of one that is damaged, what its name says."""
+    known = lines[0] if lines and isinstance(lines[0], dict) else {}
+
+    def word(key: str, default: str) -> str:
+        return known[key] if isinstance(known.get(key), str) else default
+
+    def number(key: str) -> int:
+        return known[key] if isinstance(known.get(key), int) else -1
+
+    folder, groups = Path(word("folder", "/")), known.get("groups")
+    return Run(
+        identity,
+        folder if folder.is_absolute() and folder.name == identity else top() / identity,
+        number("pid"),
+        number("born"),
+        word("what", "a run"),
+        word("started", "?"),
+        os.geteuid(),
+        word("boot", ""),
+        number("space"),
+        tuple(group for group in groups if isinstance(group, str)) if isinstance(groups, list) else (),
+    )
 
 
-def _read_owner(folder: Path, uid: int) -> dict[str, Any]:
-    """What a run says of its owner; nothing where it was not the folder's user who wrote it, in a small plain file.
+def _read(file: Path) -> list[Any] | None:
+    """The lines of a record, as far as they are whole; None of what is no file of this user's."""
+    try:
+        opened = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        facts = os.fstat(opened)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid():
+            return None
+        lines: list[Any] = []
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            for line in os.read(opened, _RECORD_LIMIT).splitlines():
+                lines.append(json.loads(line))
+        return lines
+    finally:
+        os.close(opened)
 
-    Anyone can make folders where ours are looked for, with pipes, links and devices in them.
-    """
-    with contextlib.ExitStack() as stack, contextlib.suppress(OSError, ValueError, RecursionError):
-        inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        stack.callback(os.close, inside)
-        file = os.open(_OWNER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=inside)
-        stack.callback(os.close, file)
-        facts = os.fstat(file)
-        if stat.S_ISREG(facts.st_mode) and facts.st_size <= _OWNER_LIMIT:
-            owner = json.loads(os.read(file, _OWNER_LIMIT))
-            if isinstance(owner, dict) and os.fstat(inside).st_uid == facts.st_uid == uid:
-                return owner
-    return {}
+
+def _record(identity: str) -> Path:
+    return records() / f"{identity}.json"
+
+
+def _is_held(file: Path) -> bool:
+    try:
+        opened = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        asked = fcntl.fcntl(opened, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        kind: int = _FLOCK.unpack(asked)[0]
+        return kind != fcntl.F_UNLCK
+    finally:
+        os.close(opened)
+
+
+def _hold(opened: int) -> bool:
+    try:
+        fcntl.fcntl(opened, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True
 
 
 @contextlib.contextmanager
-def enter(what: str) -> Iterator[Run]:
-    """A new run's folder, for as long as the block lasts. what: shown to whoever has to wait for this run."""
+def claimed(run: Run) -> Iterator[bool]:
+    """Whether a run is dead and its leftovers are this process's to remove, for as long as the block lasts."""
+    with _claimed(_record(run.id)) as ours:
+        yield ours
+
+
+@contextlib.contextmanager
+def _claimed(file: Path) -> Iterator[bool]:
+    try:
+        opened = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        yield False
+        return
+    try:
+        ours = _hold(opened)
+        if ours:
+            try:
+                ours = os.path.samestat(os.fstat(opened), file.lstat())
+            except FileNotFoundError:  # whoever had it claimed has removed all of it
+                ours = False
+        yield ours
+    finally:
+        os.close(opened)
+
+
+def forget(identity: str) -> None:
+    """Remove the record of a run of which nothing is left."""
+    _record(identity).unlink(missing_ok=True)
+    _drop_records()
+
+
+def forget_unfinished() -> None:
+    """Remove the records of runs that were killed while they wrote them, and had made nothing else."""
+    for file in records().glob(f"{_NEW}*"):
+        with _claimed(file) as ours:
+            if ours:
+                file.unlink(missing_ok=True)
+    _drop_records()
+
+
+def _drop_records() -> None:
+    with contextlib.suppress(OSError):
+        records().rmdir()
+
+
+def note(identity: str, kind: str, text: str) -> None:
+    """Write into a run's record, before it is made, what only a worker knows of, and what outlives a reboot.
+
+    Raises OSError.
+    """
+    file = os.open(_record(identity), os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        line = json.dumps([kind, text]).encode() + b"\n"
+        if line not in os.read(file, _RECORD_LIMIT).splitlines(keepends=True):
+            os.write(file, line)
+            os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def notes(identity: str, kind: str) -> list[str]:
+    """What note() wrote down of this kind."""
+    lines = _read(_record(identity)) or []
+    pairs = [line for line in lines[1:] if isinstance(line, list) and len(line) == 2]
+    return [text for found, text in pairs if found == kind and isinstance(text, str)]
+
+
+@contextlib.contextmanager
+def enter(what: str, end: Callable[[Run], bool] = lambda run: True) -> Iterator[Run]:
+    """A new run: its record, and its folder for as long as the block lasts. what: shown to whoever waits for this run.
+
+    end: takes away what the run has made elsewhere, when the block has ended, and tells whether all of it is gone: if
+    not, the record stays, and the next clean-up goes on.
+    """
     identity = secrets.token_hex(4)
     folder = top() / identity
     started = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    run = Run(identity, folder, os.getpid(), birth(os.getpid()) or 0, what, started, os.geteuid())
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as answering:
-        answering.bind(_ADDRESS + identity)
-        answering.listen(_ASKERS)
-        _make(folder, json.dumps({"pid": run.pid, "born": run.born, "what": what, "started": started}))
+    pid = os.getpid()
+    own = (birth(pid) or 0, what, started, os.geteuid(), _boot(), _pid_namespace(), _own_groups())
+    run = Run(identity, folder, pid, *own)
+    held = _write(run)
+    try:
+        _make(folder)
+    except BaseException:
+        forget(identity)
+        os.close(held)
+        raise
+    try:
+        yield run
+    finally:
+        with interrupts.held():
+            whole = False
+            try:
+                whole = end(run)
+            finally:
+                mounts.remove_tree(folder)
+                with contextlib.suppress(OSError):
+                    top().rmdir()
+                if whole and not folder.exists():
+                    forget(identity)
+                os.close(held)
+
+
+def _write(run: Run) -> int:
+    """The descriptor by which a run's record is held, which is locked before it has its name.
+
+    Raises HostError, OSError.
+    """
+    known = {key: value for key, value in asdict(run).items() if key not in ("id", "uid")}
+    place, content = records(), json.dumps(known | {"folder": str(run.folder)}).encode() + b"\n"
+    for attempt in range(_TRIES):
+        new = place / f"{_NEW}{run.id}-{attempt}"
         try:
-            yield run
-        finally:
-            mounts.remove_tree(folder)
-            with contextlib.suppress(OSError):
-                top().rmdir()
+            # The last run that ends removes the place, at any moment.
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check(place)
+            held = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            hint = "it must be a folder that only this user can write to"
+            raise HostError(f"cannot write down a run in {place}: {error.strerror}", hint=hint) from error
+        try:
+            if _hold(held):
+                os.write(held, content)
+                os.fsync(held)
+                new.rename(_record(run.id))
+                files.sync_folder(place)
+                return held
+        except FileNotFoundError:  # taken for one whose writer was killed, before it was locked
+            pass
+        except BaseException:
+            new.unlink(missing_ok=True)
+            _record(run.id).unlink(missing_ok=True)
+            os.close(held)
+            _drop_records()
+            raise
+        os.close(held)
+    raise HostError(f"cannot write down a run in {place}: it is removed again and again", hint="try again")
 
 
-def _make(folder: Path, owner: str) -> None:
-    """The folder appears with its owner in it, so that nobody takes it for a dead run's."""
+def _make(folder: Path) -> None:
+    """A run's folder."""
     above = folder.parent
-    for attempt in range(10):
+    for attempt in range(_TRIES):
         # Another run that ends removes the top when it is empty, at any moment.
         try:
             # Ordinary users may look for a run of root's by its name, and at nothing else.
             above.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
             _check(above)
-            new = Path(tempfile.mkdtemp(prefix=f".new-{os.getpid()}-", dir=above))
+            folder.mkdir(mode=0o700)
         except FileNotFoundError:
-            if attempt == 9:
+            if attempt == _TRIES - 1:
                 raise
             continue
         except OSError as error:
             raise HostError(f"cannot make a folder in {above}: {error.strerror}", hint=_HINT) from error
-        try:
-            _check(above)  # it stays what it is now, with something in it
-            (new / _OWNER).write_text(owner)
-            new.rename(folder)
-            return
-        except BaseException:
-            mounts.remove_tree(new)
-            raise
+        return
+
+
+def is_own(folder: Path) -> bool:
+    """Whether nobody but this user can have put a folder where it is, or anything into it."""
+    try:
+        _check(folder)
+        _check(folder.parent)
+    except (OSError, HostError):
+        return False
+    return True
 
 
 def _check(folder: Path) -> None:

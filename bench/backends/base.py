@@ -22,6 +22,7 @@ from bench.cage import Cage
 from bench.channel import Channel, Reply
 from bench.errors import InputError
 from bench.link import Link
+from bench.state import Run
 
 Family = Literal["process", "container", "hypervisor", "uml"]
 Guest = Literal["linux", "firmware"]
@@ -246,8 +247,8 @@ class Backend(ABC):
         return []
 
     @classmethod
-    def leftovers(cls) -> Iterable[tuple[str, Path]]:
-        """What the runtime keeps of instances outside their folders: a run's id, and a file or folder of that run."""
+    def leftovers(cls, run: Run) -> Iterable[Path]:
+        """Files and folders that the runtime keeps of a run's instances outside their folders."""
         return ()
 
     @abstractmethod

@@ -21,10 +21,15 @@ from bench.errors import CommandError, HostError, InstanceError
 from bench.process import require
 
 _SOCKET = "unix:///var/run/docker.sock"
-#: The images that Tare makes; their tags are runs' ids.
-_REPOSITORY = "tare"
+#: The images that Tare makes, under a name that no registry can have (RFC 6761); their tags are runs' ids.
+_REPOSITORY = "tare.invalid/rootfs"
+#: On images and containers: the id of the run whose they are.
+_LABEL = "invalid.tare.run"
+#: What a run's record holds of a Docker that is not its own: where it listens. See state.note.
+NOTE = "docker"
 _IMPORT_LIMIT = 300.0
 _REMOVE_LIMIT = 5.0
+_LEFTOVERS_LIMIT = 30.0
 
 
 class DockerInstance(CommandInstance):
@@ -105,7 +110,7 @@ class Backend(CommandBackend):
         return [*found, "a container's shim is put into its cage at READY, so that what it used before is not counted"]
 
     def _examine_users(self) -> None:
-        """Raises HostError where the user's daemon cannot be used; removes images that killed runs left in it."""
+        """Raises HostError where the user's daemon cannot be used."""
         host = self.env["DOCKER_HOST"]
         if not host.startswith("unix://"):
             raise HostError(
@@ -113,14 +118,20 @@ class Backend(CommandBackend):
             )
         try:
             driver = self._run("info", "--format", "{{.CgroupDriver}}").strip()
-            tags = self._run("image", "ls", "--format", "{{.Tag}}", _REPOSITORY).split()
         except CommandError as error:
             raise HostError(f"no Docker daemon answers at {host}: {error}", hint='daemon = "private"') from error
         if driver != "cgroupfs":
             hint = 'let it use native.cgroupdriver=cgroupfs, or use daemon = "private"'
             raise HostError(f"this Docker makes its groups by {driver}, which does not make them in a cage", hint=hint)
-        for tag in set(tags) - state.living(0):
-            self._run("image", "rm", "--force", f"{_REPOSITORY}:{tag}", check=False)
+        try:
+            state.note(self._of, NOTE, host)
+        except OSError as error:
+            raise HostError(f"cannot write down what is made in {host}: {error.strerror}") from error
+
+    @property
+    def _of(self) -> str:
+        """The run that this is a part of."""
+        return os.environ.get(RUN_VARIABLE) or "none"
 
     def _do(self, *words: str) -> list[str]:
         return [require("docker", "docker.io"), *words]
@@ -133,8 +144,9 @@ class Backend(CommandBackend):
         """The rootfs as an image."""
         archive = self.folder / "rootfs.tar"
         process.run([require("tar", "tar"), "-C", tree, "--numeric-owner", "-cf", archive, "."], timeout=_IMPORT_LIMIT)
-        name = f"{_REPOSITORY}:{os.environ.get(RUN_VARIABLE) or 'none'}"
-        self._run("import", str(archive), name, timeout=_IMPORT_LIMIT)
+        name = f"{_REPOSITORY}:{self._of}"
+        label = f"LABEL {_LABEL}={self._of}"
+        self._run("import", "--change", label, str(archive), name, timeout=_IMPORT_LIMIT)
         archive.unlink()
         return name
 
@@ -152,7 +164,7 @@ class Backend(CommandBackend):
         assert self._cage is not None
         assert self._image is not None
         alike = ["--rm", "--interactive", "--log-driver=none", "--hostname=tare", "--network=none", "--pull=never"]
-        alike += ["--read-only", "--tmpfs=/tmp", "--ipc=private", "--cgroupns=host"]
+        alike += ["--read-only", "--tmpfs=/tmp", "--ipc=private", "--cgroupns=host", f"--label={_LABEL}={self._of}"]
         # As the other containers: no filter, nothing masked.
         alike += [f"--security-opt={what}=unconfined" for what in ("seccomp", "apparmor", "systempaths")]
         if order.data:
@@ -183,5 +195,27 @@ class Backend(CommandBackend):
         if self.daemon:
             self.daemon.close()
         elif self._image:
-            with contextlib.suppress(CommandError):
-                self._run("image", "rm", "--force", self._image, check=False)
+            with contextlib.suppress(CommandError, HostError):
+                remove_leftovers(self.env["DOCKER_HOST"], self._of)
+
+
+def remove_leftovers(host: str, run: str) -> list[tuple[str, str]]:
+    """Remove a dead run's containers and images from a Docker that is not its own; (kind, id) of each.
+
+    Raises CommandError, HostError where that cannot be asked.
+    """
+    tool = require("docker", "docker.io")
+    removed = []
+    with tempfile.TemporaryDirectory() as client:
+        environment = bare_environment({"DOCKER_HOST": host, "DOCKER_CONFIG": client})
+
+        def ask(*words: str) -> list[str]:
+            done = process.run([tool, *words], timeout=_LEFTOVERS_LIMIT, env=environment)
+            return done.stdout.decode(errors="replace").split()
+
+        alike = ("--all", "--quiet", "--no-trunc", "--filter", f"label={_LABEL}={run}")
+        for kind, group in (("Docker container", "container"), ("Docker image", "image")):
+            for found in dict.fromkeys(ask(group, "ls", *alike)):
+                ask(group, "rm", "--force", found)
+                removed.append((kind, found[:19]))
+    return removed

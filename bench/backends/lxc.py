@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import mounts, state
+from bench import mounts
 from bench.backends._command import CommandBackend, CommandInstance
 from bench.backends.base import Order
 from bench.cage import Cage
 from bench.disk import PLACE
 from bench.process import require
+from bench.state import Run
 
 _CONFIG = """\
 lxc.uts.name = tare
@@ -83,9 +84,9 @@ class Backend(CommandBackend):
                 folder = folder.parent
 
     @classmethod
-    def leftovers(cls) -> Iterator[tuple[str, Path]]:
-        for folder in _lock_folder(state.top()).glob("*"):
-            yield folder.name, folder
+    def leftovers(cls, run: Run) -> Iterator[Path]:
+        if (folder := _lock_folder(run.folder)).exists():
+            yield folder
 
     def _which(self, order: Order) -> list[str]:
         return ["--lxcpath", str(order.folder.parent), "--name", order.name]

@@ -15,6 +15,7 @@ from bench.backends._command import CommandBackend, CommandInstance, nsenter
 from bench.backends.base import NAME_PREFIX, Order
 from bench.disk import PLACE
 from bench.process import require
+from bench.state import Run
 
 #: Where nspawn makes a folder for mounts to enter each container by, and leaves it.
 _PROPAGATE = Path("/run/systemd/nspawn/propagate")
@@ -67,9 +68,8 @@ class Backend(CommandBackend):
             _drop_lock(_LOCKS / f"inode-{tree.st_dev}:{tree.st_ino}")
 
     @classmethod
-    def leftovers(cls) -> Iterator[tuple[str, Path]]:
-        for folder in _PROPAGATE.glob(f"{NAME_PREFIX}*"):
-            yield folder.name.removeprefix(NAME_PREFIX)[:8], folder
+    def leftovers(cls, run: Run) -> Iterator[Path]:
+        yield from _PROPAGATE.glob(f"{NAME_PREFIX}{run.id}-*")
 
 
 def _drop_lock(file: Path) -> None:

@@ -15,7 +15,6 @@ import pytest
 
 from bench import cage, doctor, image, kernels, lock, state, workers
 from bench.backends import base
-from bench.clean import _cgroup_tops
 
 PROJECT = Path(__file__).resolve().parents[2]
 DRIVE = Path(__file__).with_name("drive.py")
@@ -56,20 +55,15 @@ def things() -> dict[str, set[str]]:
                 continue
             if b"\0TARE_RUN=" in b"\0" + environment:
                 found["process"].add(f"{entry.name} {(entry / 'comm').read_text().strip()}")
-    for folder in [state.top(), *_cgroup_tops()]:
-        if folder.is_dir():
-            found["folder"].update(str(path) for path in folder.iterdir() if path.is_dir())
+    if state.top().is_dir():
+        found["folder"].update(str(path) for path in state.top().iterdir() if path.is_dir())
+    found["record"] = {str(path) for path in state.records().glob("*")}
     found["mount"] = {line for line in Path("/proc/self/mounts").read_text().splitlines() if "tare" in line.split()[1]}
-    found["runtime's file"] = {
-        str(file)
-        for name in base.names()
-        for _, path in base.load(name).leftovers()
-        for file in (path, *path.rglob("*"))
-    } | {str(path) for path in [Path("/run/lxc/lock/run"), *Path("/run/systemd/nspawn").glob("*/*")] if path.exists()}
+    kept = [*Path("/run/lxc/lock").glob("run/**/*"), *Path("/run/systemd/nspawn").glob("*/*")]
     # A lock of the tree and of no run: a killed campaign leaves it, and the next container of that tree removes it.
-    found["runtime's file"] = {name for name in found["runtime's file"] if "/locks/inode-" not in name}
+    found["runtime's file"] = {str(path) for path in kept if "/locks/inode-" not in str(path)}
     groups = [path for folder in _own_groups() for path in folder.iterdir() if path.is_dir()]
-    found["cgroup"] = {str(path) for path in groups if path.name != cage.ROOT}  # which stays; what is in it is above
+    found["cgroup"] = {str(path) for path in groups}
     found["device"] = {path.name for path in Path("/sys/class/net").iterdir()}
     found["disk"] = {str(path) for path in Path("/var/tmp").glob("tare-*")} | {
         file.read_text() for file in Path("/sys/block").glob("loop*/loop/backing_file")
@@ -129,7 +123,7 @@ def drive(tmp_path: Path) -> Callable[..., dict[str, Any]]:
             assert done.returncode == 0, done.stderr
             from bench import clean
 
-            clean.release(own.id)
+            assert clean.release(own) == []
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 

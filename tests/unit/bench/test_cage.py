@@ -26,7 +26,7 @@ def hierarchy(version: int, top: Path) -> cage.Hierarchy:
         mounts = {name: top / name for name in cage.V1_CONTROLLERS}
         found = cage.HierarchyV1(mounts, [top / "devices"])
     for mount in found.all:
-        (mount / cage.ROOT / "run").mkdir(parents=True)
+        (mount / "tare-run").mkdir(parents=True)
     return found
 
 
@@ -66,7 +66,7 @@ def test_in_v1_memory_and_swap_together_are_held_to_the_limit(tmp_path: Path) ->
 def test_who_comes_later_enters_a_v2_cage_by_another_group(tmp_path: Path) -> None:
     made = make(2, tmp_path)
     (first,), (later,) = made.doors(), made.doors("clients")
-    inside = tmp_path / "unified/tare/run/cage"
+    inside = tmp_path / "unified/tare-run/cage"
     assert Path(first) == inside / "launch/cgroup.procs"
     assert Path(later) == inside / "clients/cgroup.procs"
     assert Path(later).parent.is_dir()
@@ -75,15 +75,15 @@ def test_who_comes_later_enters_a_v2_cage_by_another_group(tmp_path: Path) -> No
 
 def test_a_v1_cage_is_entered_itself_and_in_every_hierarchy_where_asked(tmp_path: Path) -> None:
     made = make(1, tmp_path)
-    expected = {str(tmp_path / name / "tare/run/cage/cgroup.procs") for name in cage.V1_CONTROLLERS}
+    expected = {str(tmp_path / name / "tare-run/cage/cgroup.procs") for name in cage.V1_CONTROLLERS}
     assert set(made.doors()) == set(made.doors("clients")) == expected
-    assert set(made.doors(everywhere=True)) - expected == {str(tmp_path / "devices/tare/run/cage/cgroup.procs")}
+    assert set(made.doors(everywhere=True)) - expected == {str(tmp_path / "devices/tare-run/cage/cgroup.procs")}
 
 
 def test_what_ran_is_charged_before_it_is_read(tmp_path: Path) -> None:
     """Threads that run on are waited for, but not for ever."""
     made = make(1, tmp_path)
-    (tmp_path / "cpuacct/tare/run/cage/cpuacct.usage").write_text("5000000")
+    (tmp_path / "cpuacct/tare-run/cage/cpuacct.usage").write_text("5000000")
     program = "import time\nend = time.monotonic() + 0.5\nwhile time.monotonic() < end: pass\nprint()\ntime.sleep(60)"
     with subprocess.Popen([sys.executable, "-uc", program], stdout=subprocess.PIPE) as child:
         try:
@@ -103,7 +103,7 @@ def test_what_ran_is_charged_before_it_is_read(tmp_path: Path) -> None:
 def test_parts_that_do_not_make_up_the_total_are_read_again(tmp_path: Path) -> None:
     """The kernel sums them up late, at times; a total that they never make up is told all the same."""
     made = make(1, tmp_path)
-    folder = tmp_path / "memory/tare/run/cage"
+    folder = tmp_path / "memory/tare-run/cage"
     (folder / "memory.usage_in_bytes").write_text(f"{200 << 20}")
     (folder / "memory.kmem.usage_in_bytes").write_text(f"{2 << 20}")
     stat = f"total_rss {5 << 20}\ntotal_cache {{cache}}\ntotal_shmem {{cache}}\n"
@@ -117,7 +117,7 @@ def test_parts_that_do_not_make_up_the_total_are_read_again(tmp_path: Path) -> N
 
 def test_kernel_memory_is_the_sum_of_its_parts_where_the_kernel_does_not_sum_it(tmp_path: Path) -> None:
     made = make(2, tmp_path)
-    folder = tmp_path / "unified/tare/run/cage"
+    folder = tmp_path / "unified/tare-run/cage"
     (folder / "memory.current").write_text(f"{9 << 20}")
     (folder / "memory.stat").write_text(f"anon {6 << 20}\nfile 0\nshmem 0\nslab {2 << 20}\nkernel_stack {1 << 20}\n")
     assert made.memory(0).kernel == 3 << 20

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import fcntl
 import json
 import os
-import secrets
-import shutil
+import signal
 import struct
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,179 +18,250 @@ from typing import cast
 
 import pytest
 
-from bench import clean, mounts, state
+from bench import clean, disk, kernels, mounts, state
 from bench.backends._command import CommandInstance
 from bench.errors import HostError, TareError
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "runs"
-    folder.mkdir()
+    folder.mkdir(mode=0o711)
     monkeypatch.setattr(state, "top", lambda: folder)
+    monkeypatch.setattr(state, "records", lambda: tmp_path / "records")
+    monkeypatch.setattr(clean, "_cgroup_mounts", list)
+    monkeypatch.setattr(clean, "JOB_FOLDERS", tmp_path / "tmp/tare-job-")
+    monkeypatch.setattr(disk, "FOLDERS", tmp_path / "tmp/tare-disk-")
+    monkeypatch.setattr(kernels, "clean", list)
     return folder
 
 
-@pytest.fixture
-def identity() -> str:
-    return secrets.token_hex(4)
+def dead(top: Path, identity: str = "0000dead", **changes: object) -> state.Run:
+    """A run that was killed, with its record."""
+    records = top.parent / "records"
+    records.mkdir(mode=0o700, exist_ok=True)
+    known = {"pid": 1, "born": -5, "folder": str(top / identity), "boot": state._boot(), **changes}
+    (records / f"{identity}.json").write_text(json.dumps({"space": state._pid_namespace()} | known) + "\n")
+    return next(run for run in state.runs() if run.id == identity)
 
 
-@pytest.fixture
-def marked(identity: str) -> Iterator[subprocess.Popen[bytes]]:
+def folder_of(run: state.Run) -> Path:
+    run.folder.mkdir(mode=0o700)
+    return run.folder
+
+
+@contextlib.contextmanager
+def process_of(identity: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process that bears a run's id as ours do, and ends in any case."""
-    with subprocess.Popen(["sleep", "60"], env={**os.environ, "TARE_RUN": identity}) as child:
+    command = words or ("sleep", "60")
+    with subprocess.Popen(command, env={**os.environ, "TARE_RUN": identity}) as child:
         deadline = time.monotonic() + 5
-        while b"sleep" not in Path(f"/proc/{child.pid}/cmdline").read_bytes():
+        while b"60" not in Path(f"/proc/{child.pid}/cmdline").read_bytes():
             assert time.monotonic() < deadline
         yield child
         child.kill()
 
 
 def test_folders_of_the_dead_go_and_those_of_the_living_stay(top: Path) -> None:
-    for name in ("0000dead", "1111dead"):
-        (top / name / "crun").mkdir(parents=True)
-        (top / name / "owner.json").write_text('{"pid": 1, "born": -5}')
+    folders = {folder_of(dead(top, identity)) for identity in ("0000dead", "1111dead")}
     with state.enter("alive") as run:
         (run.folder / "arm").mkdir()
-        removed = clean._folders()
-        assert {thing.name for thing in removed} == {str(top / "0000dead"), str(top / "1111dead")}
+        removed = clean.clean()
+        assert {thing.name for thing in removed} == {str(folder) for folder in folders}
         assert {thing.kind for thing in removed} == {"folder"}
         assert [path.name for path in top.iterdir()] == [run.id]
         assert (run.folder / "arm").is_dir()
-        assert clean._folders() == []
+        assert state.runs() == [run]
+        assert clean.clean() == []
 
 
-def test_what_bears_no_runs_name_is_not_ours(top: Path) -> None:
-    (top / "precious").mkdir()
-    (top / "note.txt").write_text("x")
-    assert clean._folders() == []
-    assert sorted(path.name for path in top.iterdir()) == ["note.txt", "precious"]
+def test_what_no_record_names_stays(top: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is called: names prove nothing."""
+    mount = tmp_path / "cgroup"
+    monkeypatch.setattr(clean, "_cgroup_mounts", lambda: [mount])
+    dead(top)
+    others = [top / "20261130", top / "precious", top / ".new-1-abc", mount / "tare-20261130", mount / "tare"]
+    others += [mount / "lab/tare/20261130", tmp_path / "tmp/tare-job-20261130", tmp_path / "tmp/tare-disk-20261130"]
+    for folder in others:
+        (folder / "in").mkdir(parents=True)
+        (folder / "in/file").write_text("x")
+    with process_of("20261130") as marked, process_of("deadbeef") as other:
+        assert clean.clean() == []
+        assert marked.poll() is other.poll() is None
+    assert all((folder / "in/file").exists() for folder in others)
 
 
-def test_a_folder_that_nobody_signed_goes(top: Path) -> None:
-    (top / "0000dead").mkdir()
-    assert [thing.name for thing in clean._folders()] == [str(top / "0000dead")]
+def test_a_record_without_leftovers_goes_without_a_word(top: Path) -> None:
+    dead(top)
+    assert clean.clean() == []
+    assert state.runs() == []
 
 
-def test_a_folder_that_was_never_finished_goes(top: Path) -> None:
-    with subprocess.Popen(["true"]) as child:
-        pass
-    new = top / f".new-{child.pid}-abc"
-    new.mkdir()
-    assert clean._folders() == []
-    os.utime(new, (0, 0))
-    assert [thing.name for thing in clean._folders()] == [str(new)]
-    assert not new.exists()
+def test_a_run_that_somebody_else_cleans_up_is_left_to_him(top: Path) -> None:
+    run = dead(top)
+    folder = folder_of(run)
+    with state.claimed(run):
+        assert clean.clean() == []
+    assert folder.exists()
+    assert [thing.name for thing in clean.clean()] == [str(folder)]
 
 
-@pytest.mark.usefixtures("top")
-def test_whose_name_is_a_dead_runs() -> None:
-    with state.enter("alive") as run:
-        assert not clean._dead(run.id, os.geteuid())
-    assert clean._dead(run.id, os.geteuid())
-    for name in ("0123ABCD", "0123abcde", "", "../x"):
-        assert not clean._dead(name, os.geteuid())
+def test_a_run_whose_processes_cannot_be_seen_is_left_alone(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From inside a container, one of the host's that died."""
+    folder = folder_of(dead(top))
+    monkeypatch.setattr(state, "_pid_namespace", lambda: 4026539999)
+    assert clean.clean() == []
+    assert folder.exists()
 
 
-def test_a_run_of_another_user_or_session_lives_too(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with tempfile.TemporaryDirectory(prefix="tare-test-", dir="/tmp") as other:
-        with monkeypatch.context() as context:
-            context.setattr(state, "top", lambda: Path(other))
-            entered = state.enter("elsewhere")
-            run = entered.__enter__()
-        assert state.top() == top
-        assert not clean._dead(run.id, os.geteuid())
-        entered.__exit__(None, None, None)
-        run.folder.mkdir()
-        (run.folder / "owner.json").write_text('{"pid": 1, "born": -5}')
-        assert clean._dead(run.id, os.geteuid())
+def test_after_a_boot_only_what_lies_on_disks_is_a_runs(top: Path, tmp_path: Path) -> None:
+    run = dead(top, boot="an earlier one", space=1)
+    for place in (clean.JOB_FOLDERS, disk.FOLDERS):
+        place.with_name(f"{place.name}{run.id}").mkdir(parents=True)
+    with process_of(run.id) as somebodys:
+        assert [thing.kind for thing in clean.clean()] == ["folder", "folder"]
+        assert somebodys.poll() is None
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert state.runs() == []
 
 
-def test_a_run_that_cannot_be_seen_answers(top: Path) -> None:
-    """One in a container of this host: neither its folder nor its owner is there for us, but its processes are."""
-    with state.enter("in a container") as run:
-        shutil.rmtree(run.folder)
-        assert not clean._dead(run.id, os.geteuid())
-        assert not state.answers(run.id, os.geteuid() + 1) or os.geteuid() == 0  # whose leftovers it cannot keep
-    assert clean._dead(run.id, os.geteuid())
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_folder_of_another_user_or_behind_a_link_is_not_the_runs(top: Path, tmp_path: Path) -> None:
+    run = dead(top)
+    job, data = (place.with_name(f"{place.name}{run.id}") for place in (clean.JOB_FOLDERS, disk.FOLDERS))
+    job.mkdir(parents=True)
+    os.chown(job, 1234, 1234)
+    (tmp_path / "victim").mkdir()
+    data.symlink_to(tmp_path / "victim")
+    folder_of(run)
+    os.chown(run.folder, 1234, 1234)
+    assert clean.clean() == []
+    assert job.exists()
+    assert run.folder.exists()
+    assert (tmp_path / "victim").exists()
 
 
-def test_a_process_of_a_dead_run_is_found(marked: subprocess.Popen[bytes]) -> None:
-    assert marked.pid in clean._find_processes()
+def test_processes_of_a_dead_run_are_killed(top: Path) -> None:
+    run = dead(top)
+    with process_of(run.id) as marked:
+        assert [thing.name for thing in clean.clean()] == [f"{marked.pid} sleep"]
+        assert marked.wait(5) == -9
+    assert state.runs() == []
 
 
-def test_a_process_of_a_living_run_is_not(top: Path, identity: str, marked: subprocess.Popen[bytes]) -> None:
-    (top / identity).mkdir()
-    born = state.birth(os.getpid())
-    (top / identity / "owner.json").write_text(json.dumps({"pid": os.getpid(), "born": born}))
-    assert marked.pid not in clean._find_processes()
+@pytest.mark.parametrize("word", ["TARE_RUN=0000dead", "-pidfile", "x"])
+def test_words_that_only_look_like_a_runs_prove_nothing(top: Path, word: str) -> None:
+    run = dead(top)
+    places = ("/srv/tare/0000dead/x", f"{run.folder}", f"{run.folder}/x", f"{top}/tare/0000dead/x")
+    script = ("sh", "-c", "sleep 60; true", "qemu-system-x86_64", word, *places)
+    command = script if word != "-pidfile" else (*script[:5], "/srv/tare/0000dead/x", *places)
+    with process_of("another", *command) as looks:
+        assert looks.pid not in clean._find_processes(run)
 
 
-@pytest.mark.parametrize("identity", ["", "x", "0123abcd5", "../../.."])
-def test_a_process_with_another_programs_variable_is_not(marked: subprocess.Popen[bytes]) -> None:
-    assert marked.pid not in clean._find_processes()
+def test_the_qemu_that_libvirt_asks_for_its_capabilities_is_found_by_its_pid_file(top: Path) -> None:
+    run = dead(top)
+    pidfile = f"{run.folder}/0/backend/v/lib/qemu/qmp-x/qmp.pid"
+    with process_of("", "sh", "-c", "sleep 60; true", "-pidfile", pidfile) as asked:
+        assert clean._find_processes(run) >= {asked.pid}
 
 
-def test_a_process_that_is_dead_already_is_not(marked: subprocess.Popen[bytes]) -> None:
-    marked.kill()
-    os.waitid(os.P_PID, marked.pid, os.WEXITED | os.WNOWAIT)
-    assert marked.pid not in clean._find_processes()
+def test_a_process_of_a_living_run_is_not_found() -> None:
+    with state.enter("alive") as run, process_of(run.id) as marked:
+        assert clean.clean() == []
+        assert marked.poll() is None
 
 
-def test_we_ourselves_are_never_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TARE_RUN", "0123abcd")
-    assert os.getpid() not in clean._find_processes()
+def test_a_process_that_is_dead_already_is_not(top: Path) -> None:
+    run = dead(top)
+    with process_of(run.id) as marked:
+        marked.kill()
+        os.waitid(os.P_PID, marked.pid, os.WEXITED | os.WNOWAIT)
+        assert clean._find_processes(run) == set()
+
+
+def test_we_ourselves_are_never_found(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clean, "_is_of", lambda entry, run: entry.name == str(os.getpid()))
+    assert clean._find_processes(dead(top)) == set()
+
+
+def test_an_ordinary_user_kills_only_his_own(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = dead(top)
+    stranger = dataclasses.replace(run, uid=os.geteuid() + 1234)
+    with process_of(run.id) as marked:
+        assert clean._find_processes(stranger) == set()
+        assert clean._find_processes(run) == {marked.pid}
 
 
 @pytest.fixture
 def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in the place of the cgroup hierarchies' own."""
-    folder = tmp_path / "cgroup" / "tare"
-    folder.mkdir(parents=True)
-    monkeypatch.setattr(clean, "_cgroup_tops", lambda: [folder])
+    """A folder in the place of a cgroup hierarchy."""
+    folder = tmp_path / "cgroup"
+    folder.mkdir()
+    monkeypatch.setattr(clean, "_cgroup_mounts", lambda: [folder])
     return folder
 
 
-@pytest.mark.usefixtures("top")
-def test_the_end_of_a_run_takes_its_groups_away(groups: Path) -> None:
-    (groups / "0123abcd" / "s1" / "tare-0123abcd-s1-1").mkdir(parents=True)
-    (groups / "1111dead").mkdir()
-    assert clean.release("0123abcd") == []
-    assert [path.name for path in groups.iterdir()] == ["1111dead"]
-    assert clean.release("0123abcd") == []
+def test_the_end_of_a_run_takes_its_groups_away(top: Path, groups: Path) -> None:
+    run = dead(top, "0123abcd")
+    (groups / "tare-0123abcd" / "s1" / "tare-0123abcd-s1-1").mkdir(parents=True)
+    (groups / "tare-1111dead").mkdir()
+    assert clean.release(run) == []
+    assert [path.name for path in groups.iterdir()] == ["tare-1111dead"]
+    assert clean.release(run) == []
 
 
-@pytest.mark.usefixtures("top")
-def test_the_end_of_a_run_kills_what_is_in_its_groups_and_says_what_resists(groups: Path) -> None:
-    (groups / "0123abcd" / "s1").mkdir(parents=True)
+def test_groups_of_a_dead_run_go_also_beside_its_own(top: Path, groups: Path) -> None:
+    run = dead(top, groups=["/", "/user.slice/ann", "/../../etc"])
+    for place in (groups, groups / "user.slice/ann", groups / "user.slice/bob"):
+        (place / f"tare-{run.id}/lxc").mkdir(parents=True)
+    assert {thing.name for thing in clean.clean()} == {
+        str(place / f"tare-{run.id}") for place in (groups, groups / "user.slice/ann")
+    }
+    assert (groups / "user.slice/ann").is_dir()
+    assert (groups / f"user.slice/bob/tare-{run.id}").is_dir()
+
+
+def test_the_end_of_a_run_kills_what_is_in_its_groups_and_says_what_resists(top: Path, groups: Path) -> None:
+    (groups / "tare-0123abcd" / "s1").mkdir(parents=True)
     with subprocess.Popen(["sleep", "60"]) as child:
         # A plain file, unlike the kernel's, is in the way of removing the folder.
-        (groups / "0123abcd" / "s1" / "cgroup.procs").write_text(f"{child.pid}\n{os.getpid()}\n")
+        (groups / "tare-0123abcd" / "s1" / "cgroup.procs").write_text(f"{child.pid}\n{os.getpid()}\n")
         begin = time.monotonic()
-        (resisted,) = clean.release("0123abcd")
+        (resisted,) = clean.release(dead(top, "0123abcd"))
         assert time.monotonic() - begin < 5
         assert child.wait(5) == -9
     assert "0123abcd/s1 cannot be removed: Directory not empty" in resisted
 
 
-@pytest.mark.usefixtures("top")
 def test_the_end_of_a_run_is_bounded_where_something_cannot_be_killed(
-    groups: Path, monkeypatch: pytest.MonkeyPatch
+    top: Path, groups: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(pid: int, number: int) -> None:
+    def refuse(fd: int, number: int) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(os, "kill", refuse)
+    monkeypatch.setattr(signal, "pidfd_send_signal", refuse)
     monkeypatch.setattr(clean, "_LIMIT", 0.05)
-    (groups / "0123abcd").mkdir()
-    (groups / "0123abcd" / "cgroup.procs").write_text("1\n")
-    first, second = clean.release("0123abcd")
-    assert first == f"processes [1] in {groups / '0123abcd'} cannot be killed"
+    folder = groups / "tare-0123abcd"
+    folder.mkdir()
+    (folder / "cgroup.procs").write_text("1\n")
+    first, second = clean.release(dead(top, "0123abcd"))
+    assert first == f"processes [1] in {folder} cannot be killed"
     assert "cannot be removed" in second
 
 
-@pytest.mark.usefixtures("top")
+def test_what_resists_keeps_the_record(top: Path, groups: Path) -> None:
+    run = dead(top)
+    (groups / f"tare-{run.id}").mkdir()
+    (groups / f"tare-{run.id}/file").touch()
+    with pytest.raises(TareError, match="cannot be removed"):
+        clean.clean()
+    assert state.runs() == [run]
+    (groups / f"tare-{run.id}/file").unlink()
+    assert [thing.kind for thing in clean.clean()] == ["cgroup"]
+    assert state.runs() == []
+
+
 def test_a_busy_group_is_waited_for(groups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (groups / "0123abcd").mkdir()
     busy = [OSError(16, "Device or resource busy")] * 3
@@ -207,7 +278,6 @@ def test_a_busy_group_is_waited_for(groups: Path, monkeypatch: pytest.MonkeyPatc
     assert not busy
 
 
-@pytest.mark.usefixtures("top")
 def test_a_group_that_may_not_be_removed_is_not_waited_for(groups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def rmdir(path: Path) -> None:
         raise PermissionError(13, "Permission denied")
@@ -220,25 +290,13 @@ def test_a_group_that_may_not_be_removed_is_not_waited_for(groups: Path, monkeyp
     assert time.monotonic() - begin < 5
 
 
-@pytest.mark.usefixtures("top")
-def test_an_ordinary_user_leaves_what_is_other_users(groups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (groups / "1111dead").mkdir()
-    assert clean._dead_groups() == [groups / "1111dead"]
-    stranger = os.geteuid() + 1234
-    monkeypatch.setattr(os, "geteuid", lambda: stranger)
-    assert clean._dead_groups() == []
-    assert clean._cgroups() == []
-    assert clean._devices() == []
-
-
-@pytest.mark.usefixtures("top")
-def test_a_process_that_may_not_be_killed_is_left_alone(groups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(pid: int, number: int) -> None:
+def test_a_process_that_may_not_be_killed_is_left_alone(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(fd: int, number: int) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(clean, "_find_processes", lambda: {1})
-    monkeypatch.setattr(os, "kill", refuse)
-    assert clean._processes() == []
+    monkeypatch.setattr(clean, "_find_processes", lambda run: {1})
+    monkeypatch.setattr(signal, "pidfd_send_signal", refuse)
+    assert clean._processes(dead(top)) == []
 
 
 def test_what_runtimes_keep_of_dead_runs_goes(top: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,21 +305,32 @@ def test_what_runtimes_keep_of_dead_runs_goes(top: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(lxc, "_LOCKS", tmp_path / "lock")
     monkeypatch.setattr(nspawn, "_PROPAGATE", tmp_path / "propagate")
     mirror = tmp_path / "lock" / top.relative_to("/")
-    with state.enter("alive") as run:
-        for identity in ("0000dead", run.id):
+    dead(top)
+    with state.enter("alive", lambda run: clean.release(run) == []) as run:
+        for identity in ("0000dead", run.id, "20261130"):
             (mirror / identity / "lxc").mkdir(parents=True)
             (mirror / identity / "lxc" / f".tare-{identity}-s1-1").touch()
             (tmp_path / "propagate" / f"tare-{identity}-s1-1").mkdir(parents=True)
-        (tmp_path / "propagate" / "tare-paulin").mkdir()
-        assert {thing.name for thing in clean._runtimes_files()} == {
+        assert {thing.name for thing in clean.clean()} == {
             str(mirror / "0000dead"),
             str(tmp_path / "propagate" / "tare-0000dead-s1-1"),
         }
-        assert [path.name for path in mirror.iterdir()] == [run.id]
-        assert clean._runtimes_files() == []
-        monkeypatch.setattr(clean, "_cgroup_tops", list)
-        assert clean.release(run.id) == []
-    assert [path.name for path in (tmp_path / "propagate").iterdir()] == ["tare-paulin"]
+        assert {path.name for path in mirror.iterdir()} == {run.id, "20261130"}
+        assert clean.clean() == []
+    assert [path.name for path in (tmp_path / "propagate").iterdir()] == ["tare-20261130-s1-1"]
+    assert [path.name for path in mirror.iterdir()] == ["20261130"]
+    assert state.runs() == []
+
+
+def test_the_folder_of_lxcs_locks_goes_with_the_last(
+    top: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.backends import lxc
+
+    monkeypatch.setattr(lxc, "_LOCKS", tmp_path / "lock")
+    (tmp_path / "lock" / top.relative_to("/") / "0000dead").mkdir(parents=True)
+    dead(top)
+    clean.clean()
     assert list((tmp_path / "lock").iterdir()) == []
 
 
@@ -315,17 +384,68 @@ def test_the_folder_stays_while_the_libvirt_daemon_cannot_be_asked(
     def unreachable(uri: str, run: str) -> list[str]:
         raise HostError(f"libvirt cannot open {uri}: no daemon")
 
-    note = top / "0000dead" / "kvm" / "backend" / "uri"
+    run = dead(top)
+    note = folder_of(run) / "kvm" / "backend" / "uri"
     note.parent.mkdir(parents=True)
     note.write_text("qemu:///system")
     monkeypatch.setattr(_libvirt, "destroy_leftovers", unreachable)
-    removed, kept = clean._domains()
-    assert removed == []
-    assert f"{top / '0000dead'} stays" in capsys.readouterr().err
-    assert clean._folders(kept) == []
+    assert clean.clean() == []
+    assert "stays until it can be removed: libvirt cannot open qemu:///system" in capsys.readouterr().err
     assert note.exists()
+    assert state.runs() == [run]
     monkeypatch.setattr(_libvirt, "destroy_leftovers", lambda uri, run: [f"tare-{run}-s1-1"])
-    removed, kept = clean._domains()
-    assert [thing.name for thing in removed] == ["tare-0000dead-s1-1"]
-    assert len(clean._folders(kept)) == 1
+    assert [thing.name for thing in clean.clean()] == ["tare-0000dead-s1-1", str(run.folder)]
     assert not note.exists()
+    assert state.runs() == []
+
+
+#: Stands for Docker's client: logs what it is asked, and lists what has the label that it is asked for.
+_DOCKER = """\
+#!/bin/sh
+echo "$DOCKER_HOST $*" >>"{log}"
+case "$1 $2 $*" in
+"container ls"*label=invalid.tare.run=0000dead*) echo c0ffee ;;
+"image ls"*label=invalid.tare.run=0000dead*) echo sha256:abcdef0123456789; echo sha256:abcdef0123456789 ;;
+"{refuse} "*) echo "no daemon" >&2; exit 1 ;;
+esac
+"""
+
+
+def docker(tmp_path: Path, refuse: str = "nothing") -> Path:
+    (tmp_path / "docker").write_text(_DOCKER.format(log=tmp_path / "log", refuse=refuse))
+    (tmp_path / "docker").chmod(0o755)
+    return tmp_path / "log"
+
+
+@pytest.mark.parametrize("boot", ["this", "another"])
+def test_the_users_docker_loses_only_what_has_a_dead_runs_label(
+    top: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boot: str
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    log = docker(tmp_path)
+    run = dead(top, boot=state._boot() if boot == "this" else boot)
+    state.note(run.id, "docker", "unix:///run/x.sock")
+    kinds = [(thing.kind, thing.name) for thing in clean.clean()]
+    assert kinds == [("Docker container", "c0ffee"), ("Docker image", "sha256:abcdef012345")]
+    label = "label=invalid.tare.run=0000dead"
+    assert log.read_text().splitlines() == [
+        f"unix:///run/x.sock container ls --all --quiet --no-trunc --filter {label}",
+        "unix:///run/x.sock container rm --force c0ffee",
+        f"unix:///run/x.sock image ls --all --quiet --no-trunc --filter {label}",
+        "unix:///run/x.sock image rm --force sha256:abcdef0123456789",
+    ]
+    assert state.runs() == []
+
+
+def test_a_docker_that_does_not_answer_is_asked_again_the_next_time(
+    top: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    docker(tmp_path, refuse="container rm")
+    run = dead(top)
+    state.note(run.id, "docker", "unix:///run/x.sock")
+    assert clean.clean() == []
+    assert "no daemon" in capsys.readouterr().err
+    docker(tmp_path)
+    assert len(clean.clean()) == 2
+    assert state.runs() == []

@@ -64,33 +64,30 @@ def test_what_a_killed_worker_left_on_is_not_taken_for_the_host_s(kernel: Path, 
     assert now(kernel) == BEFORE
 
 
-def test_clean_puts_back_what_a_dead_run_switched(
-    kernel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(state, "top", lambda: tmp_path / "runs")
-    monkeypatch.setattr("os.geteuid", lambda: 0)
-    dead = tmp_path / "runs/0000dead"
-    dead.mkdir(parents=True)
-    (dead / "owner.json").write_text('{"pid": 1, "born": -5, "what": "a test", "started": "then", "uid": 0}')
-    left = ksm.switched("on", dead)
+def a_run(folder: Path) -> state.Run:
+    folder.mkdir(parents=True)
+    return state.Run(folder.name, folder, 1, -5, "a test", "then", 0)
+
+
+def test_clean_puts_back_what_a_dead_run_switched(kernel: Path, tmp_path: Path) -> None:
+    dead = a_run(tmp_path / "runs/0000dead")
+    left = ksm.switched("on", dead.folder)
     left.__enter__()
     assert now(kernel)["run"] == "1"
-    assert [thing.kind for thing in clean._switches()] == ["setting"]
+    assert [thing.kind for thing in clean._switches(dead)] == ["setting"]
     assert now(kernel) == BEFORE
-    assert clean._switches() == []
+    assert clean._switches(dead) == []
 
 
 def test_the_end_of_a_run_puts_back_what_its_worker_could_not(
     kernel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(state, "top", lambda: tmp_path / "runs")
-    monkeypatch.setattr(clean, "_cgroup_tops", list)
-    own = tmp_path / "runs/0000beef"
-    own.mkdir(parents=True)
-    left = ksm.switched("on", own)
+    monkeypatch.setattr(state, "records", lambda: tmp_path / "records")
+    own = a_run(tmp_path / "runs/0000beef")
+    left = ksm.switched("on", own.folder)
     left.__enter__()
     assert now(kernel)["run"] == "1"
-    assert clean.release("0000beef") == []
+    assert clean.release(own) == []
     assert now(kernel) == BEFORE
 
 

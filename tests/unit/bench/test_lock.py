@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -117,12 +118,29 @@ def test_the_thirtieth_to_ask_is_answered_as_the_first(address: str) -> None:
             assert lock.is_held()
 
 
-def test_only_what_a_run_starts_bears_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_a_run_starts_bears_its_id(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(state, "top", lambda: tmp_path / "runs")
+    monkeypatch.setattr(state, "records", lambda: tmp_path / "records")
     monkeypatch.setattr(lock.clean, "clean", list)
-    monkeypatch.setattr(lock.clean, "release", lambda identity: [])
+    monkeypatch.setattr(lock.clean, "release", lambda run: [])
     for before in (None, "0123abcd"):
         if before:
             monkeypatch.setenv("TARE_RUN", before)
         with lock.occupy("a test", lambda removed: None, pytest.fail) as own:
             assert os.environ["TARE_RUN"] == own.id
         assert os.environ.get("TARE_RUN") == before
+
+
+@pytest.mark.parametrize("left", [[], ["cgroup x cannot be removed"]])
+def test_what_resists_is_told_and_stays_on_record(
+    left: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(state, "top", lambda: tmp_path / "runs")
+    monkeypatch.setattr(state, "records", lambda: tmp_path / "records")
+    monkeypatch.setattr(lock.clean, "clean", list)
+    monkeypatch.setattr(lock.clean, "release", lambda run: left)
+    told: list[str] = []
+    with lock.occupy("a test", lambda removed: None, told.append) as own:
+        pass
+    assert told == [f"could not be removed: {each}" for each in left]
+    assert [run.id for run in state.runs()] == [own.id for _ in left]
