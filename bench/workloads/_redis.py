@@ -1,4 +1,4 @@
-"""What redis-benchmark prints."""
+"""A Redis server of an instance's own, and what redis-benchmark prints."""
 
 from __future__ import annotations
 
@@ -7,8 +7,18 @@ from collections.abc import Sequence
 
 from bench.workloads import Reading
 from bench.workloads._read import positive
+from bench.workloads._shell import OWN, serve
 
 _LATENCIES = [f"{name}_latency_ms" for name in ("avg", "min", "p50", "p95", "p99", "max")]
+_LOG = f"/tmp/redis-{OWN}.log"
+#: Whoever reaches it, which may be any user of the host, may read and write keys, and nothing else.
+_RIGHTS = "--user default reset on nopass '~*' +get +set +ping '+config|get'"
+#: Starts it, as process $d on port $p.
+SERVER = serve(
+    f"redis-server --port $p --bind 127.0.0.1 --save '' --dir /tmp {_RIGHTS} >{_LOG} 2>&1 & d=$!",
+    f"grep -qs 'Ready to accept connections' {_LOG}",
+    _LOG,
+)
 
 
 def table(output: str, tests: Sequence[str]) -> list[Reading]:

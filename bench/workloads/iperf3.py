@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from bench.workloads._iperf3 import received as parse
-from bench.workloads._shell import LOOPBACK, until
+from bench.workloads._shell import LOOPBACK, OWN, serve
 
 __all__ = ["parse"]
 
 rootfs = "debian"
 area = "network"
-# Port 5999 is 176F. Asking the server itself whether it listens would be the one connection that it serves.
+_LOG = f"/tmp/iperf3-{OWN}.log"
+# Asking the server itself whether it listens would be the one connection that it serves.
 argv = (
     "/bin/sh",
     "-c",
     LOOPBACK
-    + "iperf3 -s -1 -p 5999 >/dev/null 2>&1 & "
-    + until("grep -q ':176F 0*:0000 0A' /proc/net/tcp /proc/net/tcp6 2>/dev/null")
-    + "iperf3 -c 127.0.0.1 -p 5999 -t 1 -J; s=$?; "
-    "[ $s = 0 ] || kill $!; wait; exit $s",
+    + serve(
+        f"iperf3 -s -1 -B 127.0.0.1 -p $p --forceflush >{_LOG} 2>&1 & d=$!",
+        f"grep -qs 'Server listening' {_LOG}",
+        _LOG,
+    )
+    + "iperf3 -c 127.0.0.1 -p $p -t 1 -J; s=$?; [ $s = 0 ] || kill $d; wait; exit $s",
 )

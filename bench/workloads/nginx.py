@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from bench.workloads import Reading
 from bench.workloads._read import figure, one, positive
-from bench.workloads._shell import LOOPBACK, until
+from bench.workloads._shell import LOOPBACK, OWN, serve, until
 
 rootfs = "debian"
 area = "applications"
+_HERE = f"/tmp/nginx-{OWN}"
+# The shell puts in what has a $.
 _CONFIG = (
-    "user root; daemon on; pid /tmp/nginx.pid; error_log stderr; events {} "
-    "http { access_log off; client_body_temp_path /tmp/b; proxy_temp_path /tmp/p; fastcgi_temp_path /tmp/f; "
-    "uwsgi_temp_path /tmp/u; scgi_temp_path /tmp/s; "
-    'server { listen 127.0.0.1:8099; location / { return 200 "hello\\n"; } } }'
+    f"user root; daemon on; pid {_HERE}.pid; error_log stderr; events {{}} "
+    f"http {{ access_log off; client_body_temp_path {_HERE}.b; proxy_temp_path {_HERE}.p; "
+    f"fastcgi_temp_path {_HERE}.f; uwsgi_temp_path {_HERE}.u; scgi_temp_path {_HERE}.s; "
+    r"server { listen 127.0.0.1:$p; location / { return 200 \"hello\\n\"; } } }"
 )
-# What the daemon may say late would be in the next command's output. It listens before its first process ends.
+_NGINX = f"/usr/sbin/nginx -c {_HERE}.conf"
+# What the daemon may say late would be in the next command's output. It listens before its first process ends well.
 argv = (
     "/bin/sh",
     "-c",
     LOOPBACK
-    + f"printf '%s\\n' '{_CONFIG}' >/tmp/nginx.conf; "
-    + "/usr/sbin/nginx -c /tmp/nginx.conf 2>/tmp/nginx.log || { s=$?; cat /tmp/nginx.log; exit $s; }; "
-    "wrk -t1 -c8 -d1s --latency http://127.0.0.1:8099/; s=$?; "
-    "/usr/sbin/nginx -c /tmp/nginx.conf -s quit 2>/dev/null; " + until("[ ! -e /tmp/nginx.pid ]") + "exit $s",
+    + serve(
+        f"printf '%s\\n' \"{_CONFIG}\" >{_HERE}.conf; {_NGINX} 2>{_HERE}.log; r=$? d=",
+        "[ $r = 0 ]",
+        f"{_HERE}.log",
+    )
+    + "wrk -t1 -c8 -d1s --latency http://127.0.0.1:$p/; s=$?; "
+    f"{_NGINX} -s quit 2>/dev/null; " + until(f"[ ! -e {_HERE}.pid ]") + "exit $s",
 )
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from bench.workloads import Reading
-from bench.workloads._redis import table
-from bench.workloads._shell import LOOPBACK, until
+from bench.workloads._redis import SERVER, table
+from bench.workloads._shell import LOOPBACK, OWN
 
 rootfs = "debian"
 area = "applications"
-# The server is started by the first that needs it, and left running: what it takes is the tenant's. Processes without a
-# network of their own have a port each.
+_KNOWN = f"/tmp/redis-{OWN}.server"
+# The server is started by the first that needs it, and left running: what it takes is the tenant's.
 argv = (
     "/bin/sh",
     "-c",
     LOOPBACK
-    + "p=$((20000 + ${TARE_INIT:-1} % 40000)); redis-cli -p $p ping >/dev/null 2>&1 || "
-    + "redis-server --port $p --bind 127.0.0.1 --save '' --dir /tmp --daemonize yes >/dev/null 2>&1; "
-    + until("redis-cli -p $p ping >/dev/null 2>&1")
-    + "exec redis-benchmark -p $p -n 2000 -c 1 -t get --csv",
+    + f'{{ read -r p d <{_KNOWN} && grep -aqs "^redis-server 127.0.0.1:$p" /proc/$d/cmdline; }} 2>/dev/null || '
+    + f"{{ {SERVER}echo $p $d >{_KNOWN}; }}; exec redis-benchmark -p $p -n 2000 -c 1 -t get --csv",
 )
 
 

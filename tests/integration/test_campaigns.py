@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from bench import state
 from bench.process import tree
 from bench.results import JOURNAL, read_journal, read_plan
 
@@ -137,9 +138,9 @@ def test_a_worker_that_dies_costs_its_slot_and_no_other(
     file = campaign(tmp_path, {arm: ARMS[arm]}, blocks=12, scenarios='neighbours = { neighbours = ["network"] }')
     file.write_text(f'{file.read_text()}\n[envelope]\nlink = true\ndisk = "64 MiB"\n')
     running.append(process := start("run", file, "--results", tmp_path))
-    wait_for(lambda: [line for folder in tmp_path.glob("test-*") for line in journal(folder)], 60)
+    wait_for(lambda: [line for folder in tmp_path.glob("test-*") for line in journal(folder)], 180)
     os.kill(worker(process.pid), signal.SIGKILL)
-    out, _ = process.communicate(timeout=120)
+    out, _ = process.communicate(timeout=300)
     assert process.returncode == 5, out
     assert Counter(line["status"] for line in journal(results(tmp_path))) == {"ok": 11, "failed": 1}
 
@@ -317,23 +318,35 @@ def test_failing_slots_are_data(tmp_path: Path, tare: Tare) -> None:
     assert "uml" in (results(tmp_path) / "report.md").read_text()
 
 
-def test_clean_finds_groups_beside_our_own(tare: Tare) -> None:
-    """A container runtime may follow PID 1's group instead of the path that it is given."""
+def test_groups_beside_our_own_go_too(tmp_path: Path, tare: Tare, running: list[subprocess.Popen[str]]) -> None:
+    """A container runtime may follow the group that it is started in, or PID 1's, instead of the path that it is given."""
     mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
     hierarchy = next(Path(folder) for _, folder, kind, *_ in mounts if kind in ("cgroup", "cgroup2"))
     if not os.access(hierarchy, os.W_OK):
         pytest.skip("no cgroup may be made here")
     beside = hierarchy / f"beside-{os.getpid()}"
-    group = beside / "tare" / "0000dead" / "lxc" / "tare-0000dead-1"
-    group.mkdir(parents=True)
+    beside.mkdir()
     try:
+        file = campaign(tmp_path, {"process": ARMS["process"]}, blocks=50)
+        enter = 'echo 0 >"$0" && exec "$@"'
+        argv = [sys.executable, "-m", "bench.cli", "run", file, "--results", tmp_path]
+        running.append(
+            process := subprocess.Popen(["sh", "-c", enter, beside / "cgroup.procs", *argv], cwd=PROJECT, text=True)
+        )
+        wait_for(lambda: [line for folder in tmp_path.glob("test-*") for line in journal(folder)], 180)
+        (run,) = [found for found in state.runs() if found.pid == process.pid]
+        process.kill()
+        process.wait()
+        group, stays = beside / f"tare-{run.id}/lxc/tare-{run.id}-1", beside / "tare/20261130"
+        for folder in (group, stays):
+            folder.mkdir(parents=True)
         done = tare("clean")
-        assert str(beside / "tare" / "0000dead") in done.stdout
-        assert list(beside.glob("tare")) == []
+        assert str(beside / f"tare-{run.id}") in done.stdout
+        assert sorted(path.name for path in beside.iterdir() if path.is_dir()) == ["tare"]
+        assert stays.is_dir()
     finally:
-        for folder in (group, *group.parents):
-            if folder.is_relative_to(beside) and folder.exists():
-                folder.rmdir()
+        for inner, _, _ in os.walk(beside, topdown=False):
+            Path(inner).rmdir()
 
 
 def test_doctor_tells_of_kvm(tare: Tare) -> None:

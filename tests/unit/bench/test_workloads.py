@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
+import re
+import socket
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bench import process, workloads
 from bench.errors import InputError
-from bench.workloads import _clock
+from bench.workloads import _clock, _shell
 
 ZEROS = 16 << 20
 OUTPUTS = Path(__file__).parent / "outputs"
@@ -154,6 +160,70 @@ def test_fio_may_warn_first() -> None:
 def test_the_shell_can_read_it(name: str) -> None:
     """It is read, not run."""
     subprocess.run(["sh", "-n", "-c", workloads.load(name).argv[2]], check=True, timeout=30)
+
+
+#: Listens on a port of the loopback as redis-server does, says so, and stays; the port is the first word.
+_LISTENER = """
+import socket, sys, time
+with socket.socket() as listener:
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", int(sys.argv[1])))
+    listener.listen()
+    print("listening", flush=True)
+    time.sleep(60)
+"""
+
+
+@contextlib.contextmanager
+def stranger(port: int) -> Iterator[socket.socket]:
+    """Somebody else's server."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen()
+        listener.setblocking(False)
+        yield listener
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_server_gets_a_port_that_nobody_has(seen: bool, tmp_path: Path) -> None:
+    """Also where a port is taken between the look for one and the start."""
+    log, listener = tmp_path / "log", tmp_path / "listener.py"
+    listener.write_text(_LISTENER)
+    script = _shell.serve(f"{sys.executable} {listener} $p >{log} 2>&1 & d=$!", f"grep -qs listening {log}", str(log))
+    if not seen:
+        script = script.replace("/proc/net/tcp", str(tmp_path / "nothing"))
+    init = os.getpid() % 10000  # so that other tests' are others
+    port = 20000 + init
+    with stranger(port) as first, stranger(port + 1) as second:
+        done = subprocess.run(
+            ["sh", "-c", script + "echo $p; kill $d"],
+            env={**os.environ, "TARE_INIT": str(init)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done
+        assert int(done.stdout) >= port + 2
+        for each in (first, second):  # nobody has talked to them
+            with pytest.raises(BlockingIOError):
+                each.accept()
+
+
+def test_a_server_that_never_listens_ends_the_command_with_its_words(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    script = _shell.serve(f"(echo no room; exit 3) >{log} 2>&1 & d=$!", f"grep -qs listening {log}", str(log))
+    done = subprocess.run(["sh", "-c", script + "echo never"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "no room\n")
+
+
+@pytest.mark.parametrize("name", workloads.names())
+def test_no_workload_talks_to_a_port_that_others_may_have(name: str) -> None:
+    """But those that talk to their peer, in a network of their own."""
+    workload = workloads.load(name)
+    if not workload.peer:
+        ports = re.findall(r"(?:-p|--port|:)[ =]?([1-9]\d{3,4})\b", " ".join(workload.argv))
+        assert ports == []
 
 
 def test_the_clock_around_a_command() -> None:
