@@ -319,7 +319,7 @@ def test_failing_slots_are_data(tmp_path: Path, tare: Tare) -> None:
 
 
 def test_groups_beside_our_own_go_too(tmp_path: Path, tare: Tare, running: list[subprocess.Popen[str]]) -> None:
-    """A container runtime may follow the group that it is started in, or PID 1's, instead of the path that it is given."""
+    """A container runtime may follow its own group, or PID 1's, instead of the path that it is given."""
     mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
     hierarchy = next(Path(folder) for _, folder, kind, *_ in mounts if kind in ("cgroup", "cgroup2"))
     if not os.access(hierarchy, os.W_OK):

@@ -55,7 +55,7 @@ def test_what_is_caged_takes_no_swap_where_the_kernel_has_any(tmp_path: Path) ->
 
 def test_in_v1_memory_and_swap_together_are_held_to_the_limit(tmp_path: Path) -> None:
     found = hierarchy(1, tmp_path)
-    folder = cage.Group(found, "run/cage").hierarchy.mounts["memory"] / "tare/run/cage"
+    folder = cage.Group(found, "run/cage").hierarchy.mounts["memory"] / "tare-run/cage"
     for name in ("memory.memsw.limit_in_bytes", "memory.swappiness"):
         (folder / name).write_text("")
     cage.Cage(found, "run/cage", CPUS, 128 << 20)
