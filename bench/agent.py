@@ -1,8 +1,9 @@
 """A campaign's end on the host: takes the host, keeps its workers, and does what it is asked, line by line.
 
 It runs where slots run, as `python3 FILE agent FOLDER` (see bench.bundle), and speaks JSON, one object a line: a
-request {"do": NAME, …} on its standard input, {"ok": …} or {"error": …} on its standard output. An empty line is a
-heartbeat, and is answered by one. Whoever asks and is not heard of any more has everything here taken down.
+request {"id": NUMBER, "do": NAME, …} on its standard input, {"to": NUMBER, "ok": …} or {"to": NUMBER, "error": …} on
+its standard output. An empty line is a heartbeat, and is answered by one. Whoever asks and is not heard of any more has
+everything here taken down.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bench import clean, facts, image, kexec, limits, lock, stalls, state
+from bench import clean, facts, image, kexec, limits, lines, lock, stalls, state
 from bench.backends.base import GuestKernel
 from bench.crew import Crew
 from bench.errors import HostError, TareError
@@ -30,6 +31,11 @@ from bench.errors import HostError, TareError
 #: Seconds between heartbeats, and those without one after which the other end is taken for lost.
 BEAT = 10.0
 SILENCE = 45.0
+#: Seconds between heartbeats while all is taken down, and those without one after which nobody waits for it any more.
+_END_BEAT = 2.0
+END_SILENCE = 10.0
+#: Bytes of a request.
+_LONGEST = 32 << 20
 _TAKEOVER_LIMIT = 40.0
 #: Characters of an error that are told.
 _TOLD = 10_000
@@ -46,28 +52,40 @@ class Interrupted(BaseException):
 
 
 class _Requests(threading.Thread):
-    """Reads requests as they come, answers heartbeats, and interrupts us when there will be none."""
+    """Reads requests as they come, answers heartbeats, and interrupts us when there will be none.
+
+    last: the number of the last request; whoever asks waits for its answer before the next one.
+    """
 
     def __init__(self, source: int, beat: Callable[[], None]) -> None:
         super().__init__(name="requests", daemon=True)
         self._source = source
         self._beat = beat
         self.queue: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.last = 0
 
     def run(self) -> None:
-        heard = b""
-        with contextlib.suppress(OSError, ValueError):
-            while select.select([self._source], [], [], SILENCE)[0]:
-                data = os.read(self._source, 1 << 20)
-                if not data:
-                    break
-                *lines, heard = (heard + data).split(b"\n")
-                for line in lines:
+        try:
+            with contextlib.suppress(OSError, ValueError, RecursionError):
+                for line in lines.split(self._parts(), _LONGEST):
                     if line:
-                        self.queue.put(json.loads(line))
+                        request = json.loads(line)
+                        self.last = request["id"]
+                        self.queue.put(request)
                     else:
                         self._beat()
-        os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+        while True:
+            self._beat()
+            time.sleep(_END_BEAT)
+
+    def _parts(self) -> Iterator[bytes]:
+        """What comes, until there is an end or silence."""
+        while select.select([self._source], [], [], SILENCE)[0]:
+            if not (data := os.read(self._source, 1 << 20)):
+                return
+            yield data
 
 
 class Agent:
@@ -140,8 +158,8 @@ def main() -> None:
         with writing, contextlib.suppress(BrokenPipeError):
             os.write(out, message)
 
-    def say(message: Mapping[str, Any]) -> None:
-        data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+    def say(number: int, message: Mapping[str, Any]) -> None:
+        data = json.dumps({"to": number, **message}, separators=(",", ":")).encode() + b"\n"
         with writing, contextlib.suppress(BrokenPipeError):
             while data:
                 data = data[os.write(out, data) :]
@@ -159,15 +177,15 @@ def main() -> None:
         try:
             _serve(requests.queue, say)
         except TareError as error:
-            say(failure(error))
+            say(requests.last, failure(error))
 
 
-def _serve(requests: queue.SimpleQueue[dict[str, Any]], say: Callable[[Mapping[str, Any]], None]) -> None:
+def _serve(requests: queue.SimpleQueue[dict[str, Any]], say: Callable[[int, Mapping[str, Any]], None]) -> None:
     first = requests.get()
     folder = Path(sys.argv[1]).absolute()
     os.environ["XDG_CACHE_HOME"] = str(folder)  # all that stays on a host lies in one folder
     if first["do"] == "clean":
-        say({"ok": _clean(folder)})
+        say(first["id"], {"ok": _clean(folder)})
         return
     if first["replaces"]:
         _take_over(first["replaces"])
@@ -179,14 +197,15 @@ def _serve(requests: queue.SimpleQueue[dict[str, Any]], say: Callable[[Mapping[s
         stack.callback(agent.interrupt)
         stack.callback(hold)
         here = facts.host() | {"name": first["name"], "emulated": first["emulated"]}
-        say({"ok": {"run": own.id, "host": here, "cleaned": [[thing.kind, thing.name] for thing in removed]}})
+        cleaned = [[thing.kind, thing.name] for thing in removed]
+        say(first["id"], {"ok": {"run": own.id, "host": here, "cleaned": cleaned}})
         while (request := requests.get())["do"] != "bye":
             try:
-                say({"ok": agent.do(request)})
+                say(request["id"], {"ok": agent.do(request)})
             except TareError as error:
-                say(failure(error))
+                say(request["id"], failure(error))
         agent.close()
-    say({"ok": {"left": left}})
+    say(request["id"], {"ok": {"left": left}})
 
 
 def _take_over(run: str) -> None:

@@ -24,7 +24,7 @@ from bench.clean import JOB_FOLDERS, Removed
 from bench.errors import HostError, TareError
 from bench.results import Journal
 
-#: One JSON object a line; the first is {"do": "enter", "files": [names in FILES]}.
+#: One JSON object a line; the first is {"do": "enter", "files": [names in FILES], "program": the SHA-256 of this one}.
 REQUESTS = "requests.jsonl"
 #: {"to": the request's number, "at": when it was begun, seconds since 1970, "ok" or "error": as bench.agent answers}.
 ANSWERS = "answers.jsonl"
@@ -56,6 +56,8 @@ def main() -> None:
         try:
             _serve(job, requests, say)
         except TareError as error:
+            if (job / ANSWERS).stat().st_size:
+                sys.exit(str(error))  # all that was asked has been answered, or is for another job
             say(0, agent.failure(error))
 
 

@@ -1,7 +1,8 @@
 """The one file in which Tare's measuring side travels to a lab host: a zip that a stock Python runs.
 
 `python3 FILE agent` is the host's end of a campaign, and `python3 FILE worker` a slot worker. It unpacks itself beside
-itself once. Byte for byte the same for the same code, so that a host which has it is not sent it again.
+itself once, and looks at each start whether that is still what was unpacked. Byte for byte the same for the same code,
+so that a host which has it is not sent it again.
 """
 
 from __future__ import annotations
@@ -23,15 +24,30 @@ if sys.version_info < {oldest}:
 import compileall, os, runpy, shutil, tempfile, zipfile
 file = os.path.abspath(sys.argv[0])
 code = file + ".code"
-if not os.path.isdir(code):
-    made = tempfile.mkdtemp(dir=os.path.dirname(file))
-    with zipfile.ZipFile(file) as archive:
-        archive.extractall(made)
-    compileall.compile_dir(made, quiet=2)
+def whole(archive):
     try:
-        os.rename(made, code)
+        for name in archive.namelist():
+            with open(os.path.join(code, name), "rb") as there:
+                if there.read() != archive.read(name):
+                    return False
+        return True
     except OSError:
-        shutil.rmtree(made)
+        return False
+with zipfile.ZipFile(file) as archive:
+    if not whole(archive):
+        made = tempfile.mkdtemp(dir=os.path.dirname(file))
+        archive.extractall(made)
+        compileall.compile_dir(made, quiet=2)
+        os.sync()
+        try:
+            os.rename(made, code)
+        except OSError:
+            if whole(archive):
+                shutil.rmtree(made)  # somebody else has unpacked it meanwhile
+            else:
+                os.rename(code, made + ".damaged")
+                os.rename(made, code)
+                shutil.rmtree(made + ".damaged", ignore_errors=True)
 sys.path[0] = code
 runpy.run_module("bench." + sys.argv.pop(1), run_name="__main__", alter_sys=True)
 """

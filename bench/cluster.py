@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import equivalence, files, mounts, plan, prepare, slots, slurm
+from bench.answers import Answer, Facts, Hello, InvalidAnswer, Probe, Shape, Slot, plain
 from bench.backends import base
 from bench.batch import REQUESTS
 from bench.config import Campaign, parse
 from bench.errors import CommandError, HostError, HostLost, RecordError, TareError
 from bench.jobs import Job, Jobs
-from bench.remote import raised
 from bench.results import (
     CAMPAIGN,
     FACTS,
@@ -131,26 +131,24 @@ class _Proof:
     def __init__(self, jobs: Jobs, job: Job) -> None:
         self.job = job
         self._jobs = jobs
-        self._answers: list[tuple[Record, Record]] = []
+        self._answers: list[tuple[Record, Answer]] = []
 
     def probe(self, arm: str, guest: base.Guest) -> str | None:
-        reason: str | None = self._answer(do="probe", arm=arm, guest=guest)["reason"]
-        return reason
+        return self._answer(Probe, do="probe", arm=arm, guest=guest).reason
 
     def facts(self, arms: Sequence[str]) -> dict[str, Any]:
-        found: dict[str, Any] = self._answer(do="facts")
-        return found
+        return plain(self._answer(Facts, do="facts"))
 
-    def _answer(self, **wanted: str) -> Any:
-        """Raises the TareError that was the answer, HostError where none comes any more."""
+    def _answer(self, shape: type[Shape], /, **wanted: str) -> Shape:
+        """Raises the TareError that was the answer, HostError where none comes any more, or another one."""
         while True:
             over = self.job.over
             self._answers += self.job.news()
             for request, answer in self._answers:
-                if "error" in answer and request["do"] in ("enter", "crew", wanted["do"]):
-                    raise raised(answer["error"])
+                if request["do"] in ("enter", "crew", wanted["do"]) and (error := answer.error):
+                    raise error
                 if wanted.items() <= request.items():
-                    return answer["ok"]
+                    return answer.read(shape)
             if over:
                 raise HostError(self.job.last_words())
             self._jobs.look()
@@ -221,9 +219,12 @@ class _Dealer:
             self._jobs.look()
             for job in list(self._jobs.there):
                 over = job.over
-                for request, answer in job.news():
-                    self._take(job, request, answer)
-                if over:
+                try:
+                    for request, answer in job.news():
+                        self._take(job, request, answer)
+                except InvalidAnswer as error:
+                    job.refuse(error)
+                if over or job.odd:
                     given_up += self._end(job)
         if given_up:
             write_object(self._folder / LOST, {"schema": SCHEMA, "when": now(), "reason": given_up[-1]})
@@ -234,7 +235,7 @@ class _Dealer:
         blocks = dict.fromkeys(self._slots[slot]["block"] for slot in _asked(job))
         left = [block for block in blocks if block in self._left(but=job)]
         words = job.last_words()
-        if left:
+        if left or job.odd:
             self._jobs.cancel([job])  # that Slurm does not show it is no proof
         self._jobs.drop(job)
         if not left:
@@ -278,32 +279,42 @@ class _Dealer:
             what = f"{self._final['campaign']}-{number}"
             self._jobs.submit(what, given["python"], given["options"], [*self._crew, *warm, facts, *asked])
 
-    def _take(self, job: Job, request: Record, answer: Record) -> None:
-        what, found = request["do"], answer.get("ok")
-        if what == "enter" and found:
-            self._watcher.cleaned([(kind, name) for kind, name in found["cleaned"]])
-        elif what == "facts" and found:
-            self._nodes[job.name] = found
-        elif what == "probe" and found and found["reason"]:
-            self._watcher.warned(f"{job}: {request['arm']} does not run there: {found['reason']}")
-        elif what == "slot":
-            if request["job"]["slot"] == _asked(job)[0]:
-                waited = answer["at"] - job.submitted
-                self._watcher.say(f"slurm   {job}: its first slot began {waited:.1f} s after it was submitted")
-            slot = self._slots[request["job"]["slot"]]
-            heard = self._heard.setdefault((slot["block"], job.name), set())
-            if slot["slot"] not in heard:  # else a controller before us wrote it down
-                heard.add(slot["slot"])
-                self._write(job, slot, answer)
+    def _take(self, job: Job, request: Record, answer: Answer) -> None:
+        """Raises InvalidAnswer."""
+        what = request["do"]
+        if what == "slot":
+            self._take_slot(job, self._slots[request["job"]["slot"]], answer)
+        elif answer.error:  # the job ends, and says so; a probe's is a reason of its own
+            return
+        elif what == "enter":
+            self._watcher.cleaned(answer.read(Hello).cleaned)
+        elif what == "facts":
+            self._nodes[job.name] = plain(answer.read(Facts))
+        elif what == "probe" and (reason := answer.read(Probe).reason):
+            self._watcher.warned(f"{job}: {request['arm']} does not run there: {reason}")
 
-    def _write(self, job: Job, slot: Record, answer: Record) -> None:
+    def _take_slot(self, job: Job, slot: Record, answer: Answer) -> None:
+        if not answer.at or job.name not in self._nodes:
+            raise InvalidAnswer(f"{slot['slot']} without the node's facts, or without its time")
+        if slot["slot"] == _asked(job)[0]:
+            waited = answer.at - job.submitted
+            self._watcher.say(f"slurm   {job}: its first slot began {waited:.1f} s after it was submitted")
+        heard = self._heard.setdefault((slot["block"], job.name), set())
+        if slot["slot"] not in heard:  # else a controller before us wrote it down
+            heard.add(slot["slot"])
+            self._write(job, slot, answer)
+
+    def _write(self, job: Job, slot: Record, answer: Answer) -> None:
         known = self._nodes[job.name]
         host = known["host"]
         if host["name"] not in (nodes := read_nodes(self._folder)):
             write_object(self._folder / NODES, {"schema": SCHEMA, "nodes": nodes | {host["name"]: known}})
-        found = answer["ok"] if "ok" in answer else slots.failed(raised(answer["error"]))
+        try:
+            found = plain(answer.read(Slot))
+        except TareError as error:
+            found = slots.failed(error)
         expected = equivalence.reference(self._final["envelope"], host, self._digest)
-        line = slots.line(self._final, slot, host, expected, found, started=stamp(answer["at"]), job=job.name)
+        line = slots.line(self._final, slot, host, expected, found, started=stamp(answer.at or 0.0), job=job.name)
         self._journal.append(line)
         if slot["slot"] not in self._done:  # the slots of a block that is run anew have been counted
             self._done.add(slot["slot"])

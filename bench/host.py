@@ -8,37 +8,54 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 import io
 import logging
 import os
+import re
+import secrets
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from bench import bundle, clean, facts, image, inventory, lock, remote, state
+from bench import bundle, clean, debian, facts, inventory, lock, remote, state
 from bench.agent import MARK, SILENCE
+from bench.answers import LONGEST
 from bench.backends import base
 from bench.crew import Crew
 from bench.errors import HostError, HostLost, InputError, Unreachable
-from bench.files import write
+from bench.files import writing
+from bench.known_hosts import KnownHosts
+from bench.lines import split
 from bench.workers import CODE
 
 if TYPE_CHECKING:
     import fabric
     import paramiko
 
-_CONNECT_LIMIT = 20
+#: Seconds to get through to a port, and to be let in by all hosts on the way.
+_CONNECT_LIMIT, _CONNECT_WHOLE_LIMIT = 20, 180.0
 _COMMAND_LIMIT = 120.0
 _UPLOAD_LIMIT = 600.0
-_CHUNK = 1 << 20
+#: Seconds by which what paramiko itself waits for may end later than what we wait for.
+_GRACE = 3.0
+_STEP = 0.01
+_CHUNK, _PART = 1 << 20, 1 << 15
+#: Bytes of each output of a command of ours, and how many parts of what an agent says beside its answers are kept.
+_OUTPUT_LIMIT = 4 << 20
+_LAST_PARTS = 20
+#: In the order of preference.
+_RSA = ("rsa-sha2-512", "rsa-sha2-256")
 
 
 class Workers(Protocol):
@@ -140,17 +157,18 @@ class _PipeDoor:
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": str(CODE)},
             start_new_session=True,
+            bufsize=0,
         )
         assert self._process.stdin
         assert self._process.stdout
         self._in, self._out = self._process.stdin, self._process.stdout
 
     def send(self, data: bytes) -> None:
-        self._in.write(data)
-        self._in.flush()
+        while data:
+            data = data[os.write(self._in.fileno(), data) :]
 
     def lines(self) -> Iterator[bytes]:
-        yield from self._out
+        yield from split(iter(lambda: os.read(self._out.fileno(), _PART), b""), LONGEST)
 
     def last_words(self) -> str:
         return ""
@@ -168,24 +186,44 @@ class _PipeDoor:
 
 
 class LocalFiles:
-    """Files in a folder that this machine has."""
+    """Files in a folder that this machine has, by the SHA-256 of their content."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def put(self, content: bytes, name: str = "") -> str:
-        """name: other than the content's SHA-256."""
-        file = self.folder / (name or hashlib.sha256(content).hexdigest())
-        if not file.exists():
-            write(file, content)
-        return file.name
+    def put(self, content: bytes) -> str:
+        name = hashlib.sha256(content).hexdigest()
+        self._put(name, io.BytesIO(content))
+        return name
 
     def put_file(self, file: Path) -> str:
-        return self.put(file.read_bytes())
+        name = digest(file)
+        with file.open("rb") as content:
+            self._put(name, content)
+        return name
 
-    def put_rootfs(self, rootfs: base.Rootfs) -> str:
-        return self.put(image.pack(rootfs))
+    def _put(self, name: str, content: IO[bytes]) -> None:
+        """Raises HostError where there is no room."""
+        file = self.folder / name
+        try:
+            if file.is_file() and digest(file) == name:
+                return
+            with writing(file) as made:
+                shutil.copyfileobj(content, made, _CHUNK)
+        except OSError as error:
+            raise HostError(f"{file} cannot be written: {error.strerror}", hint="make room there") from error
+
+
+def digest(file: Path) -> str:
+    """SHA-256 of a file, in hex, which is read once for as long as it is not touched."""
+    found = file.stat()
+    return _digest(file, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=1024)
+def _digest(file: Path, *_: int) -> str:
+    return debian.digest(file)
 
 
 class Ssh:
@@ -216,52 +254,46 @@ class Ssh:
         self.close()
 
     def close(self) -> None:
-        connection: fabric.Connection | str | None = self._connection
-        while connection and not isinstance(connection, str):
-            connection.client.close()
-            connection = connection.gateway
+        _close(self._connection)
 
     def _look(self) -> None:
-        """Whether there is a Python, and which files there are."""
-        python = shlex.quote(self._entry.python)
-        status, out, err = self.run(f"{python} -c 'import sys; print(*sys.version_info[:2])'")
-        version = out.split()
-        if status or len(version) != 2:
+        """Whether there is a Python, and which files there are, in a folder that nobody else can have filled."""
+        python, name = self._entry.python, self._host.name
+        status, out, err = self.run(shlex.join([python, "-", self._folder, MARK]), io.BytesIO(_LOOK.encode()))
+        version, _, told = out.decode(errors="replace").partition("\n")
+        if not re.fullmatch(r"\d{1,3} \d{1,3}", version):
             hint = "apt-get install python3 there, or name one in the inventory: python = …"
-            raise Unreachable(f"{self._host.name} has no {self._entry.python}: {_last_line(err)}", hint=hint)
-        if tuple(map(int, version)) < bundle.OLDEST:
+            raise Unreachable(f"{name} has no {python}: {_last_line(err)}", hint=hint)
+        if tuple(map(int, version.split())) < bundle.OLDEST:
             oldest = ".".join(map(str, bundle.OLDEST))
             raise Unreachable(
-                f"{self._host.name}'s {self._entry.python} is {b'.'.join(version).decode()}, too old",
+                f"{name}'s {python} is {version.replace(' ', '.')}, too old",
                 hint=f"name one of {oldest} or newer in the inventory: python = …",
             )
-        _, out, _ = self.run(f"ls {shlex.quote(self._folder)}")
-        self._there = set(out.decode(errors="replace").split())
+        if status:
+            raise Unreachable(
+                f"{name}: {told.strip()[-300:] or _last_line(err)}",
+                hint=f"choose a folder that is this user's alone in {inventory.file()}: folder = …",
+            )
+        self._there = set(told.split())
 
     def run_as_root(self, *words: str, limit: float = _COMMAND_LIMIT) -> tuple[int, bytes, bytes]:
         """As run(), of an argument vector, and as whom the agent runs."""
         return self.run(shlex.join([*self._become, *words]), limit=limit)
 
     def run(
-        self, command: str, stdin: BinaryIO | None = None, limit: float = _COMMAND_LIMIT
+        self, command: str, stdin: IO[bytes] | None = None, limit: float = _COMMAND_LIMIT
     ) -> tuple[int, bytes, bytes]:
-        """A command's status, output and errors. Raises HostLost."""
-        deadline = time.monotonic() + limit
+        """A command's status, output and errors.
+
+        Raises HostLost, also where it takes longer than its limit, or says more than a command of ours would. The
+        connection is of no further use then.
+        """
         try:
-            channel = self._transport.open_session(timeout=limit)
-            channel.settimeout(limit)
-            channel.exec_command(command)
-            with contextlib.suppress(OSError):  # it may end without having read all; its status tells why
-                while stdin and (data := stdin.read(_CHUNK)):
-                    channel.sendall(data)
-            channel.shutdown_write()
-            out, err = channel.makefile("rb").read(), channel.makefile_stderr("rb").read()
-            while not channel.exit_status_ready():
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"no end within {limit:g} s")
-                time.sleep(0.02)
-            return channel.recv_exit_status(), out, err
+            with _cut_after(self._transport, limit + _GRACE):
+                return _exchange(self._transport, command, stdin, limit)
         except (OSError, EOFError, _ssh_error()) as error:
+            self.close()
             raise HostLost(f"{self._host.name} is not heard of any more: {_words(error)}") from error
 
     def put(self, content: bytes) -> str:
@@ -270,14 +302,13 @@ class Ssh:
 
     def put_file(self, file: Path) -> str:
         with file.open("rb") as content:
-            return self._put(file.name, content, file.stat().st_size)
+            return self._put(digest(file), content, file.stat().st_size)
 
-    def _put(self, name: str, content: BinaryIO, size: int) -> str:
+    def _put(self, name: str, content: IO[bytes], size: int) -> str:
         if name not in self._there:
-            folder, file = shlex.quote(self._folder), shlex.quote(f"{self._folder}/{name}")
+            file = f"{self._folder}/{name}"
             status, _, err = self.run(
-                f"umask 077; mkdir -p {folder} && : >{folder}/{MARK} && cat >{file}.part && mv {file}.part {file}"
-                f" || {{ rm -f {file}.part; exit 1; }}",
+                shlex.join(["sh", "-c", _TAKE, "sh", file, f"{file}.{secrets.token_hex(4)}{_PART_SUFFIX}", name]),
                 content,
                 _UPLOAD_LIMIT,
             )
@@ -289,46 +320,172 @@ class Ssh:
             self._there.add(name)
         return name
 
-    def put_rootfs(self, rootfs: base.Rootfs) -> str:
-        return self.put(image.pack(rootfs))
-
     def agent(self) -> remote.Door:
-        """Tare's own program there."""
-        worker = f"{self._folder}/{self.put(bundle.make())}"
-        words = [*self._become, self._entry.python, worker, "agent", self._folder]
-        return _SshDoor(self._transport, f"exec {shlex.join(words)}")
+        """Tare's own program there, which is what it was when it was sent."""
+        program = bundle.make()
+        name = hashlib.sha256(program).hexdigest()
+        file = f"{self._folder}/{name}"
+        if name in self._there and self.run(_run_checked(file, name, ["true"]))[0]:
+            self._there.remove(name)
+        self.put(program)
+        words = [*self._become, self._entry.python, file, "agent", self._folder]
+        return _SshDoor(self._transport, _run_checked(file, name, words))
+
+
+def _run_checked(file: str, digest: str, words: Sequence[str]) -> str:
+    """A command that runs these words if a file has this SHA-256."""
+    return shlex.join(["sh", "-c", _CHECKED, "sh", file, digest, *words])
+
+
+_CHECKED = """\
+[ "$(sha256sum <"$1")" = "$2  -" ] || { echo "$1 is not what was sent" >&2; exit 1; }
+shift 2
+exec "$@"
+"""
+#: Has its name when it is there whole, whatever cut the way to it short.
+_TAKE = """\
+umask 077
+cat >"$2" && [ "$(sha256sum <"$2")" = "$3  -" ] && mv "$2" "$1" && exit
+rm -f "$2"
+echo "it did not come whole" >&2
+exit 1
+"""
+_PART_SUFFIX = ".part"
+#: Which Python there is; then the names of files in a folder, which is made where it is missing, with the mark that it
+#: was. Ends with 1 and the reason where others can have put something there. Old Pythons must be able to read this.
+_LOOK = """\
+import os, stat, sys, time
+print("%d %d" % sys.version_info[:2])
+if sys.version_info < (3,):
+    sys.exit()
+folder, mark = os.path.normpath(os.path.join(os.getcwd(), sys.argv[1])), sys.argv[2]
+def refuse(why):
+    print(why)
+    sys.exit(1)
+def check(path):
+    found = os.lstat(path)
+    mine = found.st_uid == os.geteuid()
+    if not mine and (found.st_uid or path in (folder, os.path.realpath(folder))):
+        refuse("%s belongs to uid %d: what is in it cannot be trusted" % (path, found.st_uid))
+    if not stat.S_ISLNK(found.st_mode) and found.st_mode & 0o022:
+        if path == os.path.realpath(folder) or not found.st_mode & stat.S_ISVTX:
+            refuse("%s can be written by others: what is in it cannot be trusted" % path)
+def check_all(path):
+    parts = path.split("/")
+    for end in range(1, len(parts) + 1):
+        check("/".join(parts[:end]) or "/")
+try:
+    os.umask(0o077)
+    if not os.path.lexists(folder):
+        above = os.path.dirname(folder)
+        if not os.path.isdir(above):
+            os.makedirs(above)
+        check_all(above)
+        check_all(os.path.realpath(above))
+        os.mkdir(folder)
+        open(os.path.join(folder, mark), "w").close()
+    check_all(folder)
+    check_all(os.path.realpath(folder))
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if name.endswith(".part") and time.time() - os.lstat(path).st_mtime > 3600:
+            os.unlink(path)  # of a host that went down while it was sent
+        else:
+            print(name)
+except OSError as error:
+    refuse("%s cannot be used: %s" % (folder, error.strerror))
+"""
+
+
+def _exchange(
+    transport: paramiko.Transport, command: str, stdin: IO[bytes] | None, limit: float
+) -> tuple[int, bytes, bytes]:
+    """Run a command: what it reads is sent and both its outputs are taken as they come. Raises TimeoutError."""
+    deadline = time.monotonic() + limit
+    channel = transport.open_session(timeout=limit)
+    channel.exec_command(command)
+    out, err = bytearray(), bytearray()
+    outputs = ((channel.recv_ready, channel.recv, out), (channel.recv_stderr_ready, channel.recv_stderr, err))
+    left = b""
+    while True:
+        moved = False
+        for ready, receive, taken in outputs:
+            if ready():
+                taken += receive(_PART)
+                moved = True
+                if len(taken) > _OUTPUT_LIMIT:
+                    raise OSError(f"a command says more than {_OUTPUT_LIMIT >> 20} MiB")
+        ended = channel.exit_status_ready() and (channel.eof_received or channel.closed)
+        if ended and not any(ready() for ready, _, _ in outputs):
+            break
+        if not channel.eof_sent and not channel.closed and channel.send_ready():
+            left = left or (stdin.read(_CHUNK) if stdin else b"")
+            moved = True
+            if left:
+                with contextlib.suppress(OSError):  # it may end without having read all; its status tells why
+                    left = left[channel.send(left[:_PART]) :]
+            else:
+                channel.shutdown_write()
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"no end within {limit:g} s")
+        if not moved:
+            time.sleep(_STEP)
+    status = channel.recv_exit_status()
+    if status < 0 and not transport.is_active():
+        raise EOFError("the connection was cut")
+    return status, bytes(out), bytes(err)
+
+
+@contextlib.contextmanager
+def _cut_after(transport: paramiko.Transport, seconds: float) -> Iterator[None]:
+    """Cut a connection whose other end keeps us longer than that, wherever in paramiko we are waiting for it."""
+    timer = threading.Timer(seconds, transport.close)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class _SshDoor:
     def __init__(self, transport: paramiko.Transport, command: str) -> None:
+        self._transport = transport
         try:
-            self._channel = transport.open_session(timeout=_COMMAND_LIMIT)
-            self._channel.exec_command(command)
+            with _cut_after(transport, _COMMAND_LIMIT):
+                self._channel = transport.open_session(timeout=_COMMAND_LIMIT)
+                self._channel.exec_command(command)
         except (OSError, EOFError, _ssh_error()) as error:
             raise HostLost(f"nothing can be started: {_words(error)}") from error
-        self._said: deque[bytes] = deque(maxlen=20)
+        self._said: deque[bytes] = deque(maxlen=_LAST_PARTS)
 
     def send(self, data: bytes) -> None:
         self._channel.sendall(data)
 
     def lines(self) -> Iterator[bytes]:
-        heard = b""
-        while data := self._channel.recv(1 << 16):
-            *lines, heard = (heard + data).split(b"\n")
-            while self._channel.recv_stderr_ready():
-                self._said.append(self._channel.recv_stderr(1 << 14))
-            yield from lines
+        yield from split(self._parts(), LONGEST)
+
+    def _parts(self) -> Iterator[bytes]:
+        while data := self._channel.recv(_PART):
+            self._take_errors()
+            yield data
+
+    def _take_errors(self) -> None:
+        for _ in range(_LAST_PARTS):
+            if not self._channel.recv_stderr_ready():
+                break
+            self._said.append(self._channel.recv_stderr(_PART))
 
     def last_words(self) -> str:
-        while self._channel.recv_stderr_ready():
-            self._said.append(self._channel.recv_stderr(1 << 14))
+        self._take_errors()
         return b"".join(self._said).decode(errors="replace")
 
     def hang_up(self) -> None:
         self._channel.shutdown_write()
 
     def close(self) -> None:
-        self._channel.close()
+        with _cut_after(self._transport, _GRACE):
+            self._channel.close()
 
 
 def _ssh_error() -> type[Exception]:
@@ -338,8 +495,15 @@ def _ssh_error() -> type[Exception]:
     return error
 
 
-def _connect(host: inventory.Host, policy: Any = None) -> fabric.Connection:
-    """policy: what to do about a host key that nobody has vouched for; None: refuse."""
+def _close(connection: fabric.Connection | str | None) -> None:
+    """A connection, and those that lead to it."""
+    while connection and not isinstance(connection, str):
+        connection.client.close()
+        connection = connection.gateway
+
+
+def _connect(host: inventory.Host, unknown: Callable[[str, paramiko.PKey], None] | None = None) -> fabric.Connection:
+    """unknown: told of a host key that nobody has vouched for, which is else refused."""
     import fabric
     import paramiko
 
@@ -358,14 +522,18 @@ def _connect(host: inventory.Host, policy: Any = None) -> fabric.Connection:
         )
         each: fabric.Connection | str | None = connection
         while each and not isinstance(each, str):
-            _make_strict(each, host, policy)
+            _make_strict(each, host, unknown)
             each = each.gateway
-        connection.open()
-    except paramiko.BadHostKeyException as error:
-        raise Unreachable(
-            f"{host.name} has another host key than the one that is known: {_fingerprint(error.key)}",
-            hint="if it was made anew, remove its line from known_hosts; if not, somebody is in between",
-        ) from error
+        timer = threading.Timer(_CONNECT_WHOLE_LIMIT, _close, [connection])
+        timer.daemon = True
+        timer.start()
+        try:
+            connection.open()
+        except BaseException:
+            _close(connection)
+            raise
+        finally:
+            timer.cancel()
     except (paramiko.AuthenticationException, paramiko.PasswordRequiredException) as error:
         raise Unreachable(
             f"{host.name} does not let {connection.user} in: {_words(error)}",
@@ -382,28 +550,65 @@ def _connect(host: inventory.Host, policy: Any = None) -> fabric.Connection:
     return connection
 
 
-def _make_strict(connection: fabric.Connection, host: inventory.Host, policy: Any) -> None:
-    """fabric would take any key of any host."""
+def _make_strict(
+    connection: fabric.Connection, host: inventory.Host, unknown: Callable[[str, paramiko.PKey], None] | None
+) -> None:
+    """fabric would take any key of any host, and paramiko stumbles over lines that it does not know."""
+    import paramiko
+
     assert host.entry
-    client = connection.client
-    client.load_system_host_keys()
-    files = [host.entry.known_hosts, *connection.ssh_config.get("userknownhostsfile", "").split()]
-    for file in [*files, "/etc/ssh/ssh_known_hosts", inventory.known_hosts()]:
-        with contextlib.suppress(OSError):
-            if file:
-                client.load_system_host_keys(str(Path(file).expanduser()))
-    client.set_missing_host_key_policy(policy or _Refusal(host.name))
+    files = ["~/.ssh/known_hosts", *filter(None, [host.entry.known_hosts])]
+    files += [*connection.ssh_config.get("userknownhostsfile", "").split(), "/etc/ssh/ssh_known_hosts"]
+    known = KnownHosts([*(Path(os.path.expanduser(file)) for file in files), inventory.known_hosts()])  # noqa: PTH111 # with no home it raises nothing
+    port = int(connection.port)
+    name = connection.host if port == 22 else f"[{connection.host}]:{port}"
+
+    def transport(*arguments: Any, **more: Any) -> paramiko.Transport:
+        """One that asks for a key of a kind that is known, where there are several."""
+        made = paramiko.Transport(*arguments, **more)
+        options = made.get_security_options()
+        wanted = [each for kind in known.kinds(name) for each in ((*_RSA, kind) if kind == "ssh-rsa" else (kind,))]
+        first = [kind for kind in wanted if kind in options.key_types]
+        options.key_types = [*first, *(kind for kind in options.key_types if kind not in first)]
+        return made
+
+    connection.connect_kwargs["transport_factory"] = transport
+    connection.client.set_missing_host_key_policy(_HostKeys(host.name, known, unknown))
 
 
-class _Refusal:
-    """What paramiko asks about a key that nobody has vouched for."""
+class _HostKeys:
+    """What paramiko asks about each host's key, as it knows none itself."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(
+        self, name: str, known: KnownHosts, unknown: Callable[[str, paramiko.PKey], None] | None = None
+    ) -> None:
         self._name = name
+        self._known = known
+        self._unknown = unknown
 
     def missing_host_key(self, client: object, hostname: str, key: paramiko.PKey) -> None:
+        """Raises Unreachable."""
+        verdict = self._known.judge(hostname, key.asbytes())
+        shown = f"{key.get_name()} {_fingerprint(key)}"
+        if verdict == "known":
+            return
+        if verdict == "revoked":
+            raise Unreachable(
+                f"{self._name}: the host key of {hostname} is revoked, {shown}",
+                hint="whoever has it may be somebody else: give the host a new key",
+            )
+        if verdict == "another":
+            raise Unreachable(
+                f"{self._name}: {hostname} has another host key than the one that is known: {shown}",
+                hint="if it was made anew, remove its line from known_hosts; if not, somebody is in between",
+            )
+        if self._unknown:
+            self._unknown(hostname, key)
+        why = f"nobody has vouched for the host key of {hostname}"
+        if verdict == "authority":
+            why = f"only a certificate (@cert-authority) vouches for {hostname}, and Tare checks host keys alone"
         raise Unreachable(
-            f"{self._name}: nobody has vouched for the host key of {hostname}, {key.get_name()} {_fingerprint(key)}",
+            f"{self._name}: {why}, {shown}",
             hint=f"compare it with the host's own (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then: "
             f"./tare host trust {self._name}",
         )
@@ -413,9 +618,8 @@ class _Shown(Exception):
     """A key that nobody has vouched for, to be shown to the user."""
 
 
-class _Show:
-    def missing_host_key(self, client: object, hostname: str, key: paramiko.PKey) -> None:
-        raise _Shown(hostname, key)
+def _show(hostname: str, key: paramiko.PKey) -> None:
+    raise _Shown(hostname, key)
 
 
 def trust(host: inventory.Host, approve: Callable[[str, str], bool]) -> str | None:
@@ -426,7 +630,7 @@ def trust(host: inventory.Host, approve: Callable[[str, str], bool]) -> str | No
     if host.entry is None:
         raise InputError("this machine has no host key")
     try:
-        _connect(host, _Show()).client.close()
+        _close(_connect(host, _show))
     except _Shown as shown:
         hostname, key = shown.args
         told = f"{key.get_name()} {_fingerprint(key)}"
@@ -434,8 +638,10 @@ def trust(host: inventory.Host, approve: Callable[[str, str], bool]) -> str | No
             raise InputError(f"{hostname}'s key is not trusted", hint="nothing was changed") from None
         file = inventory.known_hosts()
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with file.open("a") as lines:
-            lines.write(f"{hostname} {key.get_name()} {key.get_base64()}\n")
+        with file.open("a+b") as there:
+            there.seek(max(0, there.seek(0, os.SEEK_END) - 1))
+            torn = there.read(1) not in (b"", b"\n")
+            there.write(b"\n" * torn + f"{hostname} {key.get_name()} {key.get_base64()}\n".encode())
         return told
     return None
 

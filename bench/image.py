@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ import tarfile
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from bench import cpio, files, locks, mounts, process, rootfs, state
 from bench.backends.base import Rootfs
@@ -27,6 +27,8 @@ DIGEST_FILE = "etc/tare-rootfs"
 _COMPLETE = "complete"
 #: Seconds that another process may take to make one, packages and all.
 _MAKE_LIMIT = 1800.0
+#: All packings in one file, and its SHA-256.
+_ARCHIVE, _ARCHIVE_SUM = "packed.tar.gz", "packed.sha256"
 _LOADER = Path(__file__).with_name("loader.sh")
 _EXT4_UUID = "7a2e0000-0000-4000-8000-000000000001"
 #: Bytes: of an image with little in it, and how much larger than its files any other is.
@@ -107,16 +109,31 @@ def _loader(tree: Path) -> bytes:
     return cpio.archive(members, EPOCH)
 
 
-def pack(made: Rootfs) -> bytes:
-    """All packings in one archive, for a host that makes none itself; the same bytes for the same rootfs."""
-    packed = io.BytesIO()
+def packed(made: Rootfs) -> Path:
+    """All packings in one archive, for a host that makes none itself; packed once, and the same bytes for the same
+    rootfs. Raises HostError."""
+    folder = made.tree.parent
+    archive, known = folder / _ARCHIVE, folder / _ARCHIVE_SUM
+    try:
+        with (folder.parent / ".lock").open("w") as lock:
+            locks.wait(lock.fileno(), "another tare that makes a rootfs", lambda text: None, _MAKE_LIMIT)
+            if not (archive.is_file() and known.is_file() and known.read_text() == _sha256(archive)):
+                with files.writing(archive) as raw:
+                    pack(made, raw)
+                files.write(known, _sha256(archive))
+    except OSError as error:
+        raise HostError(f"the rootfs cannot be packed in {folder}: {error}", hint="make room there") from error
+    return archive
+
+
+def pack(made: Rootfs, to: IO[bytes]) -> None:
+    """The archive of packed()."""
     with (
-        gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=6, mtime=0) as squeezed,
+        gzip.GzipFile("", "wb", 6, to, mtime=0) as squeezed,
         tarfile.open(fileobj=squeezed, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
         for path in (made.tree, made.initramfs, made.ext4):
             archive.add(path, path.name, filter=_settled)
-    return packed.getvalue()
 
 
 def _settled(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 import secrets
+import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench import batch, bundle, mounts, slurm
+from bench.answers import LONGEST, Answer, InvalidAnswer, parse
 from bench.backends import base
 from bench.errors import CommandError, HostError, HostLost
 from bench.host import LocalFiles
@@ -18,7 +22,6 @@ from bench.remote import crew_request
 from bench.results import Record, write
 from bench.slots import Watcher
 
-_PROGRAM = "tare.pyz"
 #: Seconds between two looks at answers, and between two at Slurm, whose administrators do not like to be asked often.
 _STEP = 1.0
 _LONGEST_STEP = 20.0
@@ -26,10 +29,12 @@ _LONGEST_STEP = 20.0
 _SILENCE = 900.0
 _LATE = 5.0
 _END_LIMIT = 120.0
+_LAST_BYTES = 4096
 
 
 class Job:
-    """One job, by the folder that it shares with us."""
+    """One job, by the folder that it shares with us. What it writes there is believed as far as it has the right form:
+    else the job is `odd`, which says why, and is heard no more."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -38,6 +43,7 @@ class Job:
         self.submitted = (folder / batch.REQUESTS).stat().st_mtime  # seconds since 1970
         self.status: slurm.Status | None = None
         self.over = False
+        self.odd = ""
         self._answered = 0
         self.heard = 0  # bytes of answers
         self._refused = ""
@@ -46,19 +52,47 @@ class Job:
         node = self.status.node if self.status else ""
         return (f"job {self.status.id}" if self.status else self.name) + (f" on {node}" if node else "")
 
-    def news(self) -> Iterator[tuple[Record, Record]]:
-        """Each request that was answered since the last call, and its answer."""
-        with (self.folder / batch.ANSWERS).open("rb") as answers:
-            answers.seek(self.heard)
-            whole, newline, _ = answers.read().rpartition(b"\n")
-        self.heard += len(whole) + len(newline)
-        for line in whole.splitlines():
-            answer = json.loads(line)
-            request = self.requests[answer["to"]]
-            self._answered = answer["to"] + 1
-            if "error" in answer and request["do"] in ("enter", "crew", "facts"):
-                self._refused = answer["error"]["what"]
+    def news(self) -> Iterator[tuple[Record, Answer]]:
+        """Each request that was answered since the last call, and its answer.
+
+        They come in the requests' order: one that comes again or at another's place is none. Raises InvalidAnswer.
+        """
+        for line in self._lines():
+            answer = parse(line)
+            if answer.to != self._answered or answer.to >= len(self.requests):
+                raise InvalidAnswer(f"an answer to request {answer.to} where {self._answered} is next")
+            request = self.requests[answer.to]
+            self._answered += 1
+            if request["do"] in ("enter", "crew", "facts") and (error := answer.error):
+                self._refused = error.what
             yield request, answer
+
+    def _lines(self) -> Iterator[bytes]:
+        """The whole lines that were written since, as far as there are now. Raises InvalidAnswer."""
+        try:
+            fd = os.open(self.folder / batch.ANSWERS, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EISDIR):
+                raise InvalidAnswer(f"its file of answers is gone: {error.strerror}") from error
+            raise  # of the file system that is shared: for all jobs alike
+        with open(fd, "rb") as answers:  # noqa: PTH123 # of a descriptor
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise InvalidAnswer("its file of answers is none")
+            while self.heard < found.st_size and not self.odd:
+                answers.seek(self.heard)
+                line = answers.readline(LONGEST)
+                if not line.endswith(b"\n"):
+                    if len(line) >= LONGEST:
+                        raise InvalidAnswer(f"an answer of more than {LONGEST >> 20} MiB")
+                    return
+                self.heard += len(line)
+                if line.strip():
+                    yield line
+
+    def refuse(self, error: InvalidAnswer) -> None:
+        """Hear it no more."""
+        self.odd = self.odd or str(error)
 
     @property
     def finished(self) -> bool:
@@ -67,15 +101,24 @@ class Job:
 
     def last_words(self) -> str:
         """How it ended, and why, as far as that can be learnt."""
+        if self.odd:
+            return f"{self} answers in a way that is not ours: {self.odd}"
         status = self.status
         ended = f"ended as {status.state} ({status.reason})" if status else "is not known to Slurm"
         words = self._refused
         if not words:
             with contextlib.suppress(OSError):
-                words = " ".join((self.folder / "output").read_text(errors="replace").split())[-300:]
+                words = " ".join(_end_of(self.folder / "output").split())[-300:]
         if not words and not self._answered:
             words = "it answered nothing: do the nodes have this folder at the same place?"
         return f"{self} {ended}" + (f": {words}" if words else "")
+
+
+def _end_of(file: Path) -> str:
+    """Raises OSError."""
+    with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as output:  # noqa: PTH123
+        output.seek(max(0, os.fstat(output.fileno()).st_size - _LAST_BYTES))
+        return output.read(_LAST_BYTES).decode(errors="replace")
 
 
 class Jobs:
@@ -108,19 +151,20 @@ class Jobs:
     def submit(self, what: str, python: str, options: Sequence[str], requests: Sequence[Record]) -> Job:
         """A job that answers these requests. what: in a word, for its name; python, options: as in a campaign.
 
-        Raises HostError where Slurm does not take it.
+        It runs the code of today, and says which that is: an older job's is left to that job. Raises HostError where
+        Slurm does not take it.
         """
-        program = self._folder / batch.FILES / _PROGRAM
-        if not program.exists():  # all jobs of a campaign run the same code
-            self._files.put(bundle.make(), _PROGRAM)
+        program = self._files.put(bundle.make())
         folder = self._folder / f"{what}-{secrets.token_hex(4)}"
         folder.mkdir()
         (folder / batch.ANSWERS).touch()  # a folder's new files may be seen late across a network
-        write(folder / batch.REQUESTS, "".join(json.dumps(request) + "\n" for request in requests))
+        enter, *others = requests
+        asked = [enter | {"program": program}, *others]
+        write(folder / batch.REQUESTS, "".join(json.dumps(request) + "\n" for request in asked))
         job = Job(folder)
         self.there.append(job)
         try:
-            argv = [python, str(program), "batch", str(folder)]
+            argv = [python, str(self._folder / batch.FILES / program), "batch", str(folder)]
             slurm.submit(job.name, folder, folder / "output", argv, options)
         except HostError:
             if job.name not in self._statuses():

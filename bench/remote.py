@@ -8,19 +8,24 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any, Protocol
 
-from bench import errors
-from bench.agent import BEAT, SILENCE
+from bench import image
+from bench.agent import BEAT, END_SILENCE, SILENCE
+from bench.answers import Answer, Bye, Facts, Hello, InvalidAnswer, Loaded, Probe, Shape, Slot, parse, plain
 from bench.backends import base
 from bench.errors import HostLost, TareError
 from bench.kexec import MAKE_LIMIT
+from bench.lines import TooLong
 
 _CALL_LIMIT = 120.0
 _SET_UP_LIMIT = 600.0
 _END_LIMIT = 90.0
+#: Seconds for the other end to take down what it holds when somebody waits at the keyboard, and for a way to close.
+_CANCEL_LIMIT = 30.0
+_CLOSE_LIMIT = 5.0
 #: An initramfs is made by two attempts at most; to unpack its kernel takes less.
 _LOAD_LIMIT = 3 * MAKE_LIMIT
 
@@ -32,7 +37,7 @@ class Door(Protocol):
         """Raises OSError where the way is broken."""
 
     def lines(self) -> Iterator[bytes]:
-        """What it writes, until it ends or the way breaks."""
+        """What it writes, until it ends or the way breaks. Raises TooLong for a line longer than any answer."""
 
     def last_words(self) -> str:
         """What it said on standard error."""
@@ -48,91 +53,119 @@ class Cancelled(BaseException):
 
 
 class Conversation:
-    """Requests and their answers, with heartbeats between them. A host that is not heard of any more is lost."""
+    """Requests and their answers, each with its request's number, and heartbeats between them.
+
+    A host that is not heard of any more, or that speaks in another way, is lost. Nothing here waits for what it sends
+    or takes but until a limit: a thread sends and another one listens, and a way that is stuck holds up these alone.
+    """
 
     def __init__(self, door: Door, host: str) -> None:
         self._door = door
         self._host = host
         self.lost = False
-        self._answers: queue.SimpleQueue[bytes | BaseException | None] = queue.SimpleQueue()
+        self._number = 0
+        self._awaited: int | None = None
+        self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Answer | BaseException | None] = queue.SimpleQueue()
         self._heard = time.monotonic()
-        self._sending = threading.Lock()
-        self._over = threading.Event()
+        self._cancelled = False
         self._listener = threading.Thread(target=self._listen, name=f"{host}-listen", daemon=True)
         self._listener.start()
-        threading.Thread(target=self._beat, name=f"{host}-beat", daemon=True).start()
+        threading.Thread(target=self._send, name=f"{host}-send", daemon=True).start()
 
-    def ask(self, within: float, /, **request: Any) -> Any:
-        """The answer to a request. Raises the TareError that the host answers with, HostLost without an answer."""
+    def ask(self, within: float, shape: type[Shape], /, **request: Any) -> Shape:
+        """What is answered to a request, which has this shape.
+
+        Raises the TareError that the host answers with, HostLost without an answer or with another one.
+        """
+        answer = self.answer(within, **request)
         try:
-            self._send(json.dumps(request).encode() + b"\n")
-        except OSError as error:
-            raise self._lost() from error
+            return answer.read(shape)
+        except InvalidAnswer as error:
+            raise self._lost(str(error)) from error
+
+    def answer(self, within: float, /, **request: Any) -> Answer:
+        """The answer to a request. Raises HostLost."""
+        if self.lost:
+            raise self._lost()
+        self._number += 1
+        self._awaited = self._number
+        self._requests.put(json.dumps({"id": self._number, **request}).encode() + b"\n")
         deadline = time.monotonic() + within
         while True:
-            try:
-                answer = self._answers.get(timeout=1)
-            except queue.Empty:
-                if time.monotonic() > min(deadline, self._heard + SILENCE):
-                    raise self._lost() from None
-                continue
-            if answer is None:
+            left = min(deadline, self._heard + SILENCE) - time.monotonic()
+            if left <= 0:
                 raise self._lost()
-            if isinstance(answer, BaseException):
-                raise answer
-            return _open(answer)
+            with contextlib.suppress(queue.Empty):
+                answer = self._answers.get(timeout=min(left, 1.0))
+                if isinstance(answer, Answer):
+                    return answer
+                if isinstance(answer, Cancelled):
+                    raise answer
+                raise self._lost(str(answer or ""))
 
-    def _lost(self) -> HostLost:
+    def _lost(self, how: str = "") -> HostLost:
         self.lost = True
+        self._awaited = None
+        if how:
+            return HostLost(f"{self._host} answers in a way that is not ours: {how}")
         words = " ".join(self._door.last_words().split())[-300:]
         return HostLost(f"{self._host} is not heard of any more" + (f" (its last words: {words})" if words else ""))
 
     def cancel(self) -> None:
         """Have whoever waits for an answer raise Cancelled. May be called from another thread."""
+        self._cancelled = True
         self._answers.put(Cancelled())
 
     def close(self) -> None:
-        """Have the other end take down what it holds, and wait until it has."""
-        self._over.set()
-        with contextlib.suppress(OSError):
-            self._door.hang_up()
-        self._listener.join(0.0 if self.lost else _END_LIMIT)
-        self._door.close()
+        """Have the other end take down what it holds, and wait until it has, for as long as it is heard of."""
+        self._requests.put(None)
+        begin = time.monotonic()
+        limit = 0.0 if self.lost else _CANCEL_LIMIT if self._cancelled else _END_LIMIT
+        while self._listener.is_alive() and time.monotonic() < min(
+            begin + limit, max(begin, self._heard) + END_SILENCE
+        ):
+            self._listener.join(0.2)
+        closing = threading.Thread(target=self._door.close, name=f"{self._host}-close", daemon=True)
+        closing.start()
+        closing.join(_CLOSE_LIMIT)
 
     def _listen(self) -> None:
-        with contextlib.suppress(OSError):
+        end: BaseException | None = None
+        try:
             for line in self._door.lines():
                 self._heard = time.monotonic()
                 if line.strip():
-                    self._answers.put(line)
-        self._answers.put(None)
+                    self._take(parse(line))
+        except (InvalidAnswer, TooLong) as error:
+            end = error
+        except (OSError, EOFError):
+            pass
+        finally:
+            self._answers.put(end)
 
-    def _beat(self) -> None:
-        with contextlib.suppress(OSError):
-            while not self._over.wait(BEAT):
-                self._send(b"\n")
+    def _take(self, answer: Answer) -> None:
+        """One that comes again, or too late, is nobody's."""
+        if answer.to > self._number:
+            raise InvalidAnswer(f"an answer to a request {answer.to} that was never sent")
+        if answer.to == self._awaited:
+            self._awaited = None
+            self._answers.put(answer)
 
-    def _send(self, line: bytes) -> None:
-        """Whole: a heartbeat must not come to lie inside a request."""
-        with self._sending:
-            self._door.send(line)
+    def _send(self) -> None:
+        """Whole lines: a heartbeat must not come to lie inside a request."""
+        try:
+            while (line := self._next()) is not None:
+                self._door.send(line)
+            self._door.hang_up()
+        except (OSError, EOFError):
+            self._answers.put(None)
 
-
-def _open(line: bytes) -> Any:
-    try:
-        answer = json.loads(line)
-        if "ok" in answer:
-            return answer["ok"]
-        error = raised(answer["error"])
-    except (ValueError, KeyError, TypeError, AttributeError) as wrong:
-        raise HostLost(f"the host answers in a way that is not ours: {line[:100]!r}") from wrong
-    raise error
-
-
-def raised(found: Mapping[str, str]) -> TareError:
-    """The error that agent.failure() wrote down."""
-    error: TareError = getattr(errors, found["kind"])(found["what"], detail=found["detail"], hint=found["hint"])
-    return error
+    def _next(self) -> bytes | None:
+        try:
+            return self._requests.get(timeout=BEAT)
+        except queue.Empty:
+            return b"\n"
 
 
 class RemoteCrew:
@@ -142,17 +175,14 @@ class RemoteCrew:
         self._talk = talk
 
     def probe(self, arm: str, guest: base.Guest) -> str | None:
-        answer = self._talk.ask(_SET_UP_LIMIT, do="probe", arm=arm, guest=guest)
-        reason: str | None = answer["reason"]
-        return reason
+        return self._talk.ask(_SET_UP_LIMIT, Probe, do="probe", arm=arm, guest=guest).reason
 
     def slot(self, arm: str, job: Mapping[str, Any], limit: float) -> dict[str, Any]:
-        found: dict[str, Any] = self._talk.ask(limit + _CALL_LIMIT, do="slot", arm=arm, job=job, limit=limit)
-        return found
+        """Raises InvalidAnswer where the host answers with something else: that is this slot's failure alone."""
+        return plain(self._talk.answer(limit + _CALL_LIMIT, do="slot", arm=arm, job=job, limit=limit).read(Slot))
 
     def facts(self, arms: Iterable[str]) -> dict[str, Any]:
-        found: dict[str, Any] = self._talk.ask(_CALL_LIMIT, do="facts", arms=list(arms))
-        return found
+        return plain(self._talk.ask(_CALL_LIMIT, Facts, do="facts", arms=list(arms)))
 
     def interrupt(self) -> None:
         """The agent takes everything down when the conversation ends."""
@@ -161,23 +191,15 @@ class RemoteCrew:
         """As interrupt(): a crew lives as long as its host is held."""
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """A kernel that a host's next kexec boots. runs: whether it runs already; version: its `uname -v`, if known."""
-
-    runs: bool
-    version: str | None
-
-
 class RemoteSeat:
     """A host that is held for us. host: facts.host() of it; run: the run's id there."""
 
-    def __init__(self, talk: Conversation, files: Files, hello: Mapping[str, Any]) -> None:
+    def __init__(self, talk: Conversation, files: Files, hello: Hello) -> None:
         self._talk = talk
         self._files = files
-        self.run: str = hello["run"]
-        self.host: dict[str, Any] = hello["host"]
-        self.cleaned: list[tuple[str, str]] = [(kind, name) for kind, name in hello["cleaned"]]
+        self.run = hello.run or ""
+        self.host = plain(hello.host)
+        self.cleaned = hello.cleaned
 
     def crew(
         self,
@@ -187,18 +209,17 @@ class RemoteSeat:
         kernels: Mapping[str, base.GuestKernel | str],
     ) -> RemoteCrew:
         """Workers for these arms, which have what they need over there. Arguments as of Crew."""
-        self._talk.ask(_SET_UP_LIMIT, **crew_request(self._files, arms, envelope, rootfs, kernels))
+        self._talk.ask(_SET_UP_LIMIT, NoneType, **crew_request(self._files, arms, envelope, rootfs, kernels))
         return RemoteCrew(self._talk)
 
     def own_kernels(self, releases: Iterable[str]) -> list[str]:
         """Those of these that the host has in its /boot. Raises HostError where it can boot none but that it runs."""
-        found: list[str] = self._talk.ask(_CALL_LIMIT, do="kernels", releases=list(releases))
-        return found
+        return self._talk.ask(_CALL_LIMIT, list[str], do="kernels", releases=list(releases))
 
     def load_kernel(self, release: str, packed: Path | None, *, keep: bool) -> Loaded:
         """See bench.kexec.load(). packed: a file of bench.parcel's, which is sent where it is not there."""
         sent = self._files.put_file(packed) if packed else None
-        return Loaded(**self._talk.ask(_LOAD_LIMIT, do="load", release=release, packed=sent, keep=keep))
+        return self._talk.ask(_LOAD_LIMIT, Loaded, do="load", release=release, packed=sent, keep=keep)
 
     def cancel(self) -> None:
         self._talk.cancel()
@@ -212,11 +233,11 @@ def crew_request(
     kernels: Mapping[str, base.GuestKernel | str],
 ) -> dict[str, Any]:
     """What asks an agent for a crew, once the files are there that it needs. Arguments as of Crew."""
-    packed = files.put_rootfs(rootfs)
+    packed = files.put_file(image.packed(rootfs))
     sent = {
         arm: {"missing": kernel}
         if isinstance(kernel, str)
-        else {key: files.put(file.read_bytes()) for key, file in vars(kernel).items() if file}
+        else {key: files.put_file(file) for key, file in vars(kernel).items() if file}
         for arm, kernel in kernels.items()
     }
     return {
@@ -235,9 +256,7 @@ class Files(Protocol):
         """Its name there. Raises HostError where there is no room, HostLost."""
 
     def put_file(self, file: Path) -> str:
-        """As put(), of a file that is named so already; it may be a large one."""
-
-    def put_rootfs(self, rootfs: base.Rootfs) -> str: ...
+        """As put(), of a file that may be a large one."""
 
 
 @contextlib.contextmanager
@@ -251,10 +270,10 @@ def occupy(
     talk = Conversation(door, host)
     try:
         limit = _CALL_LIMIT + (_END_LIMIT if replaces else 0)
-        hello = talk.ask(limit, do="enter", what=what, name=host, emulated=emulated, replaces=replaces)
+        hello = talk.ask(limit, Hello, do="enter", what=what, name=host, emulated=emulated, replaces=replaces)
         yield RemoteSeat(talk, files, hello)
         with contextlib.suppress(HostLost):
-            left = talk.ask(_END_LIMIT, do="bye")["left"]
+            left = talk.ask(_END_LIMIT, Bye, do="bye").left
             if left:
                 raise TareError(f"{host}: {'; '.join(left)}")
     except Cancelled:
@@ -267,6 +286,6 @@ def clean(door: Door, host: str) -> list[tuple[str, str]]:
     """Remove what dead runs left on a host, and Tare's files there: (kind, name) of each."""
     talk = Conversation(door, host)
     try:
-        return [(kind, name) for kind, name in talk.ask(_CALL_LIMIT, do="clean")]
+        return talk.ask(_CALL_LIMIT, list[tuple[str, str]], do="clean")
     finally:
         talk.close()

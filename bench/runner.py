@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from bench import cluster, files, inventory, mounts, plan, prepare
+from bench.answers import Loaded
 from bench.config import Campaign, parse
 from bench.errors import HostError, HostLost, TareError
 from bench.host import Seat, Workers, enter, reach
-from bench.remote import Loaded
 from bench.results import (
     CAMPAIGN,
     HOSTS,

@@ -7,10 +7,11 @@ from functools import partial
 from typing import Any
 
 from bench import inventory, parcel, reboot
+from bench.answers import Loaded
 from bench.errors import HostError, HostLost, TareError, Unreachable
 from bench.host import Seat, enter
 from bench.parcel import Parcel
-from bench.remote import Loaded, RemoteSeat
+from bench.remote import RemoteSeat
 from bench.slots import Watcher
 
 

@@ -1,6 +1,7 @@
 """A campaign on fifty hosts whose doors are simulated; prints the controller's peak memory in bytes.
 
-The doors stand for what is at their other end and nothing else: plan, runner, conversations, journals are real.
+The doors stand for what is at their other end and nothing else: plan, runner, conversations and journals are real, and
+each host is sent the rootfs, packed once.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench import config, inventory, remote, runner
+from bench import config, facts, inventory, remote, runner
+from bench.host import LocalFiles
 from bench.slots import Watcher
 
 HOSTS = [f"rack{number}" for number in range(50)]
@@ -31,7 +33,8 @@ process = {{}}
 crun = {{}}
 runc = {{}}
 """
-FACTS = {"name": "x", "kernel": "6.1", "boot_id": "b", "clocksource": "tsc", "mitigations": {}}
+FACTS = facts.host() | {"kernel": "6.1"}
+CREW = {"tools": {}, "user": "root", "python": "3.11", "cgroup": "v2", "cage": {}, "notes": []}
 SLOT = {
     "status": "ok",
     "reason": None,
@@ -52,12 +55,13 @@ class Door:
         answers: dict[str, Any] = {
             "enter": {"run": "0" * 8, "host": FACTS, "cleaned": []},
             "probe": {"reason": None},
-            "facts": {"host": FACTS, "tools": {}, "user": "root", "cgroup": "v2", "cage": {}, "notes": []},
+            "facts": CREW | {"host": FACTS},
             "slot": SLOT,
             "bye": {"left": []},
         }
         if data.strip():
-            self._out.put(json.dumps({"ok": answers.get(json.loads(data)["do"])}).encode())
+            request = json.loads(data)
+            self._out.put(json.dumps({"to": request["id"], "ok": answers.get(request["do"])}).encode())
 
     def lines(self) -> Iterator[bytes]:
         yield from iter(self._out.get, None)
@@ -71,17 +75,9 @@ class Door:
     def close(self) -> None: ...
 
 
-class Files:
-    def put(self, content: bytes) -> str:
-        return "f"
-
-    def put_rootfs(self, rootfs: object) -> str:
-        return "r"
-
-
 @contextlib.contextmanager
 def enter(host: inventory.Host, what: str, warned: object, **_: object) -> Iterator[remote.RemoteSeat]:
-    with remote.occupy(Door(), Files(), host.name, what) as seat:
+    with remote.occupy(Door(), LocalFiles(Path(sys.argv[1]) / "sent" / host.name), host.name, what) as seat:
         yield seat
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import pytest
 
-from bench import inventory, kexec, parcel, reboot, slots
+from bench import answers, facts, inventory, kexec, parcel, reboot, slots
 from bench.agent import failure
+from bench.answers import Loaded
 from bench.errors import HostError, HostLost, InputError
 from bench.host import Workers
 from bench.remote import Conversation, Files, RemoteSeat
@@ -27,7 +29,7 @@ class Talk:
         self.lost = False
         self.asked: list[dict[str, Any]] = []
 
-    def ask(self, within: float, **request: Any) -> Any:
+    def ask(self, within: float, shape: type, **request: Any) -> Any:
         self.asked.append(request)
         if self.lost:
             raise HostLost("gone")
@@ -35,7 +37,7 @@ class Talk:
             return [release for release in request["releases"] if release == OWN]
         if request["release"] == self.bad:
             raise HostError("kexec takes no such kernel")
-        return {"runs": False, "version": "#1"}
+        return Loaded(runs=False, version="#1")
 
 
 class Sent:
@@ -67,7 +69,8 @@ def debian(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def make(talk: Talk, files: Sent | None = None) -> tuple[Turns, RemoteSeat, Heard]:
     heard = Heard()
-    hello = {"run": "r", "host": {"name": "rack", "kernel": OWN, "boot_id": "b"}, "cleaned": []}
+    host = msgspec.convert(facts.host() | {"name": "rack", "kernel": OWN}, answers.Host)
+    hello = answers.Hello(host, [], "r")
     seat = RemoteSeat(cast(Conversation, talk), cast(Files, files or Sent()), hello)
     return Turns(inventory.Host("rack", inventory.Entry()), heard, lambda: False), seat, heard
 
