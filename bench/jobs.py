@@ -75,10 +75,11 @@ class Job:
             if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EISDIR):
                 raise InvalidAnswer(f"its file of answers is gone: {error.strerror}") from error
             raise  # of the file system that is shared: for all jobs alike
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            os.close(fd)
+            raise InvalidAnswer("its file of answers is none")
         with open(fd, "rb") as answers:  # noqa: PTH123 # of a descriptor
-            found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode):
-                raise InvalidAnswer("its file of answers is none")
             while self.heard < found.st_size and not self.odd:
                 answers.seek(self.heard)
                 line = answers.readline(LONGEST)
