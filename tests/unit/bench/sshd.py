@@ -119,7 +119,10 @@ class _Interface(paramiko.ServerInterface):  # type: ignore[misc]
             with contextlib.suppress(OSError, EOFError):
                 self._server.behaviour(channel, text)
 
-        threading.Thread(target=run, daemon=True).start()
+        # The client must hear first that it may.
+        later = threading.Timer(0.02, run)
+        later.daemon = True
+        later.start()
         return True
 
 
