@@ -131,10 +131,11 @@ def test_no_field_of_an_answer_is_one_of_the_record() -> None:
 
 
 def test_this_machine_tells_of_itself_what_is_known() -> None:
-    told = {"host": facts.host(), "cleaned": [["folder", "/x"]], "run": "0" * 8}
+    here = facts.host()
+    told = {"host": here, "cleaned": [["folder", "/x"]], "run": "0" * 8}
     text = json.dumps({"to": 3, "ok": told}).encode()
     hello = answers.parse(text).read(answers.Hello)
-    assert answers.plain(hello.host) == facts.host()
+    assert answers.plain(hello.host) == here
 
 
 @pytest.mark.parametrize(
