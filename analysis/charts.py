@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pandas as pd
 
-from analysis import findings, inside
+from analysis import inside
 from analysis.canvas import Chart, styled
 from analysis.density import most
-from analysis.estimate import Slope, good_ramps
+from analysis.estimate import good_ramps
+from analysis.headline import longest_phases, sentence
 from analysis.inside import Area
 from analysis.isolation import Isolation
 from analysis.load import Loaded
@@ -39,7 +40,6 @@ def chart_sections(
     loaded: Loaded,
     medians: pd.DataFrame,
     chosen: Chosen,
-    slopes: list[Slope],
     work: list[Area],
     harm: Isolation,
     looks: dict[str, Look],
@@ -50,13 +50,13 @@ def chart_sections(
     firmware = "The machine and its firmware until a boot sector writes READY. No Linux runs in it."
 
     def say(metric: str) -> str:
-        return findings.sentence(loaded, chosen, metric)
+        return sentence(loaded, chosen, metric)
 
     with styled():
         drawn: dict[str, Sequence[tuple[str, Chart | None]]] = {
             "start": [
                 (say("boot"), ecdf(medians, arms, looks, colours)),
-                (findings.longest_phases(loaded, chosen), phases(medians, arms, looks, colours)),
+                (longest_phases(loaded, medians), phases(medians, arms, looks, colours)),
             ],
             "use": [
                 (say(metric), strip(medians, arms, looks, colours, metric, title, f"{caption}{_DOTS}"))
@@ -71,7 +71,7 @@ def chart_sections(
                     else "",
                     each,
                 )
-                for each in density(good_ramps(loaded), slopes, arms, looks, colours)
+                for each in density(good_ramps(loaded), arms, looks, colours)
             ],
             "inside": [(inside.sentence(loaded, area), costs(area, arms, looks, colours)) for area in work],
             "isolation": [("", heat_map(harm, arms, colours))],

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from analysis.estimate import Interval, Slope, good_ramps
+from analysis.estimate import Interval, Slope, flat, good_ramps
 from analysis.load import VIEWS, Loaded
-from analysis.matrix import Chosen, stop_reason
-from analysis.words import listed, show
+from analysis.matrix import Chosen, largest, limited
+from analysis.words import figures, listed, show
 from bench.text import clean
 
 
@@ -15,11 +15,12 @@ from bench.text import clean
 class DensityRow:
     """One arm: slopes by view, and of what cage, processes and the host's kernel hold (bytes an instance).
 
-    At the largest N: the residual, bytes, and its share of the MemAvailable delta.
+    At the largest N: the residual, bytes, and its share of the MemAvailable delta; None where that delta is not told
+    from nothing. flat: views whose slope the ramp does not tell from zero.
     """
 
     arm: str
-    largest: int
+    largest: str
     stop: str
     views: list[Interval | None]
     parts: list[tuple[str, float]]
@@ -27,6 +28,12 @@ class DensityRow:
     kernel: float | None
     residual: float | None
     share: float | None
+    flat: frozenset[str]
+
+    def show(self, view: str, value: float) -> str:
+        """A view's slope, in as many digits as its line lets be known."""
+        fit = self.views[VIEWS.index(view)]
+        return show(value, "byte", figures(fit) if fit else 2)
 
 
 def conditions(loaded: Loaded) -> str:
@@ -61,7 +68,7 @@ def most(loaded: Loaded, chosen: Chosen) -> str:
     parts = []
     for arm in loaded.arms:
         if found := chosen.get("density.n", arm):
-            least = "at least " if stop_reason(loaded, arm) == "the stated N" else ""
+            least = "at least " if limited(loaded, arm) else ""
             parts.append(f"{least}{found.median:,.0f} of {loaded.arms[arm].label}")
     return f"Within the limits there is room for {listed(parts)}." if parts else ""
 
@@ -69,6 +76,7 @@ def most(loaded: Loaded, chosen: Chosen) -> str:
 def density_rows(loaded: Loaded, slopes: list[Slope]) -> list[DensityRow]:
     """A row for each arm that has a ramp, in the order of the arms."""
     fits = {(slope.arm, slope.view): slope.slope for slope in slopes}
+    zero = {(arm, metric.removeprefix("density.")) for arm, metric in flat(slopes)}
     ramps = good_ramps(loaded)
     rows = []
     for arm in loaded.arms:
@@ -76,7 +84,8 @@ def density_rows(loaded: Loaded, slopes: list[Slope]) -> list[DensityRow]:
         if steps.empty:
             continue
         last = steps.nlargest(1, "n").dropna(axis="columns").to_dict("records")[0]
-        residual, total = last.get("residual"), last.get("memavailable", 0.0)
+        known = (arm, "memavailable") not in zero
+        residual, total = last.get("residual") if known else None, last.get("memavailable", 0.0)
         parts = [
             (part, fits[arm, f"cage_{part}"].point)
             for part in ("anon", "shmem", "kernel", "file")
@@ -88,14 +97,14 @@ def density_rows(loaded: Loaded, slopes: list[Slope]) -> list[DensityRow]:
         rows.append(
             DensityRow(
                 arm,
-                int(last["n"]),
-                stop_reason(loaded, arm),
+                *largest(loaded, arm, f"{int(last['n']):,}"),
                 [fits.get((arm, view)) for view in VIEWS],
                 parts,
                 processes,
                 kernel.point if kernel else None,
                 residual,
                 residual / total if residual is not None and total > 0 else None,
+                frozenset(view for view in VIEWS if (arm, view) in zero),
             )
         )
     return rows

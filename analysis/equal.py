@@ -54,13 +54,16 @@ def _judge(rows: list[dict[str, Any]], seen: dict[str, Any], base: dict[str, Any
     badges = Counter(str(row["equivalence"]["badge"]) for row in rows)
     if not rows:
         return Equivalence("unknown", [], [], [], "no instance told what it saw")
-    badge = "equal" if set(badges) == {"equal"} else "differs"
+    told = {badge for badge in badges if badge != "unknown"}
+    badge = "differs" if told - {"equal"} else "equal" if told else "unknown"
     wanted: dict[str, tuple[Any, Any]] = {}
     for row in rows:
         for key, sides in (row["equivalence"].get("differs") or {}).items():
             wanted[clean(key)] = _wanted_and_seen(sides)
     remarks = []
-    if 0 < badges["equal"] < len(rows):
+    if badges["unknown"]:
+        remarks.append(f"{badges['unknown']} of {plural(len(rows), 'slot')} did not tell what they saw")
+    if badge == "differs" and badges["equal"]:
         remarks.append(f"{badges['equal']} of {plural(len(rows), 'slot')} were equal")
     if any(row.get("seen") not in (seen, None, {}) for row in rows):
         remarks.append("what was seen changed between slots; the last is shown")

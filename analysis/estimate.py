@@ -5,7 +5,9 @@ The unit of inference is the slot (one fresh instance), never the value: its val
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -40,8 +42,9 @@ class Interval:
 class Estimate:
     """One metric of one arm in one scenario.
 
-    median is over slots of each slot's median, in `unit`; ratio is to the baseline arm over blocks that have
-    both, or None where there is no such block or a value is not above zero.
+    median is over slots of each slot's median, in `unit`, and known is how far that can be told (see median_of); ratio
+    is to the baseline arm over blocks that have both, or None where there is no such block or where one of the two is
+    not told from zero; note: why there is none, or what was left out of it.
     """
 
     scenario: str
@@ -52,6 +55,8 @@ class Estimate:
     median: float
     slots: int
     ratio: Interval | None
+    known: Interval
+    note: str = ""
 
 
 def hodges_lehmann(values: Floats, confidence: float = CONFIDENCE) -> Interval:
@@ -98,31 +103,104 @@ def slot_medians(samples: pd.DataFrame) -> pd.DataFrame:
     return good.groupby(keys, observed=True, sort=False)["value"].median().reset_index()
 
 
-def estimates(medians: pd.DataFrame, baseline: str | None) -> list[Estimate]:
-    """Every metric of every arm in every scenario, from `slot_medians`."""
+def median_of(values: Floats) -> Interval:
+    """The median, between the order statistics that hold it with 95 %; without interval where there are too few."""
+    ordered = np.sort(np.asarray(values, dtype=float))
+    n = len(ordered)
+    cut = _outside_median(n)
+    low, high = (float(ordered[cut]), float(ordered[n - 1 - cut])) if cut >= 0 else (float("nan"), float("nan"))
+    return Interval(float(np.median(ordered)), low, high, n)
+
+
+@lru_cache(maxsize=1024)
+def _outside_median(n: int) -> int:
+    """How many of n values may be left out on each side; -1 where even all of them are too few."""
+    return int(stats.binom.ppf((1 - CONFIDENCE) / 2, n, 0.5)) - 1
+
+
+def estimates(
+    medians: pd.DataFrame,
+    baseline: str | None,
+    flat: Set[tuple[str, str]] = frozenset(),
+    between: float | None = None,
+) -> list[Estimate]:
+    """Every metric of every arm in every scenario, from `slot_medians`.
+
+    flat: (arm, metric) that something else does not tell from zero: neither has a ratio then. between: how many times
+    further apart sessions lie than the scatter within them tells. Raises ValueError for several runs without it.
+    """
     found: list[Estimate] = []
     for (scenario, metric), rows in medians.groupby(["scenario", "metric"], observed=True, sort=False):
-        table = rows.groupby(["run", "block", "arm"], observed=True)["value"].median().unstack("arm")
-        logs = table.where(table > 0).apply(np.log)
+        by_arm = {
+            str(arm): each.set_index(["run", "block"])["value"]
+            for arm, each in rows.groupby("arm", observed=True, sort=False)
+        }
+        known = {arm: median_of(values.to_numpy(dtype=float)) for arm, values in by_arm.items()}
+        zero = {arm for arm, each in known.items() if (arm, str(metric)) in flat or _may_be_zero(each, by_arm[arm])}
         head = rows.iloc[0]
-        for arm, values in rows.groupby("arm", observed=True, sort=False)["value"]:
-            ratio = None
-            if baseline in logs.columns and arm != baseline:
-                both = (logs[arm] - logs[baseline]).dropna().to_numpy()
-                ratio = ratio_of(both) if len(both) else None
+        for arm, values in by_arm.items():
+            ratio, note = None, ""
+            if baseline in by_arm and arm != baseline:
+                ratio, note = _against(values, by_arm[baseline], arm in zero, baseline in zero, between)
             found.append(
                 Estimate(
                     str(scenario),
                     str(metric),
-                    str(arm),
+                    arm,
                     str(head["unit"]),
                     str(head["better"]),
-                    float(values.median()),
+                    known[arm].point,
                     len(values),
                     ratio,
+                    known[arm],
+                    note,
                 )
             )
     return found
+
+
+def _may_be_zero(known: Interval, values: pd.Series) -> bool:
+    """Whether a median cannot be told from zero or less."""
+    return known.low <= 0 if known.bounded else float(values.min()) <= 0 or known.point <= 0
+
+
+def _against(
+    ours: pd.Series, base: pd.Series, flat: bool, base_flat: bool, between: float | None
+) -> tuple[Interval | None, str]:
+    """The ratio of an arm to the baseline, and what must be said of it."""
+    if float(ours.median()) <= 0 or float(base.median()) <= 0:
+        return None, "no ratio of 0 or less"
+    if base_flat or flat:
+        return None, "no ratio: the baseline is not told from 0" if base_flat else "no ratio: not told from 0"
+    both = pd.concat([ours.groupby(level=[0, 1]).median(), base.groupby(level=[0, 1]).median()], axis=1).dropna()
+    good = both[(both > 0).all(axis=1)]
+    if good.empty:
+        return None, "no block with the baseline"
+    lost = len(both) - len(good)
+    logs = (good.iloc[:, 0] / good.iloc[:, 1]).map(np.log)
+    return over_sessions(logs, between), f"{lost} left out with a figure of 0 or less" if lost else ""
+
+
+def over_sessions(logs: pd.Series, between: float | None) -> Interval:
+    """The ratio of log-ratios, whose index begins with their run.
+
+    Runs are sessions: what changes from one to the next is in no block. With as many sessions as an interval takes,
+    each counts once, with its own estimate. With fewer, the interval over blocks is widened about its point as that of
+    two campaigns that are compared (see analysis.judge), and holds at least what each session found.
+    """
+    each = [hodges_lehmann(values.to_numpy()).point for _, values in logs.groupby(level=0)]
+    if len(each) == 1:
+        return ratio_of(logs.to_numpy())
+    if ranks.signed_rank_critical(len(each), (1 - CONFIDENCE) / 2) is not None:
+        return ratio_of(np.array(each))
+    if between is None:
+        raise ValueError("several sessions, and no word of how far they lie apart")
+    within = hodges_lehmann(logs.to_numpy())
+    low = min(within.point - between * (within.point - within.low), *each)
+    high = max(within.point + between * (within.high - within.point), *each)
+    if not within.bounded:
+        low = high = float("nan")
+    return Interval(float(np.exp(within.point)), float(np.exp(low)), float(np.exp(high)), within.count)
 
 
 @dataclass(frozen=True)
@@ -156,6 +234,15 @@ def slopes(loaded: Loaded, views: tuple[str, ...]) -> list[Slope]:
             if fits:
                 found.append(Slope(str(arm), view, fits[0], int(rows["n"].max())))
     return found
+
+
+def flat(found: list[Slope]) -> set[tuple[str, str]]:
+    """(arm, density metric) of the slopes that their own ramps do not tell from zero."""
+    return {
+        (each.arm, f"density.{each.view}")
+        for each in found
+        if each.slope.point <= 0 or (each.slope.bounded and each.slope.low <= 0)
+    }
 
 
 def _theil_sen(x: Floats, y: Floats, confidence: float = CONFIDENCE) -> Interval:

@@ -1,4 +1,4 @@
-"""What the report says in words: the headline, and what a reader must know before trusting it."""
+"""What a reader must know before trusting a report: what failed, what was not alike, what limits the figures."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 
+from analysis import busy, pooled
+from analysis.caution import Caution
 from analysis.equal import Equivalence
-from analysis.estimate import Drift, Estimate, Slope
+from analysis.estimate import Drift, Slope
+from analysis.estimate import flat as flat_of
 from analysis.instructions import Table, inexact
 from analysis.load import Campaign, Loaded
-from analysis.matrix import Chosen, columns
-from analysis.style import PHASES
-from analysis.words import digits, listed, plural, show, show_range, show_ratio
+from analysis.matrix import NOT_PLANNED, Chosen, missing_reason
+from analysis.words import listed, plural, show, show_range, show_times
 from bench.results import spared
 from bench.text import clean
 
 ENOUGH_BLOCKS = 6  # below, the signed-rank test cannot reach 95 %
-#: Of a node, what figures may depend on.
-_ALIKE = ("cpu", "microcode", "cores", "kernel", "clocksource", "mitigations", "governor", "thp")
-_CLOCK_MARGIN = 0.02  # how far an instance's clock may be from the host's before the report says so
 _CONSOLE_SHOWN = 8_000
 _FAILURES_SHOWN = 200
+_REASON_SHOWN = 300
 
 
 @dataclass(frozen=True)
@@ -94,49 +94,21 @@ def _failure(campaign: str, record: dict[str, object]) -> Failure:
     )
 
 
-#: metric → what an arm does, and what its figure is of, in the words of a sentence.
-_VERBS = {
-    "boot": ("starts in", "", "in"),
-    "spawn": ("runs /bin/true inside in", "", "in"),
-    "exec": ("runs /bin/true by its own door in", "", "in"),
-    "teardown": ("is gone in", "", "in"),
-    "firmware": ("is up, with a boot sector and no Linux, in", "", "in"),
-}
-_WEIGHS = ("costs", " of memory for one more instance", "costs")
-
-
-def headline(loaded: Loaded, chosen: Chosen, counted: list[Table]) -> list[str]:
-    """A sentence a question: who starts, spawns and goes away fastest, who weighs least, of each family.
-
-    And how much work a boot is, where that was counted.
-    """
-    memory = next(column.metric for column in columns(chosen) if column.head == "Memory")
-    said = (sentence(loaded, chosen, metric) for metric in ("boot", "spawn", "teardown", memory))
-    return [*filter(None, said), *(text for table in counted for text in _work(loaded, table))]
-
-
-def sentence(loaded: Loaded, chosen: Chosen, metric: str) -> str:
-    """The best arm of each family in one metric, and its ratio to the baseline; nothing where there is no figure."""
-    base = loaded.arms.get(loaded.baseline or "")
-    than = f"the {'bare process' if base.family == 'process' else base.label}" if base else ""
-    verb, tail, again = _VERBS.get(metric, _WEIGHS)
-    parts = [
-        _phrase(loaded, estimate, *((verb, tail, than) if place == 0 else (again, "", "")))
-        for place, estimate in enumerate(_best_of_families(loaded, chosen, metric))
-    ]
-    return f"{'; '.join(parts)}." if parts else ""
-
-
 def fairness(loaded: Loaded, equal: dict[str, Equivalence], failed: Failures) -> str:
     """Whether all arms were given the same, stood side by side, and came to their end."""
-    same = [loaded.arms[name].label for name, judged in equal.items() if judged.badge == "equal"]
-    differ = [loaded.arms[name].label for name, judged in equal.items() if judged.badge == "differs"]
+    named = {
+        badge: [loaded.arms[name].label for name, judged in equal.items() if judged.badge == badge]
+        for badge in ("equal", "differs", "unknown")
+    }
+    same, differ, unknown = named["equal"], named["differs"], named["unknown"]
     parts = []
     if differ:
         given = f"{listed(same)} had" if same else "No arm had"
         parts.append(f"{given} what the envelope says; {listed(differ)} had something else, which is named below")
     elif same:
-        parts.append("Every arm had what the envelope says")
+        parts.append(f"{listed(same) if unknown else 'Every arm'} had what the envelope says")
+    if unknown:
+        parts.append(f"what {listed(unknown)} had is not known, as no instance told it")
     grouped = any(campaign.plan.get("reboots") == "grouped" for campaign in loaded.campaigns)
     parts.append("slots were not interleaved" if grouped else "arms took turns in each block, in an order drawn by lot")
     parts.append(f"{failed.total:,} of {plural(failed.ran, 'slot')} failed" if failed.total else "no slot failed")
@@ -144,21 +116,8 @@ def fairness(loaded: Loaded, equal: dict[str, Equivalence], failed: Failures) ->
     return f"{text[0].upper()}{text[1:]}."
 
 
-def longest_phases(loaded: Loaded, chosen: Chosen) -> str:
-    """Of the arm of each family that starts fastest, the phase that takes most of its start."""
-    parts = []
-    for boot in _best_of_families(loaded, chosen, "boot"):
-        phases = {phase: chosen.get(phase, boot.arm) for phase in PHASES}
-        known = {phase: each.median for phase, each in phases.items() if each}
-        if known and (whole := sum(known.values())) > 0:
-            most = max(known, key=lambda phase: known[phase])
-            share = f"{100 * known[most] / whole:.0f}\N{NO-BREAK SPACE}%"
-            parts.append(f"{loaded.arms[boot.arm].label} spends {share} of its start in {most.partition('.')[2]}")
-    return f"{'; '.join(parts)}." if parts else ""
-
-
-def _work(loaded: Loaded, table: Table) -> list[str]:
-    """A boot's instructions, of each arm that stands to the reference."""
+def work(loaded: Loaded, table: Table) -> list[str]:
+    """A sentence a boot's instructions, of each arm that stands to the reference."""
     reference = loaded.arms[table.reference].label
     found = []
     for arm, counts in table.counts.items():
@@ -169,26 +128,6 @@ def _work(loaded: Loaded, table: Table) -> list[str]:
     return found
 
 
-def _best_of_families(loaded: Loaded, chosen: Chosen, metric: str) -> list[Estimate]:
-    best: dict[str, Estimate] = {}
-    for name, arm in loaded.arms.items():
-        estimate = chosen.get(metric, name)
-        if estimate is None or estimate.median <= 0 or name == loaded.baseline:
-            continue
-        if arm.family not in best or estimate.median < best[arm.family].median:
-            best[arm.family] = estimate
-    return list(best.values())
-
-
-def _phrase(loaded: Loaded, estimate: Estimate, verb: str, tail: str, than: str) -> str:
-    text = f"{loaded.arms[estimate.arm].label} {verb} {show(estimate.median, estimate.unit)}{tail}"
-    ratio = estimate.ratio
-    if ratio is None or not loaded.baseline:
-        return text
-    bounds = f" {show_range(ratio)}" if ratio.bounded else ""
-    return f"{text}, {show_ratio(ratio.point)}{f' {than}' if than else ''}{bounds}"
-
-
 def cautions(
     loaded: Loaded,
     chosen: Chosen,
@@ -197,121 +136,158 @@ def cautions(
     drifted: list[Drift],
     inclines: list[Slope],
     counted: list[Table],
-) -> list[str]:
+) -> list[Caution]:
     """What limits the figures, gravest first; empty where nothing does."""
-    found = []
+    found: list[Caution] = []
     if emulated := dict.fromkeys(campaign.host for campaign in loaded.campaigns if campaign.emulated):
         found.append(
-            f"Emulated host: {listed(emulated)} is an emulated machine itself. That Tare works there is real, and so "
-            "is every guest; its seconds are those of an emulator, and say nothing of hardware."
+            Caution(
+                f"Emulated host: {listed(emulated)} is an emulated machine itself. That Tare works there is real, and "
+                "so is every guest; its seconds are those of an emulator, and say nothing of hardware."
+            )
         )
+    found += _no_hardware_help(loaded, chosen)
+    found += busy.cautions(loaded)
     if any(campaign.plan.get("reboots") == "grouped" for campaign in loaded.campaigns):
-        found.append("Not interleaved: each host kernel took all its blocks before the next one did.")
+        found.append(Caution("Not interleaved: each host kernel took all its blocks before the next one did."))
     for campaign in loaded.campaigns:
         if campaign.lost:
-            found.append(f"Lost: {campaign.host} was lost before its last slot ({campaign.lost}).")
+            found.append(Caution(f"Lost: {campaign.host} was lost before its last slot ({campaign.lost})."))
     if failed.missing_total:
         found.append(
-            f"Unfinished: {failed.missing_total:,} of {plural(failed.planned, 'planned slot')} did not run. "
-            "`tare resume` runs them."
+            Caution(
+                f"Unfinished: {failed.missing_total:,} of {plural(failed.planned, 'planned slot')} did not run. "
+                "`tare resume` runs them.",
+                "failures",
+            )
         )
     torn = [campaign.name for campaign in loaded.campaigns if campaign.torn]
     if torn:
-        found.append(f"Cut: the last journal line of {listed(torn)} is not whole and does not count; the others do.")
+        found.append(
+            Caution(f"Cut: the last journal line of {listed(torn)} is not whole and does not count; the others do.")
+        )
     if failed.spared:
         found.append(
-            f"Stopped early: {failed.spared:,} of {plural(failed.planned, 'planned slot')} were not needed to decide "
-            "what the campaign compares (`tare compare` says what). Intervals here are those of the blocks that ran."
+            Caution(
+                f"Stopped early: {failed.spared:,} of {plural(failed.planned, 'planned slot')} were not needed to "
+                "decide what the campaign compares (`tare compare` says what). Intervals here are those of the blocks "
+                "that ran."
+            )
         )
     if failed.total:
-        found.append(f"{failed.total:,} of {plural(failed.ran, 'slot')} failed; their figures are not used.")
+        found.append(
+            Caution(f"{failed.total:,} of {plural(failed.ran, 'slot')} failed; their figures are not used.", "failures")
+        )
     blocks = chosen.blocks()
     if unequal := [loaded.arms[arm].label for arm in inexact(counted)]:
         found.append(
-            f"Counts of {listed(unequal)} did not repeat to the last digit: they are judged like times, by statistics."
+            Caution(
+                f"Counts of {listed(unequal)} did not repeat to the last digit: they are judged like times, by "
+                "statistics.",
+                "instructions",
+            )
         )
     if loaded.baseline is None:
-        found.append("No baseline arm: figures stand alone, without ratios.")
+        found.append(Caution("No baseline arm: figures stand alone, without ratios."))
     elif blocks < ENOUGH_BLOCKS and (chosen.scenario or not counted):
         found.append(
-            f"Only {plural(blocks, 'block')} with a ratio: a 95 % interval needs at least {ENOUGH_BLOCKS}, "
-            f"so none is given."
+            Caution(
+                f"Only {plural(blocks, 'block')} with a ratio: a 95 % interval needs at least {ENOUGH_BLOCKS}, "
+                "so none is given."
+            )
         )
     uncaged = loaded.slots["caged"].eq(False)
     if uncaged.any():
         why = next((clean(c.facts["cgroup"]) for c in loaded.campaigns if c.facts.get("cgroup")), "")
         found.append(
-            f"{'All' if uncaged.all() else f'{int(uncaged.sum()):,}'} slots ran uncaged"
-            f"{f' (cgroup: {why})' if why else ''}: CPU shares were not held equal, and CPU seconds and "
-            f"cage memory "
-            "are missing."
+            Caution(
+                f"{'All' if uncaged.all() else f'{int(uncaged.sum()):,}'} slots ran uncaged"
+                f"{f' (cgroup: {why})' if why else ''}: CPU shares were not held equal, and CPU seconds and "
+                "cage memory are missing.",
+                "equivalence",
+            )
         )
     differing = [loaded.arms[name].label for name, judged in equal.items() if judged.badge == "differs"]
     if differing:
-        found.append(f"Not given the same: {listed(differing)} differ from the envelope; see Equivalence.")
-    flat = {s.arm for s in inclines if s.view == "memavailable" and not s.slope.low > 0 and s.slope.bounded}
+        found.append(Caution(f"Not given the same: {listed(differing)} differ from the envelope.", "equivalence"))
+    flat = {s.arm for s in inclines if s.view == "memavailable" and (s.arm, "density.memavailable") in flat_of([s])}
     lost = [arm.label for name, arm in loaded.arms.items() if name in flat]
     if lost:
         found.append(
-            f"The host’s view of memory (MemAvailable) does not tell {listed(lost)} from nothing: the host "
-            "did other things while the ramp ran, or the ramp is short. The cage’s view has no such problem."
+            Caution(
+                f"The host’s view of memory (MemAvailable) does not tell {listed(lost)} from nothing: the host "
+                "did other things while the ramp ran, or the ramp is short. The cage’s view has no such problem.",
+                "density",
+            )
         )
-    found += _clocks(loaded)
     found += [_drift(loaded, drift) for drift in drifted]
     return found + _provenance(loaded)
 
 
-def _clocks(loaded: Loaded) -> list[str]:
-    """Of each arm whose clock ran otherwise than the host's, the metric with the worst of it."""
-    worst: dict[str, tuple[float, str]] = {}
-    for record in loaded.records:
-        for sample in record.get("samples") or []:
-            ratio, arm = sample.get("clock"), str(record.get("arm"))
-            if record.get("status") == "ok" and ratio is not None and abs(ratio - 1) > _CLOCK_MARGIN:
-                here = float(ratio), str(sample["metric"])
-                worst[arm] = max(worst.get(arm, here), here, key=lambda found: abs(found[0] - 1))
-    return [
-        f"Clock: a second of the host’s took {digits(ratio)} s on the clock of {loaded.arms[arm].label} "
-        f"({clean(metric)}, its worst): what tools say there of time is that far off."
-        for arm, (ratio, metric) in worst.items()
-    ]
+def _no_hardware_help(loaded: Loaded, chosen: Chosen) -> list[Caution]:
+    """That no virtual machine ran with hardware help, where a reader would take figures for those of one; and why."""
+    machines = {name: arm for name, arm in loaded.arms.items() if arm.family == "hypervisor"}
+    emulated = [arm.label for name, arm in machines.items() if arm.emulated and chosen.measured(name)]
+    helped = {name: arm for name, arm in machines.items() if not arm.emulated}
+    ran = loaded.slots[(loaded.slots["status"] == "ok") & loaded.slots["arm"].isin(list(helped))]
+    # A boot sector is no guest: what starts one may still be unable to run Linux.
+    if any(chosen.measured(str(name), but="firmware") for name in ran["arm"].unique()) or not (emulated or helped):
+        return []
+    if helped:
+        reasons: dict[str, list[str]] = {}
+        for name, arm in helped.items():
+            reasons.setdefault(_why_not(loaded, name), []).append(arm.label)
+        why = "; ".join(f"{listed(labels)} did not run, as {reason}" for reason, labels in reasons.items())
+    else:
+        why = "the campaign has no arm that would (such as kvm)"
+    said = f"No hardware virtualisation: no virtual machine was measured with hardware help: {why}."
+    if emulated:
+        said += (
+            f" What is shown of {listed(emulated)} is a software emulator (TCG), typically 10 to 100 times slower than "
+            "KVM: it says nothing of virtual machines."
+        )
+    return [Caution(said, "failures")]
 
 
-def _drift(loaded: Loaded, drift: Drift) -> str:
-    low, high = digits(drift.factor.low), digits(drift.factor.high)
-    return (
+def _why_not(loaded: Loaded, arm: str) -> str:
+    """The plan's reason for leaving an arm out, or what its slots said."""
+    for measure in ("boot", "spawn", "inside", "density", "isolation"):
+        reason = missing_reason(loaded, arm, measure)
+        if reason != NOT_PLANNED:
+            return reason if len(reason) <= _REASON_SHOWN else f"{reason[: _REASON_SHOWN - 1]}…"
+    return NOT_PLANNED
+
+
+def _drift(loaded: Loaded, drift: Drift) -> Caution:
+    return Caution(
         f"Drift: the start of {loaded.arms[drift.arm].label} changed by a factor of "
-        f"{digits(drift.factor.point)} "
-        f"[{low}, {high}] from the first block to the last. Ratios are taken inside blocks, where drift "
-        f"that all arms "
-        "share cancels; absolute figures mix both ends."
+        f"{show_times(drift.factor).removesuffix('×')} {show_range(drift.factor)} from the first block to the last. "
+        "Ratios are taken inside blocks, where drift that all arms share cancels; absolute figures mix both ends."
     )
 
 
-def _provenance(loaded: Loaded) -> list[str]:
+def _provenance(loaded: Loaded) -> list[Caution]:
     found = []
     if any((c.facts.get("git") or {}).get("dirty") for c in loaded.campaigns):
         found.append(
-            "The harness had uncommitted changes (git tree dirty): its revision does not fully name this code."
+            Caution(
+                "The harness had uncommitted changes (git tree dirty): its revision does not fully name this code.",
+                "facts",
+            )
         )
     for file, kept in (("plan.json", "plan"), ("facts.json", "facts")):
         lacking = [c.folder.name for c in loaded.campaigns if not getattr(c, kept)]
         if lacking:
-            found.append(f"No {file} in {listed(lacking)}: what it would tell is missing here.")
-    boots = loaded.slots["boot_id"].dropna().nunique()
-    if len(loaded.campaigns) > 1:
-        found.append(
-            f"Pooled: blocks of {len(loaded.campaigns)} campaigns from {plural(boots, 'host boot')} count "
-            f"alike in every ratio."
-        )
-    found += [_of_nodes(campaign) for campaign in loaded.campaigns if len(campaign.nodes) > 1]
+            found.append(Caution(f"No {file} in {listed(lacking)}: what it would tell is missing here."))
+    found += pooled.caution(loaded)
+    found += [Caution(_of_nodes(campaign), "facts") for campaign in loaded.campaigns if len(campaign.nodes) > 1]
     return found
 
 
 def _of_nodes(campaign: Campaign) -> str:
     """Whether a cluster's nodes are alike, as far as is known."""
     hosts = [each.get("host") or {} for each in campaign.nodes.values()]
-    differ = [key for key in _ALIKE if len({json.dumps(host.get(key), sort_keys=True) for host in hosts}) > 1]
+    differ = [key for key in pooled.ALIKE if len({json.dumps(host.get(key), sort_keys=True) for host in hosts}) > 1]
     sizes = [host.get("memory") or 0 for host in hosts]
     if max(sizes) > 1.01 * min(sizes):  # of two machines alike, some kilobytes always differ
         differ.append("memory")
@@ -320,7 +296,7 @@ def _of_nodes(campaign: Campaign) -> str:
             differ.append(key)
     told = f"Nodes: blocks of {campaign.host} count together, each block whole on one node"
     if not differ:
-        return f"{told}. The nodes are alike ({', '.join(_ALIKE)}, memory, tools, cgroup)."
+        return f"{told}. The nodes are alike ({', '.join(pooled.ALIKE)}, memory, tools, cgroup)."
     return (
         f"{told}. The nodes are NOT alike: they differ in {listed(differ)}. Ratios are taken within blocks and hold; "
         "medians and their intervals mix what differs."

@@ -1,16 +1,19 @@
-"""Who hurts whom: how much slower a tenant that behaves is beside a neighbour that does not, by arm and resource."""
+"""Who hurts whom: how much longer a tenant that behaves takes beside a neighbour that does not, by arm and
+resource, against the fair share of the CPUs that they have together."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pandas as pd
 
-from analysis.estimate import Interval, ratio_of
+from analysis.estimate import Interval, over_sessions
+from analysis.judge import BETWEEN_SESSIONS
 from analysis.load import Loaded
-from analysis.words import listed, plural
+from analysis.words import digits, listed, show_range, show_ratio, show_times
 
 _PREFIX = "isolation."
 _ALONE = f"{_PREFIX}alone"
@@ -21,47 +24,63 @@ _NAMES = {
     "disk": "a disk hog",
     "network": "one that floods its link",
 }
+_MATTERS: Final = 1.03  # times the fair share or less of it, from which on a difference is told
 
 
 @dataclass(frozen=True)
 class Harm:
     """What one kind of neighbour does to one arm's tenant. ratio: beside it ÷ alone, over slots; None where the tenant
-    never came to its end; unfinished of so many slots in which it did not."""
+    never came to its end; unfinished of so many slots in which it did not; fair: the ratio that an equal share of the
+    CPUs gives by itself."""
 
     kind: str
     arm: str
     ratio: Interval | None
     unfinished: int
     slots: int
+    fair: float = 1.0
 
     @property
     def text(self) -> str:
-        """`+104 %`, `+0.3 %`; what did not finish is said so."""
-        if self.ratio is None:
-            return "did not finish"
-        return _percent(self.ratio.point)
+        """`2.1×`; what did not finish is said so."""
+        return "did not finish" if self.ratio is None else show_times(self.ratio, self.fair)
 
     @property
     def detail(self) -> str:
         """The interval; and in how many slots the tenant did not finish."""
-        parts = []
-        if self.ratio and self.ratio.bounded:
-            parts.append(f"[{_percent(self.ratio.low)}, {_percent(self.ratio.high)}]")
-        elif self.ratio:
-            parts.append(f"{plural(self.ratio.count, 'block')}, no interval")
+        parts = [show_range(self.ratio, self.fair)] if self.ratio else []
         if self.unfinished and self.ratio:
             parts.append(f"did not finish in {self.unfinished} of {self.slots}")
         return "; ".join(parts)
 
+    @property
+    def beyond(self) -> float | None:
+        """How many times what the fair share gives; 1 is no harm but that."""
+        return self.ratio.point / self.fair if self.ratio else None
+
+    @property
+    def side(self) -> int:
+        """1 where it takes longer than the fair share, -1 where less, by more than chance and a little; 0 otherwise."""
+        if self.ratio is None or not self.ratio.bounded or self.ratio.low <= self.fair <= self.ratio.high:
+            return 0
+        if max(self.ratio.point / self.fair, self.fair / self.ratio.point) < _MATTERS:
+            return 0
+        return 1 if self.ratio.low > self.fair else -1
+
 
 @dataclass(frozen=True)
 class Isolation:
-    """kinds of neighbours, in the order of the campaign; harms by (arm, kind); seconds: of the tenant alone, by arm."""
+    """kinds of neighbours, in the order of the campaign; harms by (arm, kind); seconds: of the tenant alone, by arm.
+
+    cpus: that tenant and neighbour share; fair: see Harm.
+    """
 
     kinds: list[str]
     arms: list[str]
     harms: dict[tuple[str, str], Harm]
     seconds: dict[str, float]
+    cpus: int = 1
+    fair: float = 1.0
 
     def __bool__(self) -> bool:
         return bool(self.harms)
@@ -69,12 +88,30 @@ class Isolation:
     def name(self, kind: str) -> str:
         return _NAMES.get(kind, kind)
 
+    @property
+    def share(self) -> str:
+        """What the fair share is, in a sentence."""
+        on = "on one CPU" if self.cpus == 1 else f"on the same {self.cpus} CPUs"
+        said = f"Tenant and neighbour run {on}, in cages of equal weight"
+        if self.fair > 1:
+            takes = show_ratio(self.fair, 2)
+            return (
+                f"{said}: beside a neighbour that never rests, taking {takes} as long is the fair share, and no harm."
+            )
+        return f"{said}: the tenant’s one process has a CPU of its own for its fair share, so that 1.0× is no harm."
+
+
+def fair_share(cpus: int) -> float:
+    """How many times as long one process takes that gets an equal part of `cpus` CPUs with a neighbour that takes all
+    it can get."""
+    return max(1.0, 2.0 / cpus)
+
 
 def isolation(loaded: Loaded, medians: pd.DataFrame) -> Isolation:
     """medians: of slots, see analysis.estimate.slot_medians."""
     rows = medians[medians["metric"].astype(str).str.startswith(_PREFIX)]
     values = {
-        (str(arm), str(metric).removeprefix(_PREFIX)): each["value"].to_numpy(dtype=float)
+        (str(arm), str(metric).removeprefix(_PREFIX)): each.set_index(["run", "block"])["value"]
         for (arm, metric), each in rows.groupby(["arm", "metric"], observed=True, sort=False)
     }
     unfinished: Counter[tuple[str, str]] = Counter()
@@ -83,52 +120,80 @@ def isolation(loaded: Loaded, medians: pd.DataFrame) -> Isolation:
             unfinished[str(record.get("arm")), str(metric).removeprefix(_PREFIX)] += 1
     planned = (kind for given in loaded.scenarios.values() for kind in given.get("neighbours") or [])
     kinds = list(dict.fromkeys([*planned, *(kind for _, kind in [*values, *unfinished] if kind != "alone")]))
+    cpus = shared_cpus(loaded)
+    fair = fair_share(cpus)
     harms = {}
     for arm in loaded.arms:
         for kind in kinds:
             found, lost = values.get((arm, kind)), unfinished[arm, kind]
             if found is not None or lost:
-                ratio = None if found is None else ratio_of(np.log(found))
-                harms[arm, kind] = Harm(kind, arm, ratio, lost, lost + (0 if found is None else len(found)))
+                ratio = None if found is None else over_sessions(np.log(found), BETWEEN_SESSIONS)
+                harms[arm, kind] = Harm(kind, arm, ratio, lost, lost + (0 if found is None else len(found)), fair)
     arms = [arm for arm in loaded.arms if any(of == arm for of, _ in harms)]
     kinds = [kind for kind in kinds if any(each == kind for _, each in harms)]
     seconds = {arm: float(np.median(values[arm, "alone"])) for arm in arms if (arm, "alone") in values}
-    return Isolation(kinds, arms, harms, seconds)
+    return Isolation(kinds, arms, harms, seconds, cpus, fair)
+
+
+def shared_cpus(loaded: Loaded) -> int:
+    """How many CPUs the envelope gives, or as many as the cages had where those are fewer."""
+    given = []
+    for campaign in loaded.campaigns:
+        given.append((campaign.plan.get("envelope") or {}).get("cpus"))
+        given.append(_listed_cpus((campaign.facts.get("cage") or {}).get("cpus")))
+    return min((count for count in given if isinstance(count, int) and count > 0), default=1)
+
+
+def _listed_cpus(text: object) -> int:
+    """How many CPUs a list like "0-2,5" has; 0 where it is none."""
+    total = 0
+    for part in str(text).split(","):
+        first, _, last = part.partition("-")
+        if not first.isdigit() or not (last or first).isdigit():
+            return 0
+        total += int(last or first) - int(first) + 1
+    return total
 
 
 def sentences(loaded: Loaded, found: Isolation) -> list[str]:
-    """For each neighbour, whose tenant suffers least and whose most; the interval decides whether it suffers at all."""
+    """For each neighbour, how long a tenant's request takes beside it, and in which arms that is not the fair share."""
     said = []
     for kind in found.kinds:
         rows = [harm for arm in found.arms if (harm := found.harms.get((arm, kind)))]
         lost = [loaded.arms[harm.arm].label for harm in rows if harm.ratio is None]
-        measured = sorted((harm for harm in rows if harm.ratio), key=lambda harm: harm.ratio.point if harm.ratio else 0)
+        measured = [harm for harm in rows if harm.ratio]
         parts = []
         if measured:
-            least, most = measured[0], measured[-1]
-            parts.append(f"{loaded.arms[least.arm].label}’s tenant {_suffers(least)}")
-            if most is not least:
-                parts.append(f"{loaded.arms[most.arm].label}’s {_suffers(most)}")
+            whose = f" in {loaded.arms[measured[0].arm].label}" if len(measured) == 1 else ""
+            points = [harm.ratio.point for harm in measured if harm.ratio]
+            parts.append(f"a request takes {_span(points)} times as long as alone{whose}")
+            parts += _sides(loaded, found, measured)
         if lost:
             parts.append(f"{listed(lost)} did not finish")
-        said.append(f"Beside {found.name(kind)}, {', '.join(parts)}.")
+        said.append(f"Beside {found.name(kind)}, {'; '.join(parts)}.")
     return said
 
 
-def _suffers(harm: Harm) -> str:
-    assert harm.ratio
-    bounds = f" {_range(harm.ratio)}" if harm.ratio.bounded else ""
-    if harm.ratio.bounded and harm.ratio.low <= 1:
-        return f"shows no harm ({_percent(harm.ratio.point)}{bounds})"
-    return f"is {_percent(harm.ratio.point).lstrip('+')} slower{bounds}"
+def _sides(loaded: Loaded, found: Isolation, rows: list[Harm]) -> list[str]:
+    """Who is told from the fair share, and that the others are not."""
+    share = f"the fair share of {show_ratio(found.fair, 2)}" if found.fair > 1 else "no measurable harm"
+    above = [_one(loaded, harm) for harm in rows if harm.side > 0]
+    below = [_one(loaded, harm) for harm in rows if harm.side < 0]
+    within = [loaded.arms[harm.arm].label for harm in rows if harm.side == 0 and harm.ratio and harm.ratio.bounded]
+    parts = []
+    if within:
+        parts.append(f"that is {share} in {'all arms' if len(within) == len(rows) > 1 else listed(within)}")
+    if above:
+        parts.append(f"more than {'its fair share' if found.fair > 1 else 'alone'} in {listed(above)}")
+    if below:
+        parts.append(f"less than {'its fair share' if found.fair > 1 else 'alone'} in {listed(below)}")
+    return parts
 
 
-def _range(ratio: Interval) -> str:
-    return f"[{_percent(ratio.low)}, {_percent(ratio.high)}]"
+def _one(loaded: Loaded, harm: Harm) -> str:
+    return f"{loaded.arms[harm.arm].label} ({harm.text} {harm.detail})"
 
 
-def _percent(ratio: float) -> str:
-    change = (ratio - 1) * 100
-    figure = f"{abs(change):,.0f}" if abs(change) >= 9.95 else f"{abs(change):.1f}"
-    sign = "±" if float(figure.replace(",", "")) == 0 else "+" if change > 0 else "−"
-    return f"{sign}{figure}\N{NO-BREAK SPACE}%"
+def _span(points: list[float]) -> str:
+    first, last = digits(min(points), 2), digits(max(points), 2)
+    return last if first == last else f"{first} to {last}"

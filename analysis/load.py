@@ -31,6 +31,9 @@ FAMILIES: Final = ("process", "container", "hypervisor", "uml")
 VIEWS: Final = ("memavailable", "cage", "pss", "guest")
 
 _LEAST, _MOST = 1e-30, 1e19
+#: What follows the name of an arm whose guests' processor is emulated.
+EMULATED: Final = " (emulated)"
+_ACCELERATORS: Final = {"qemu": "tcg", "qemu-icount": "tcg", "kvm": "kvm", "xen": "xen"}
 
 _SLOT_TEXTS = (
     "slot",
@@ -51,13 +54,22 @@ _RAMP_NUMBERS = ("n", "boot", *VIEWS, *_CAGE_PARTS, "ram", "vmm", "kernel", "res
 
 @dataclass(frozen=True)
 class Arm:
-    """One thing under comparison, as plan and journal name it."""
+    """One thing under comparison, as plan and journal name it.
+
+    label: what people read; says so where a guest's processor is emulated. accelerator: what runs its guest's
+    instructions, "tcg" (an emulator), "kvm" or "xen"; "" without a guest.
+    """
 
     name: str
     family: str
     label: str
     backend: str
     options: Record
+    accelerator: str = ""
+
+    @property
+    def emulated(self) -> bool:
+        return self.accelerator == "tcg"
 
 
 @dataclass(frozen=True)
@@ -179,18 +191,27 @@ def _arms(campaigns: tuple[Campaign, ...]) -> dict[str, Arm]:
     arms: dict[str, Arm] = {}
     for campaign in campaigns:
         for name, given in (campaign.plan.get("arms") or {}).items():
-            family, label = clean(given.get("family") or "unknown"), clean(given.get("label") or name)
-            arm = Arm(name, family, label, clean(given.get("backend") or name), given.get("options") or {})
+            backend = clean(given.get("backend") or name.partition("@")[0])
+            arm = _arm(name, given, backend)
             arms.setdefault(name, arm)
         for record in campaign.records:
             name = str(record.get("arm"))
             if name not in arms:
-                arms[name] = Arm(name, clean(record.get("family") or "unknown"), clean(name), clean(name), {})
+                arms[name] = _arm(name, {"family": record.get("family")}, clean(name).partition("@")[0])
     for name in arms:
         if name in ("", ".", "..") or "/" in name or not name.isprintable() or len(name) > 120:
             raise InputError(f"arm name {name!r} cannot be a file name")
     known = {family: place for place, family in enumerate(FAMILIES)}
     return dict(sorted(arms.items(), key=lambda item: known.get(item[1].family, len(known))))
+
+
+def _arm(name: str, given: Record, backend: str) -> Arm:
+    """given: what the plan says of it. Old plans do not name the accelerator; they name the backend, which has one."""
+    accelerator = clean(given.get("accelerator") or _ACCELERATORS.get(backend, ""))
+    label = clean(given.get("label") or name)
+    if accelerator == "tcg" and not label.endswith(EMULATED):
+        label = f"{label}{EMULATED}"
+    return Arm(name, clean(given.get("family") or "unknown"), label, backend, given.get("options") or {}, accelerator)
 
 
 def _frames(campaigns: tuple[Campaign, ...]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, list[Record]]:

@@ -10,7 +10,7 @@ from typing import Final
 
 from analysis.estimate import Estimate
 from analysis.load import Loaded
-from analysis.words import plural, show, show_range, show_ratio
+from analysis.words import NBSP, plural, show_known, show_range, show_times
 from bench.text import clean
 
 
@@ -41,6 +41,9 @@ _OTHER_MEMORY: Final = (
     Column("density.memavailable", "Memory", "one more instance, host’s view"),
 )
 
+#: Why a ramp ended that could have gone on.
+LIMIT: Final = "limit of this campaign"
+NOT_PLANNED: Final = "not part of this campaign for this arm"
 #: Measures that no column of the matrix is of.
 _APART = frozenset({"instructions", "inside", "isolation"})
 
@@ -68,9 +71,13 @@ class Matrix:
 
 
 class Chosen:
-    """Estimates by metric and arm. Of several scenarios with one metric, that with most slots counts."""
+    """Estimates by metric and arm. Of several scenarios with one metric, that with most slots counts.
 
-    def __init__(self, found: list[Estimate]) -> None:
+    flat: (arm, metric) that something else than these estimates does not tell from zero.
+    """
+
+    def __init__(self, found: list[Estimate], flat: Set[tuple[str, str]] = frozenset()) -> None:
+        self._flat = flat
         weight: Counter[tuple[str, str]] = Counter()
         for estimate in found:
             weight[estimate.metric, estimate.scenario] += estimate.slots
@@ -85,6 +92,16 @@ class Chosen:
 
     def get(self, metric: str, arm: str) -> Estimate | None:
         return self._by_arm.get((metric, arm))
+
+    def is_flat(self, estimate: Estimate) -> bool:
+        """Whether a figure is not told from zero."""
+        known = estimate.known
+        return estimate.median <= 0 or known.low <= 0 or (estimate.arm, estimate.metric) in self._flat
+
+    def measured(self, arm: str, *, but: str = "") -> bool:
+        """Whether an arm has a figure of any metric; but: of one whose name does not begin with that."""
+        names = (metric for metric, name in self._by_arm if name == arm)
+        return any(not but or metric.partition(".")[0] != but for metric in names)
 
     def blocks(self) -> int:
         """The most blocks that any ratio rests on; 0 without ratios."""
@@ -143,32 +160,36 @@ def _takes_only(loaded: Loaded, arm: str, some: Set[str]) -> bool:
 
 
 def _cell(loaded: Loaded, chosen: Chosen, estimate: Estimate, arm: str, most: int) -> Cell:
-    value = show(estimate.median, estimate.unit)
+    value = show_known(estimate.known, estimate.unit)
     if estimate.metric == "density.n":
-        return Cell(value, range=stop_reason(loaded, arm))
+        tried, why = largest(loaded, arm, value)
+        return Cell(tried, range=why)
     if arm == loaded.baseline:
-        return Cell(value, ratio="baseline")
+        return Cell(value, ratio="baseline", range="not told from 0" if chosen.is_flat(estimate) else "")
     ratio = estimate.ratio
     if ratio is None:
-        return Cell(value, range=_no_ratio(loaded, chosen, estimate))
+        lacks = loaded.baseline is not None and chosen.get(estimate.metric, loaded.baseline) is None
+        return Cell(value, range="the baseline has none" if lacks else estimate.note)
     fewer = plural(ratio.count, "block") if ratio.bounded and ratio.count < most else ""
+    fewer = f"{fewer}: {estimate.note}" if fewer and estimate.note else fewer or estimate.note
     heat = round(min(max(math.log10(ratio.point) / 3, 0.0), 1.0) * 100) if estimate.better == "lower" else 0
-    return Cell(value, show_ratio(ratio.point), show_range(ratio), fewer, heat)
+    return Cell(value, show_times(ratio), show_range(ratio), fewer, heat)
 
 
-def _no_ratio(loaded: Loaded, chosen: Chosen, estimate: Estimate) -> str:
-    if loaded.baseline is None:
-        return ""
-    base = chosen.get(estimate.metric, loaded.baseline)
-    if base is None:
-        return "the baseline has none"
-    return "no block with the baseline" if min(base.median, estimate.median) > 0 else "no ratio of 0 or less"
+def largest(loaded: Loaded, arm: str, tried: str) -> tuple[str, str]:
+    """How many instances ran side by side, as far as anybody tried, and why there were no more."""
+    if limited(loaded, arm):
+        return f"≥{NBSP}{tried}", LIMIT
+    return tried, "; ".join(LIMIT if stop == "n" else stop for stop in sorted(_stops(loaded, arm)))
 
 
-def stop_reason(loaded: Loaded, arm: str) -> str:
-    """Why the arm's density ramps ended, in words."""
-    stops = {clean(r["stop"]) for r in loaded.records if r.get("arm") == arm and r.get("stop")}
-    return "; ".join("the stated N" if stop == "n" else stop for stop in sorted(stops))
+def limited(loaded: Loaded, arm: str) -> bool:
+    """Whether an arm's ramps ended where the campaign wanted no more, so that more may fit."""
+    return _stops(loaded, arm) == {"n"}
+
+
+def _stops(loaded: Loaded, arm: str) -> set[str]:
+    return {clean(r["stop"]) for r in loaded.records if r.get("arm") == arm and r.get("stop")}
 
 
 def missing_reason(loaded: Loaded, arm: str, metric: str) -> str:
@@ -193,4 +214,4 @@ def missing_reason(loaded: Loaded, arm: str, metric: str) -> str:
         return "planned, not run yet"
     if len(slots):
         return "not recorded where it ran" if metric != "boot.cpu" else "no CPU figure: the instances were not caged"
-    return "not part of this campaign for this arm"
+    return NOT_PLANNED

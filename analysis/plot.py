@@ -12,13 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from analysis.canvas import Chart, chart, figure, quiet_axes, spread, text_width
-from analysis.load import Arm
+from analysis.estimate import median_of
+from analysis.headline import phase_shares
+from analysis.load import EMULATED, Arm
 from analysis.style import INK, PAPER, PHASE_COLOURS, PHASES, QUIET, Look
-from analysis.words import show, show_tick
+from analysis.words import show_known, show_tick
 
 _ECDF_STEPS = 300  # a drawn line needs no more; the estimates use every slot
 _ECDF_LEFT = 0.105
 _DRAWN_DOTS = 80  # an arm
+_LABEL = 17  # characters
 _JITTER = 1  # seed
 _SAME_SCALE = 5.0  # arms whose boots lie closer than this share a panel of phase bars
 
@@ -64,7 +67,7 @@ def _flags(
     low, high = np.log(axes.get_xlim())
     wanted = [(np.log(np.median(groups[name])) - low) / (high - low) for name in ordered]
     places = spread(wanted, 0.016, 0.0, 1.0)
-    texts = [f"{short(arms[name].label)}  {show(float(np.median(groups[name])), 'second')}" for name in ordered]
+    texts = [f"{short(arms[name].label)}  {show_known(median_of(groups[name]), 'second')}" for name in ordered]
     room_right = 1 - _ECDF_LEFT - 0.02
     width = min((room_right - text_width(text)) / max(at, 0.01) for text, at in zip(texts, places, strict=True))
     box = axes.get_position()
@@ -87,18 +90,17 @@ def _flags(
 def phases(
     medians: pd.DataFrame, arms: dict[str, Arm], looks: dict[str, Look], colours: dict[str, str]
 ) -> Chart | None:
-    """Stacked medians of each arm's boot phases, arms of like size together on one axis."""
-    found = medians[medians["metric"].isin(PHASES)]
-    # A phase that took no time in a slot has no sample there: it counts as zero, or it would look longer.
-    slots = found.set_index(["run", "slot", "arm", "metric"])["value"].unstack("metric").reindex(columns=list(PHASES))
-    table = slots.fillna(0.0).groupby("arm", observed=True).median()
-    table = table.loc[[name for name in arms if name in table.index]]
-    if table.empty:
-        return None
+    """Each arm's median start, divided by its phases' shares; arms of like size together on one axis."""
     cpu, boot = (
         medians[medians["metric"] == metric].groupby("arm", observed=True)["value"].median()
         for metric in ("boot.cpu", "boot")
     )
+    shares = phase_shares(medians)
+    table = shares.mul(boot.reindex(shares.index), axis="index").dropna()
+    table = table.loc[[name for name in arms if name in table.index]]
+    if table.empty:
+        return None
+    figures = {name: show_known(median_of(each), "second") for name, each in _by_arm(medians, arms, "boot").items()}
     panels = _like_sized(table.sum(axis="columns"))
     rows = sum(len(panel) for panel in panels)
     height = 0.4 + 0.27 * rows + 0.45 * len(panels)
@@ -108,7 +110,7 @@ def phases(
     for panel in panels:
         inches = 0.27 * len(panel)
         axes = drawn.add_axes((left, (top - inches) / height, 0.82 - left, inches / height))
-        _bars(axes, table.loc[panel], cpu, boot, arms, looks)
+        _bars(axes, table.loc[panel], cpu, figures, arms, looks)
         top -= inches + 0.45
     for place, phase in enumerate(PHASES):
         x = 0.03 + 0.175 * place
@@ -118,9 +120,9 @@ def phases(
     return chart(
         "boot-phases",
         "Where the start goes",
-        "Median of each phase, stacked; the figure is the median of the whole. launch: until the runtime is "
-        "exec’d or QEMU connects; setup: until the guest kernel’s first byte or the container’s init; kernel: until "
-        "the guest’s init; init: the same script everywhere. The diamond is the CPU time that the whole "
+        "The bar is the median of the whole start, divided as its phases share it (mean over slots). launch: until "
+        "the runtime is exec’d or QEMU connects; setup: until the guest kernel’s first byte or the container’s init; "
+        "kernel: until the guest’s init; init: the same script everywhere. The diamond is the CPU time that the whole "
         "start cost. Panels have their own scale.",
         drawn,
         colours,
@@ -131,7 +133,7 @@ def _bars(
     axes: Axes,
     table: pd.DataFrame,
     cpu: pd.Series,
-    boot: pd.Series,
+    figures: dict[str, str],
     arms: dict[str, Arm],
     looks: dict[str, Look],
 ) -> None:
@@ -149,7 +151,7 @@ def _bars(
         axes.text(
             at + edge * 0.025,
             place,
-            show(float(boot.get(name, totals[name])), "second"),
+            figures[str(name)],
             va="center",
             fontsize=8.5,
         )
@@ -211,7 +213,7 @@ def strip(
         axes.text(
             1.02,
             place,
-            show(float(middle), "second"),
+            show_known(median_of(groups[name]), "second"),
             transform=axes.get_yaxis_transform(),
             va="center",
             fontsize=8.5,
@@ -222,8 +224,11 @@ def strip(
 
 
 def short(label: str) -> str:
-    """A label that fits beside a bar."""
-    return label if len(label) <= 17 else f"{label[:16]}…"
+    """A label that fits beside a bar. That an arm is emulated is never cut off."""
+    name = label.removesuffix(EMULATED)
+    end = label[len(name) :]
+    room = _LABEL if not end else _LABEL - 4
+    return label if len(label) <= _LABEL else f"{name if len(name) <= room else f'{name[: room - 1]}…'}{end}"
 
 
 def _label_room(arms: dict[str, Arm], names: Iterable[object]) -> float:

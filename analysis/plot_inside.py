@@ -17,6 +17,7 @@ _DOT = 0.15  # inches an arm
 _GAP = 0.14  # between metrics
 _LEGEND = 0.22
 _LONGEST = 26
+_MARKS = {"o": "●", "s": "■", "D": "◆", "^": "▲", "v": "▼", "P": "✚", "X": "✖"}
 _TICKS = 6
 _EVEN = (1.02, 1.05, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000)
 
@@ -25,7 +26,7 @@ def costs(area: Area, arms: dict[str, Arm], looks: dict[str, Look], colours: dic
     """Costs on a logarithmic axis; the baseline is the line at 1."""
     names = [name for name in arms if any(name in row.costs for row in area.rows)]
     rows = _legend_rows([short(arms[name].label) for name in names])
-    above, below = _LEGEND * len(rows) + 0.1, 0.32
+    above, below = _LEGEND * len(rows) + 0.1, 0.46
     body = sum(_DOT * len(row.costs) + _GAP for row in area.rows)
     height = above + body + below
     drawn = figure(height)
@@ -57,12 +58,13 @@ def costs(area: Area, arms: dict[str, Arm], looks: dict[str, Look], colours: dic
             name = names[place]
             label = short(arms[name].label)
             y = 1 - (_LEGEND * (line + 0.5)) / height
-            drawn.text(at, y, "●", color=looks[name].light, fontsize=8, va="center")
+            mark = _MARKS.get(looks[name].marker, "●")
+            drawn.text(at, y, mark, color=looks[name].light, fontsize=8, va="center")
             drawn.text(at + 0.025, y, label, color=looks[name].light, fontsize=8.5, va="center")
             at += 0.05 + text_width(label)
     caption = (
-        f"{' '.join(area.summaries)} How many times the baseline’s cost, with the interval over blocks; to the right "
-        "is worse, also where a tool counts what it gets done."
+        f"{' '.join(area.summaries)} How many times worse than the baseline, with the interval over blocks: longer "
+        "where a tool measures time, less where it counts what gets done."
     )
     name = f"inside-{'-'.join(area.name.split())}"
     return chart(name, area.name.capitalize(), caption, drawn, colours)
@@ -97,6 +99,7 @@ def _axis(axes: Axes, area: Area) -> None:
                 last = step
     axes.set_xticks(ticks, [f"{np.round(tick, 2):g}×" for tick in ticks])
     axes.set_xticks([], minor=True)
+    axes.set_xlabel("← better     worse →", labelpad=2)
 
 
 def _short(metric: str) -> str:

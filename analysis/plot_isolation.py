@@ -1,4 +1,6 @@
-"""The heat map of neighbours: a row an arm, a column a resource, a cell how much slower its tenant was."""
+"""The heat map of neighbours: a row an arm, a column a resource, a cell how many times as long its tenant took.
+
+Colours are of what lies beyond the fair share: taking turns with a neighbour of equal weight is no harm."""
 
 from __future__ import annotations
 
@@ -14,9 +16,9 @@ from analysis.load import Arm
 from analysis.plot import short
 from analysis.style import INK, PAPER
 
-#: From no harm to ten times as slow; what did not finish is as dark as that.
-_MOST = math.log(10)
-_HEAT = LinearSegmentedColormap.from_list("heat", [PAPER, "#f6c78f", "#b4530a"])
+#: From the fair share to five times that, and as far below; what did not finish is as dark as the worst.
+_MOST = math.log(5)
+_HEAT = LinearSegmentedColormap.from_list("heat", ["#0a5ab4", "#8fc0f6", PAPER, "#f6c78f", "#b4530a"])
 _ROW = 0.36
 
 
@@ -34,7 +36,7 @@ def heat_map(found: Isolation, arms: dict[str, Arm], colours: dict[str, str]) ->
         depth,
         ax=axes,
         mask=np.isnan(depth),
-        vmin=0.0,
+        vmin=-1.0,
         vmax=1.0,
         cmap=_HEAT,
         cbar=False,
@@ -48,25 +50,25 @@ def heat_map(found: Isolation, arms: dict[str, Arm], colours: dict[str, str]) ->
     )
     # The dark cells' writing is light on both papers, the others' is dark on both.
     for text, value in zip(axes.texts, depth[~np.isnan(depth)], strict=True):
-        text.set_color("#fffffd" if value > 0.75 else "#1c2129")
+        text.set_color("#fffffd" if abs(value) > 0.75 else "#1c2129")
     axes.tick_params(axis="x", top=True, labeltop=True, bottom=False, labelbottom=False, labelcolor=INK)
     axes.tick_params(axis="y", rotation=0, labelcolor=INK)
     caption = (
-        "How much longer a tenant’s request takes beside a neighbour that takes too much of one resource than alone, "
-        "right before: the middle over fresh pairs of instances. Each pair is of one arm, in cages of equal weight on "
-        "the same CPUs. DNF: did not finish within the time limit."
+        "How many times as long as alone, right before, a tenant’s request takes beside a neighbour that takes too "
+        f"much of one resource: the middle over fresh pairs of instances of one arm. {found.share} White is the fair "
+        "share, orange worse, blue better. DNF: did not finish within the time limit."
     )
     alt = f"Heat map: harm by {', '.join(found.kinds)} neighbours to tenants of {len(found.arms)} arms"
     return chart("isolation", "Harm by neighbours", caption, drawn, colours, alt)
 
 
 def _depth(harm: Harm | None) -> float:
-    """0 for none, 1 for tenfold and worse; nan where nothing is known."""
+    """0 for the fair share, 1 for five times that and worse; nan where nothing is known."""
     if harm is None:
         return math.nan
-    if harm.ratio is None:
+    if harm.beyond is None:
         return 1.0
-    return min(max(math.log(harm.ratio.point) / _MOST, 0.0), 1.0)
+    return min(max(math.log(harm.beyond) / _MOST, -1.0), 1.0)
 
 
 def _text(harm: Harm | None) -> str:

@@ -9,14 +9,18 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from analysis import export, findings, hosts, inside, instructions, isolation, words
+from analysis import busy, export, findings, hosts, inside, instructions, isolation, pooled, words
+from analysis.anomalies import anomalies
+from analysis.caution import SECTIONS
 from analysis.charts import Section, chart_sections
 from analysis.density import conditions, density_rows
 from analysis.equal import equivalences
-from analysis.estimate import drifts, estimates, slopes, slot_medians
+from analysis.estimate import drifts, estimates, flat, slopes, slot_medians
 from analysis.files import replacing
+from analysis.headline import headline
+from analysis.judge import BETWEEN_SESSIONS
 from analysis.load import VIEWS, Campaign, Loaded, load, no_collector
-from analysis.matrix import Chosen, matrix
+from analysis.matrix import Chosen, Matrix, matrix
 from analysis.style import looks, variables
 from bench.errors import InputError, RecordError
 from bench.results import Record, read_hosts
@@ -42,6 +46,7 @@ def write_report(folders: list[Path], out: Path | None = None) -> list[Path]:
         if len(folders) == 1 and (names := read_hosts(folders[0])):
             return _write_hosts(folders[0], names, out)
         loaded = load(folders)
+        pooled.check(loaded)
         return _write(loaded, *_page(loaded), out)
 
 
@@ -90,29 +95,36 @@ def _put(out: Path, contents: dict[str, bytes]) -> list[Path]:
 def _page(loaded: Loaded) -> tuple[dict[str, Any], dict[str, Section]]:
     """Everything the templates show, and the charts."""
     medians = slot_medians(loaded.samples)
-    found = estimates(medians, loaded.baseline)
-    chosen = Chosen([estimate for estimate in found if estimate.unit != instructions.UNIT])
+    inclines = slopes(loaded, (*VIEWS, *_PARTS))
+    zero = flat(inclines)
+    found = estimates(medians, loaded.baseline, zero, BETWEEN_SESSIONS)
+    chosen = Chosen([estimate for estimate in found if estimate.unit != instructions.UNIT], zero)
     counted = instructions.tables(loaded, medians)
     equal = equivalences(loaded)
     failed = findings.failures(loaded)
-    inclines = slopes(loaded, (*VIEWS, *_PARTS))
     arm_looks = looks(loaded.arms)
     css = variables(arm_looks)
     colours = {light: f"var({variable})" for variable, light, _ in css}
     harm = isolation.isolation(loaded, medians)
     work = inside.areas(loaded, found)
-    sections = chart_sections(loaded, medians, chosen, inclines, work, harm, arm_looks, colours)
+    sections = chart_sections(loaded, medians, chosen, work, harm, arm_looks, colours)
+    table = matrix(loaded, chosen)
     order = {name: place for place, name in enumerate(loaded.arms)}
     return {
         "loaded": loaded,
         "title": words.listed(dict.fromkeys(campaign.name for campaign in loaded.campaigns)),
+        "page_title": _title(loaded),
         "css": css,
         "variable": {name: f"--arm-{place}" for name, place in order.items()},
-        "headline": findings.headline(loaded, chosen, counted) or isolation.sentences(loaded, harm),
-        "cautions": findings.cautions(loaded, chosen, failed, equal, drifts(medians), inclines, counted),
+        "headline": _headline(loaded, chosen, counted) or isolation.sentences(loaded, harm),
+        "cautions": [
+            *findings.cautions(loaded, chosen, failed, equal, drifts(medians), inclines, counted),
+            *anomalies(loaded, chosen, found, medians, inclines),
+        ],
+        "sections": _sections(loaded, chosen, counted, sections, failed, work, harm, table),
         "counted": counted,
         "caveat": instructions.CAVEAT,
-        "matrix": matrix(loaded, chosen),
+        "matrix": table,
         "equal": equal,
         "fair": findings.fairness(loaded, equal, failed),
         "failures": failed,
@@ -129,7 +141,61 @@ def _page(loaded: Loaded) -> tuple[dict[str, Any], dict[str, Section]]:
         "facts": _facts(loaded),
         "left_out": _left_out(loaded),
         "confidence": 95,
+        "intervals": _intervals(loaded),
     }, sections
+
+
+def _headline(loaded: Loaded, chosen: Chosen, counted: list[instructions.Table]) -> list[str]:
+    """What starts, runs, ends and weighs what, and how much work a boot is, where that was counted."""
+    return [*headline(loaded, chosen), *(text for table in counted for text in findings.work(loaded, table))]
+
+
+def _sections(
+    loaded: Loaded,
+    chosen: Chosen,
+    counted: list[instructions.Table],
+    charts: dict[str, Section],
+    failed: findings.Failures,
+    work: list[inside.Area],
+    harm: isolation.Isolation,
+    table: Matrix,
+) -> dict[str, str]:
+    """The sections that have something to show, by anchor, with their headings."""
+    there: dict[str, object] = {
+        "instructions": counted,
+        "matrix": table.cells,
+        "start": charts["start"],
+        "use": charts["use"],
+        "density": not loaded.ramps.empty,
+        "inside": work,
+        "isolation": harm,
+        "firmware": charts["firmware"],
+    }
+    found = {anchor: heading for anchor, heading in SECTIONS.items() if there.get(anchor, True)}
+    return found | ({"failures": f"{SECTIONS['failures']} ({failed.total:,})"} if failed.total else {})
+
+
+def _intervals(loaded: Loaded) -> str:
+    """What intervals are of, and why figures need not divide to the ratios beside them."""
+    many = len(loaded.campaigns)
+    if many == 1:
+        of = "Intervals describe this session; another day may differ by more"
+    else:
+        of = pooled.how(many).removesuffix(".")
+    return (
+        f"{of}. Ratios are paired within blocks, so that what a block did to all arms cancels: they need not equal the "
+        "ratio of the two medians."
+    )
+
+
+def _title(loaded: Loaded) -> str:
+    """What was measured, where and when, for a tab or a list of hits."""
+    names = words.listed(dict.fromkeys(campaign.name for campaign in loaded.campaigns))
+    first = loaded.campaigns[0]
+    host = first.facts.get("host") or {}
+    cpu = " ".join(clean(host.get("cpu") or "").replace("(R)", "").replace("(TM)", "").split())
+    parts = [names, cpu, clean(first.facts.get("started") or "")[:10]]
+    return " · ".join(part for part in parts if part)
 
 
 def _render(template: str, page: dict[str, Any], *, escape: bool) -> str:
@@ -144,7 +210,8 @@ def _render(template: str, page: dict[str, Any], *, escape: bool) -> str:
     )
     environment.filters |= {
         "show": words.show,
-        "ratio": words.show_ratio,
+        "times": words.show_times,
+        "known": words.show_known,
         "range": words.show_range,
         "count": words.plural,
         "listed": words.listed,
@@ -175,9 +242,11 @@ def _left_out(loaded: Loaded) -> dict[tuple[tuple[str, ...], str], list[str]]:
 
 def _facts(loaded: Loaded) -> list[tuple[str, list[str]]]:
     """(name, one text a campaign) of every recorded fact; nested facts as `host · cpu`."""
-    flat = [dict(_flat({**campaign.facts, **_nodes(campaign)})) for campaign in loaded.campaigns]
-    keys = dict.fromkeys(key for facts in flat for key in facts if key != "schema")
-    return [(key, [facts.get(key, "–") for facts in flat]) for key in keys]
+    known = [
+        dict(_flat({**campaign.facts, **_nodes(campaign), **busy.facts(campaign)})) for campaign in loaded.campaigns
+    ]
+    keys = dict.fromkeys(key for facts in known for key in facts if key != "schema")
+    return [(key, [facts.get(key, "–") for facts in known]) for key in keys]
 
 
 def _nodes(campaign: Campaign) -> Record:

@@ -16,34 +16,65 @@ _STREAMS = tuple((scale, f"{name}/s") for scale, name in _SIZES)
 _SCALES = {"second": _TIMES, "byte": _SIZES, "operation/s": _RATES, "byte/s": _STREAMS}
 
 
-def digits(value: float) -> str:
-    """Three significant digits without an exponent: 559, 25.0, 8.07, 0.123, 12345."""
+def digits(value: float, figures: int | None = None) -> str:
+    """Three significant digits without an exponent: 559, 25.0, 8.07, 0.123, 12345.
+
+    figures: so many that are known; what lies behind them is rounded away, in front of the point too (2: 2,300).
+    """
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else "–"
-    places = max(0, 2 - math.floor(math.log10(abs(float(f"{value:.2e}")))))
+    if figures is not None:
+        value = float(f"{value:.{figures - 1}e}")
+    places = max(0, (figures or 3) - 1 - math.floor(math.log10(abs(float(f"{value:.2e}")))))
     return f"{value:,.{places}f}"
 
 
-def show(value: float, unit: str) -> str:
-    """A value with its unit: `8.07 ms`, `1.06 MiB`, `75.8 k/s`, `12`, `653,848,153 instr.`."""
+def figures(interval: Interval) -> int:
+    """How many digits of a figure are known: two where its interval is wider than 5 %, or where it has none."""
+    if not interval.bounded or interval.low <= 0 or interval.high / interval.low > 1.05:
+        return 2
+    return 3 if interval.high / interval.low > 1.005 else 4
+
+
+def show(value: float, unit: str, figures: int | None = None) -> str:
+    """A value with its unit: `8.07 ms`, `1.06 MiB`, `75.8 k/s`, `12`, `653,848,153 instr.`; figures: as for digits."""
     if unit in _SCALES:
-        return _scaled(value, _SCALES[unit])
+        return _scaled(value, _SCALES[unit], figures)
     if unit == "ratio":
-        return show_ratio(value)
+        return show_ratio(value, figures)
     if unit == "integer":
-        return f"{value:,.0f}" if float(value).is_integer() else digits(value)
+        return f"{value:,.0f}" if float(value).is_integer() else digits(value, figures)
     if unit == "instruction":
         return f"{value:,.0f}{NBSP}instr."  # every digit of it counts
-    return f"{digits(value)} {unit}".strip()
+    return f"{digits(value, figures)} {unit}".strip()
 
 
-def _scaled(value: float, units: tuple[tuple[float, str], ...]) -> str:
-    size = abs(value) * 1.0005  # 999.9 ms reads better as 1.00 s
+def show_known(value: Interval, unit: str) -> str:
+    """A value with as many digits as its interval lets be known."""
+    return show(value.point, unit, figures(value))
+
+
+def show_span(low: float, high: float, unit: str) -> str:
+    """`0.69 to 0.83 ms`, `5.5 ms to 1.2 s`, or one value where both read alike; two digits each."""
+    first, last = show(low, unit, 2), show(high, unit, 2)
+    if first == last:
+        return last
+    scales = {name: scale for scale, name in _SCALES.get(unit, ())}
+    (_, _, ours), (_, _, name) = first.partition(NBSP), last.partition(NBSP)
+    if ours and ours == name:
+        return f"{first.partition(NBSP)[0]} to {last}"
+    if name in scales and 0 < low < high <= 100 * low:
+        return f"{digits(low / scales[name], 2)} to {last}"
+    return f"{first} to {last}"
+
+
+def _scaled(value: float, units: tuple[tuple[float, str], ...], figures: int | None) -> str:
+    size = abs(value) * (1 + 0.5 * 10.0 ** (1 - (figures or 4)))  # 999.9 ms reads better as 1.00 s
     for scale, name in units:
         if size >= scale:
-            return f"{digits(value / scale)}{NBSP}{name}"
+            return f"{digits(value / scale, figures)}{NBSP}{name}"
     scale, name = units[-1]
-    return f"{digits(value / scale)}{NBSP}{name}"
+    return f"{digits(value / scale, figures)}{NBSP}{name}"
 
 
 def show_tick(value: float, unit: str) -> str:
@@ -52,9 +83,9 @@ def show_tick(value: float, unit: str) -> str:
     return f"{float(number.replace(',', '')):,g} {name}".strip() if value else "0"
 
 
-def show_ratio(ratio: float) -> str:
+def show_ratio(ratio: float, figures: int | None = None) -> str:
     """`1.39×`."""
-    return f"{digits(ratio)}×"
+    return f"{digits(ratio, figures)}×"
 
 
 def times(ratio: float) -> str:
@@ -62,11 +93,25 @@ def times(ratio: float) -> str:
     return f"{ratio:.3f}" if 0.0995 <= ratio < 9.9995 else f"{ratio:.3g}" if ratio < 0.01 else digits(ratio)
 
 
-def show_range(interval: Interval) -> str:
-    """`[1.31, 1.47]`, or how many blocks were too few for an interval."""
+def show_times(interval: Interval, pivot: float = 1.0) -> str:
+    """A ratio with as many digits as are known of it: `2,300×`, `1.4×`, `1.03×`; pivot: as for show_range."""
+    return f"{_bound(interval.point, interval, pivot)}×"
+
+
+def show_range(interval: Interval, pivot: float = 1.0) -> str:
+    """`[1.3, 1.5]`, or how many blocks were too few for an interval; pivot: what the interval may hold or leave out."""
     if interval.bounded:
-        return f"[{digits(interval.low)},{NBSP}{digits(interval.high)}]"
+        return f"[{_bound(interval.low, interval, pivot)},{NBSP}{_bound(interval.high, interval, pivot)}]"
     return f"{plural(interval.count, 'block')}, no interval"
+
+
+def _bound(end: float, interval: Interval, pivot: float) -> str:
+    """A ratio, or an end of its interval. Where that leaves the pivot out, no rounding may let it reach there."""
+    known = figures(interval)
+    if not interval.low <= pivot <= interval.high:
+        while known < 6 and float(digits(end, known).replace(",", "")) == pivot:
+            known += 1
+    return digits(end, known)
 
 
 def plural(count: int, word: str) -> str:

@@ -121,7 +121,7 @@ def test_a_report_of_counts_alone(tmp_path: Path) -> None:
         assert "Instructions are not seconds" in words
         assert "649,000,000" in words
         assert "at least 6" not in words  # exact counts need no blocks
-    assert f"{NEW} boots in 649,000,000" in page.replace("\N{NO-BREAK SPACE}", " ")
+    assert f"{NEW} (emulated) boots in 649,000,000" in page.replace("\N{NO-BREAK SPACE}", " ")
     assert 'id="matrix"' not in page
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len(lines) == 4

@@ -55,8 +55,8 @@ def test_the_ratio_of_each_arm_and_neighbour(found: tuple[Loaded, Isolation]) ->
     assert cell.ratio
     assert cell.ratio.point == pytest.approx(2.1, rel=0.01)
     assert cell.ratio.low < cell.ratio.point < cell.ratio.high
-    assert (cell.text, cell.unfinished, cell.slots) == ("+110\N{NO-BREAK SPACE}%", 0, 9)
-    assert cell.detail.startswith("[+10")
+    assert (cell.text, cell.unfinished, cell.slots) == ("2.10×", 0, 9)
+    assert cell.detail == "[2.08,\N{NO-BREAK SPACE}2.12]"
     assert harm.seconds["uml"] == 0.05
 
 
@@ -68,8 +68,10 @@ def test_a_tenant_that_never_came_to_its_end(found: tuple[Loaded, Isolation]) ->
 def test_what_is_told_of_it_and_what_is_not_told_from_nothing(found: tuple[Loaded, Isolation]) -> None:
     cpu, fork = (text.replace("\N{NO-BREAK SPACE}", " ") for text in sentences(*found))
     assert cpu.startswith("Beside busy loops, ")
-    assert "uml’s tenant shows no harm (±0.0 % [−1.0 %, +1.0 %])" in cpu
-    assert "crun’s is 110 % slower [+108 %, +112 %]" in cpu
+    assert "a request takes 1.0 to 2.1 times as long as alone" in cpu
+    assert "that is the fair share of 2.0× in process" in cpu
+    assert "more than its fair share in crun (2.10× [2.08, 2.12])" in cpu
+    assert "less than its fair share in uml (1.00× [0.990, 1.01])" in cpu
     assert fork.startswith("Beside a fork bomb, ")
     assert fork.endswith("did not finish.")
 
@@ -84,7 +86,7 @@ def test_the_report_shows_it_as_a_map_and_as_a_table(folder: Path) -> None:
     assert section.count("<tr>") == 4
     assert "Beside a fork bomb" in section
     assert "Beside a fork bomb" in text
-    assert "| +800" in text
+    assert "| 9.00×" in text
 
 
 def test_a_campaign_without_neighbours_says_nothing_of_them(tmp_path: Path) -> None:

@@ -170,9 +170,10 @@ def test_ids_are_unique_so_that_charts_do_not_share_clip_paths(whole: tuple[Path
 def test_the_headline_is_computed_from_the_data(whole: tuple[Path, list[Path]]) -> None:
     folder, _ = whole
     samples = pd.read_parquet(folder / "samples.parquet")
-    boots = samples[(samples["metric"] == "boot") & (samples["arm"] == "bwrap")]["value"]
+    boots = samples[samples["metric"] == "boot"].groupby("arm", observed=True)["value"].median() * 1000
     text = _page(folder).text
-    assert f"bwrap starts in {boots.median() * 1000:.2f} ms, 1.39× the bare process [1.31, 1.47]" in text
+    containers = f"Containers start in {boots['bwrap']:.1f} to {boots['nspawn']:.0f} ms, 1.4 to 10 times a bare process"
+    assert f"{containers} ({boots['process']:.1f} ms)" in text
     assert "None: all 106 slots ended well." in text
 
 
@@ -201,7 +202,7 @@ def test_failures_and_missing_slots_never_disappear(hostile: Path) -> None:
     # 3 arms x 6 blocks, 3 ramps and 2 firmware starts; uml failed in two blocks and in its ramp.
     assert "17 slots ran of 23 planned slots" in page.text
     assert "3 failed or timed out; 6 never ran (process 2, crun 2, uml 2)" in page.text
-    assert [a.get("class") for t, a in page.tags if t == "span"].count("badge bad") == 3
+    assert [a.get("class") for t, a in page.tags if t == "span"].count("badge bad") == 5  # 3 failures, 2 emulated
     assert "timeout" in page.text
 
 
@@ -257,8 +258,8 @@ def test_what_tools_inside_say_is_shown_and_how_far_their_clock_was_off(tmp_path
     text = _write_and_read(campaign(tmp_path / "a", blocks=2, arms=FEW, ramp=0, change=inside)).text
     assert text.count("Clock: a second of the host’s") == 1
     assert "Clock: a second of the host’s took 1.05 s on the clock of uml (fio.p99, its worst)" in text
-    assert "75.8 k/s" in text
-    assert "3.08 GiB/s" in text
+    assert "76 k/s" in text
+    assert "3.1 GiB/s" in text
 
 
 def _write_and_read(folder: Path) -> _Page:

@@ -66,7 +66,7 @@ def test_ticks_are_short() -> None:
 
 def test_ratios_and_intervals() -> None:
     assert show_ratio(1.3878) == "1.39×"
-    assert show_range(Interval(1.4, 1.31, 1.47, 12)) == "[1.31,\N{NO-BREAK SPACE}1.47]"
+    assert show_range(Interval(1.4, 1.31, 1.47, 12)) == "[1.3,\N{NO-BREAK SPACE}1.5]"
     assert show_range(Interval(1.4, math.nan, math.nan, 3)) == "3 blocks, no interval"
 
 
