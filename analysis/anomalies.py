@@ -19,6 +19,7 @@ from analysis.words import digits, listed, show, show_ratio
 from bench.text import clean
 
 _FASTER: Final = 1.5  # times better than the bare process, from which on that is no luck of layout
+_FAR: Final = 3.0  # times as long, where too few slots give no interval
 _SHORTER: Final = 0.8  # of what an operation takes on average, below which a p99 cannot be of the whole operation
 _MORE: Final = 1.2  # times the CPU seconds that its CPUs have
 _STARTS: Final = ("boot", "firmware")
@@ -98,8 +99,10 @@ def _slow_help(loaded: Loaded, chosen: Chosen) -> Iterator[Caution]:
         emulated = [(loaded.arms[name], e) for name, e in pairs if e and loaded.arms[name].emulated]
         for arm, slow in helped:
             for other, fast in emulated:
-                apart = slow.known.low > fast.known.high if slow.known.bounded and fast.known.bounded else True
-                if slow.median > _FASTER * fast.median and apart:
+                bounded = slow.known.bounded and fast.known.bounded
+                if slow.median < (_FASTER if bounded else _FAR) * fast.median:
+                    continue
+                if not bounded or slow.known.low > fast.known.high:
                     what = "its firmware" if metric == "firmware" else "a start"
                     yield Caution(
                         f"Suspicious: {arm.label} takes {show(slow.median, 'second', 2)} for {what}, "

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from analysis.equal import difference
-from analysis.load import Loaded
+from analysis.equal import differ, difference
+from analysis.load import Arm, Loaded
+from analysis.words import listed
 from bench.results import Record
 from bench.text import clean
 
@@ -22,13 +23,13 @@ def between(old: Loaded, late: Loaded, base: str, new: str) -> list[str]:
 
     kernel, cpus, rootfs, clocksource, mitigations and seccomp differ between what the instances saw; memory and cage
     between what the envelope gave; layout-confounded where both boot a kernel and each side is one build of it;
-    emulation where an arm counts instructions.
+    emulation where an arm counts instructions; emulated where a guest's processor is.
     """
     left, right = _records(old, base), _records(late, new)
     ours, theirs = _seen(left), _seen(right)
     found = []
     for key in _MATTERS:
-        if key in ours and key in theirs and ours[key] != theirs[key]:
+        if differ(ours, theirs, key):
             how = difference(key, ours[key], theirs[key])
             found.append(": ".join((how.what, "; ".join([how.how, *how.items[:2]]))))
     for key in ("memory", "cage"):
@@ -41,9 +42,19 @@ def between(old: Loaded, late: Loaded, base: str, new: str) -> list[str]:
         if ours.get("kernel") == theirs.get("kernel"):
             found.append(f"kernel: two builds of {clean(ours.get('kernel'))}")
         found.append(LAYOUT)
+    if said := _emulated(old.arms[base], late.arms[new]):
+        found.append(said)
     if _EMULATOR in (old.arms[base].backend, late.arms[new].backend):
         found.append(EMULATION)
     return found
+
+
+def _emulated(base: Arm, new: Arm) -> str:
+    """That seconds are those of an emulated processor, where no counting arm says so already."""
+    if _EMULATOR in (base.backend, new.backend) or not (base.emulated or new.emulated):
+        return ""
+    sides = listed(dict.fromkeys(arm.label for arm in (base, new) if arm.emulated))
+    return f"emulated: {sides} without hardware help (TCG), whose seconds are not those of a virtual machine"
 
 
 def _records(loaded: Loaded, arm: str) -> list[Record]:

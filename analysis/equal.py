@@ -33,6 +33,7 @@ class Equivalence:
     remark: str
 
 
+_NONE_IS_TOLD = frozenset({"memory", "cage"})
 # A container sees the host's memory and its cage limits it; only the comparison with the envelope knows that.
 _NOT_AGAINST_BASELINE = frozenset({"memory"})
 
@@ -51,11 +52,10 @@ def equivalences(loaded: Loaded) -> dict[str, Equivalence]:
 
 
 def _judge(rows: list[dict[str, Any]], seen: dict[str, Any], base: dict[str, Any], is_base: bool) -> Equivalence:
-    badges = Counter(str(row["equivalence"]["badge"]) for row in rows)
-    if not rows:
+    badges = Counter(_badge(row["equivalence"]) for row in rows)
+    if not badges["equal"] and not badges["differs"]:
         return Equivalence("unknown", [], [], [], "no instance told what it saw")
-    told = {badge for badge in badges if badge != "unknown"}
-    badge = "differs" if told - {"equal"} else "equal" if told else "unknown"
+    badge = "differs" if badges["differs"] else "equal"
     wanted: dict[str, tuple[Any, Any]] = {}
     for row in rows:
         for key, sides in (row["equivalence"].get("differs") or {}).items():
@@ -69,7 +69,22 @@ def _judge(rows: list[dict[str, Any]], seen: dict[str, Any], base: dict[str, Any
         remarks.append("what was seen changed between slots; the last is shown")
     envelope = [difference(key, a, b) for key, (a, b) in wanted.items()]
     against = [] if is_base else _against(base, seen, envelope)
-    return Equivalence(badge, [readable(key) for key in wanted], envelope, against, "; ".join(remarks))
+    keys = [readable(key) for key, sides in wanted.items() if _is_known(key, *sides)]
+    return Equivalence(badge, keys, envelope, against, "; ".join(remarks))
+
+
+def _badge(told: dict[str, Any]) -> str:
+    """A slot's badge. What nobody knows is no difference, also where the slot's record says so."""
+    if told["badge"] not in ("equal", "differs"):
+        return "unknown"
+    differs = {clean(key): _wanted_and_seen(sides) for key, sides in (told.get("differs") or {}).items()}
+    known = [key for key, sides in differs.items() if _is_known(key, *sides)]
+    return "unknown" if differs and not known else str(told["badge"])
+
+
+def _is_known(key: str, wanted: Any, seen: Any) -> bool:
+    """Whether both sides of a difference were told. That there is no limit, or no cage, is known."""
+    return key in _NONE_IS_TOLD or (wanted is not None and seen is not None)
 
 
 def _wanted_and_seen(sides: Any) -> tuple[Any, Any]:
@@ -78,9 +93,15 @@ def _wanted_and_seen(sides: Any) -> tuple[Any, Any]:
 
 def _against(base: dict[str, Any], seen: dict[str, Any], envelope: list[Difference]) -> list[Difference]:
     """What differs from the baseline's instance and is not already said against the envelope."""
-    keys = [key for key in seen if key in base and seen[key] != base[key] and key not in _NOT_AGAINST_BASELINE]
+    keys = [key for key in seen if differ(base, seen, key) and key not in _NOT_AGAINST_BASELINE]
     found = [difference(clean(key), base[key], seen[key]) for key in keys]
     return [one for one in found if one not in envelope]
+
+
+def differ(one: dict[str, Any], other: dict[str, Any], key: str) -> bool:
+    """Whether two instances told different things of `key`; what one of them did not tell is not known to differ."""
+    ours, theirs = one.get(key), other.get(key)
+    return ours is not None and theirs is not None and bool(ours != theirs)
 
 
 def readable(key: str) -> str:

@@ -178,7 +178,7 @@ def _against(
         return None, "no block with the baseline"
     lost = len(both) - len(good)
     logs = (good.iloc[:, 0] / good.iloc[:, 1]).map(np.log)
-    return over_sessions(logs, between), f"{lost} left out with a figure of 0 or less" if lost else ""
+    return over_sessions(logs, between), f"{lost} left out for a 0" if lost else ""
 
 
 def over_sessions(logs: pd.Series, between: float | None) -> Interval:

@@ -57,8 +57,8 @@ def _memory(
     ramps: pd.DataFrame, view: str, arms: dict[str, Arm], looks: dict[str, Look], colours: dict[str, str]
 ) -> Chart:
     """Memory ÷ instances over instances, in a panel for arms of like size; nothing is left out, below zero neither."""
-    rows = ramps.dropna(subset=[view])
-    curves = _curves(rows.assign(value=rows[view] / rows["n"]), arms)
+    rows = _per_instance(ramps, view)
+    curves = _curves(rows, arms)
     last = {arm: float(each[-1]["value"].iloc[-1]) for arm, each in curves.items()}
     panels = _panels(last)
     heights = [max(0.95, _LABEL * len(panel) + 0.2) for panel in panels]
@@ -78,6 +78,12 @@ def _memory(
     axes.set_xlabel("instances running", labelpad=2)
     caption = f"{VIEW_CAPTIONS[view]} {_PER_INSTANCE}"
     return chart(f"density-{view}", VIEW_TITLES[view], caption, drawn, colours)
+
+
+def _per_instance(ramps: pd.DataFrame, view: str) -> pd.DataFrame:
+    """`value`: memory ÷ instances; every step that has a figure, whatever that is."""
+    rows = ramps.dropna(subset=[view])
+    return rows.assign(value=rows[view] / rows["n"])
 
 
 def _panel(axes: Axes, curves: Points, largest: float, looks: dict[str, Look]) -> None:

@@ -262,9 +262,11 @@ def test_badges(tmp_path: Path) -> None:
     (badges,) = compare("qemu@6.1.0-50", "qemu@6.1.0-56", inside=folder).sides.badges.values()
     assert badges[0] == "kernel: 6.1.0-50-cloud-amd64 → 6.1.0-56-cloud-amd64"
     assert badges[1].startswith("layout-confounded: one build of each kernel")
-    assert len(badges) == 2
+    labels = "qemu@6.1.0-50 (emulated) and qemu@6.1.0-56 (emulated)"
+    assert badges[2].startswith(f"emulated: {labels} without hardware help (TCG)")
+    assert len(badges) == 3
     (against_host,) = compare("process", "qemu@6.1.0-56", inside=folder).sides.badges.values()
-    assert [badge.split(":")[0] for badge in against_host] == ["kernel", "clocksource"]
+    assert [badge.split(":")[0] for badge in against_host] == ["kernel", "clocksource", "emulated"]
 
 
 def test_two_builds_of_one_release_are_two_kernels(tmp_path: Path) -> None:
@@ -274,7 +276,7 @@ def test_two_builds_of_one_release_are_two_kernels(tmp_path: Path) -> None:
         plan["arms"][arm]["boots"] = {"release": "6.1.0-56", "sha256": arm}
     (folder / "plan.json").write_text(json.dumps(plan))
     (badges,) = compare("qemu@6.1.0-50", "qemu@6.1.0-56", inside=folder).sides.badges.values()
-    assert [badge.split(":")[0] for badge in badges] == ["kernel", "layout-confounded"]
+    assert [badge.split(":")[0] for badge in badges] == ["kernel", "layout-confounded", "emulated"]
     assert badges[0] == "kernel: two builds of 6.1.0-56"
 
 

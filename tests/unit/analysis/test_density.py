@@ -10,6 +10,7 @@ import pytest
 
 from analysis.density import conditions
 from analysis.load import load
+from analysis.plot_density import _curves, _panels, _per_instance
 from analysis.report import write_report
 from tests.synthetic import ARMS, campaign
 
@@ -74,3 +75,22 @@ def test_markup_in_a_plan_stays_text(tmp_path: Path) -> None:
     folder = told(tmp_path / "a", tenant="<script>alert(1)</script>")
     write_report([folder], folder)
     assert "<script>alert" not in (folder / "report.html").read_text()
+
+
+def test_memory_is_drawn_for_each_instance_and_nothing_vanishes(tmp_path: Path) -> None:
+    def falls(record: dict[str, Any]) -> None:
+        for step in record.get("ramp") or []:
+            if record["arm"] == "process":
+                step["memavailable"] = (-1 if step["n"] < 4 else 1) * 4096 * step["n"]
+            elif record["arm"] == "crun":
+                step["memavailable"] = 2**20 * step["n"]
+
+    loaded = load([campaign(tmp_path / "a", arms=FEW, change=falls)])
+    curves = _curves(_per_instance(loaded.ramps, "memavailable"), loaded.arms)
+    assert curves["process"][0]["value"].tolist() == [-4096.0] * 3 + [4096.0] * 9
+    assert curves["crun"][0]["value"].tolist() == [2.0**20] * 12  # a straight cost is a level line
+
+
+def test_arms_of_like_size_share_a_panel() -> None:
+    sizes = {"qemu": 190.0, "uml": 24.0, "runc": 2.6, "crun": 0.8, "bwrap": 0.6, "process": -0.1}
+    assert _panels(sizes) == [["qemu"], ["uml"], ["runc", "crun", "bwrap", "process"]]

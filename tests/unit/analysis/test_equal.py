@@ -7,6 +7,7 @@ from typing import Any
 
 from analysis.equal import difference, equivalences
 from analysis.load import load
+from analysis.report import write_report
 from tests.synthetic import ARMS, campaign
 
 FEW = {name: ARMS[name] for name in ("process", "crun", "uml")}
@@ -47,3 +48,54 @@ def test_an_arm_that_never_was_ready_is_unknown(tmp_path: Path) -> None:
 def test_objects_differ_key_by_key() -> None:
     found = difference("mitigations", {"a": "on", "b": "on"}, {"a": "on", "b": None, "c": "off"})
     assert (found.how, found.items) == ("2 differ", ("b: on → absent", "c: absent → off"))
+
+
+def test_unknown_is_never_differs(tmp_path: Path) -> None:
+    def silent(record: dict[str, Any]) -> None:
+        if record["arm"] == "crun":
+            record["equivalence"] = {"badge": "unknown", "caged": False, "differs": {}}
+            record["seen"] = {}
+
+    folder = campaign(tmp_path / "a", arms=FEW, blocks=3, change=silent)
+    judged = equivalences(load([folder]))["crun"]
+    assert (judged.badge, judged.keys, judged.envelope) == ("unknown", [], [])
+    write_report([folder])
+    page = (folder / "report.html").read_text()
+    assert "what crun" in page
+    assert "had is not known, as no instance told it" in page
+    assert "crun had something else" not in page
+    section = page.partition('<section id="equivalence">')[2].partition("</section>")[0]
+    (row,) = [part for part in section.split("<tr>") if 'scope="row"' in part and "crun" in part]
+    assert row.count("not known") == 2
+    assert "the same" not in row
+
+
+def test_slots_that_did_not_tell_leave_the_others_theirs(tmp_path: Path) -> None:
+    def silent(record: dict[str, Any]) -> None:
+        if record["block"] == 1:
+            record["equivalence"] = {"badge": "unknown", "caged": True, "differs": {}}
+
+    found = equivalences(load([campaign(tmp_path / "a", arms=FEW, blocks=3, ramp=0, change=silent)]))
+    assert (found["crun"].badge, found["crun"].remark) == ("equal", "1 of 3 slots did not tell what they saw")
+    assert (found["uml"].badge, found["uml"].keys) == ("differs", ["kernel"])
+
+
+def test_what_one_side_did_not_tell_is_no_difference(tmp_path: Path) -> None:
+    def silent(record: dict[str, Any]) -> None:
+        if record["arm"] == "crun":
+            record["equivalence"] = {"badge": "differs", "caged": True, "differs": {"clocksource": ["tsc", None]}}
+            record["seen"]["seccomp"] = None
+
+    judged = equivalences(load([campaign(tmp_path / "a", arms=FEW, blocks=3, change=silent)]))["crun"]
+    assert judged.badge == "unknown"
+    assert judged.baseline == []
+
+
+def test_no_limit_and_no_cage_are_known(tmp_path: Path) -> None:
+    def uncaged(record: dict[str, Any]) -> None:
+        if record["arm"] == "crun":
+            differs = {"memory": [1 << 27, None], "cage": ["one cgroup", None]}
+            record["equivalence"] = {"badge": "differs", "caged": False, "differs": differs}
+
+    judged = equivalences(load([campaign(tmp_path / "a", arms=FEW, blocks=3, change=uncaged)]))["crun"]
+    assert (judged.badge, judged.keys) == ("differs", ["memory", "cage"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from analysis import inside
-from analysis.estimate import estimates, slot_medians
+from analysis.estimate import Interval, estimates, slot_medians
 from analysis.load import Loaded, load
 from analysis.report import write_report
 from tests.synthetic import ARMS, campaign
@@ -83,3 +83,22 @@ def test_the_report_asks_what_it_costs(folder: Path) -> None:
     assert section.count("<figure") == 2
     assert "Against process, network: " in section
     assert "iperf3.cpu" not in section
+
+
+def test_the_table_shows_each_arms_own_figure_and_how_it_stands(found: tuple[Loaded, list[inside.Area]]) -> None:
+    call, rate = (area.rows[0] for area in found[1])
+    assert (rate.base, rate.values["uml"], rate.stands("uml")) == (
+        "3.73\N{NO-BREAK SPACE}GiB/s",
+        "954\N{NO-BREAK SPACE}MiB/s",
+        "4.00× worse",
+    )
+    assert rate.interval("uml") == "[3.99,\N{NO-BREAK SPACE}4.02]"
+    assert (call.stands("uml"), call.better, rate.better) == ("20.0× worse", "lower", "higher")
+    assert rate.stands("crun") == "no measurable difference"
+
+
+def test_what_is_better_is_said_so_the_right_way_round() -> None:
+    better = Interval(0.25, 0.24, 0.26, 10)
+    assert inside.stands(better) == "4.0× better"
+    row = inside.Row("a.rate", "higher", costs={"uml": better})
+    assert row.interval("uml") == "[3.8,\N{NO-BREAK SPACE}4.2]"

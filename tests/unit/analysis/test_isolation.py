@@ -12,6 +12,7 @@ import pytest
 from analysis.estimate import slot_medians
 from analysis.isolation import Isolation, isolation, sentences
 from analysis.load import Loaded, load
+from analysis.plot_isolation import _depth
 from analysis.report import write_report
 from tests.synthetic import ARMS, campaign
 
@@ -109,3 +110,53 @@ def test_a_campaign_of_neighbours_alone_is_summed_up_by_them(folder: Path, tmp_p
     assert "No instance of any arm" not in told
     assert "\n- Beside busy loops, " in told
     assert "| Teardown |" not in told
+
+
+def with_cpus(folder: Path, given: Path, cpus: int) -> Path:
+    shutil.copytree(given, folder)
+    plan, facts = (json.loads((folder / name).read_text()) for name in ("plan.json", "facts.json"))
+    plan["envelope"]["cpus"] = cpus
+    facts["cage"]["cpus"] = f"0-{cpus - 1}" if cpus > 1 else "0"
+    (folder / "plan.json").write_text(json.dumps(plan))
+    (folder / "facts.json").write_text(json.dumps(facts))
+    return folder
+
+
+@pytest.mark.parametrize(("cpus", "fair"), [(1, 2.0), (2, 1.0), (4, 1.0)])
+def test_the_fair_share_is_the_envelopes(folder: Path, tmp_path: Path, cpus: int, fair: float) -> None:
+    loaded = load([with_cpus(tmp_path / "a", folder, cpus)])
+    harm = isolation(loaded, slot_medians(loaded.samples))
+    assert (harm.cpus, harm.fair) == (cpus, fair)
+    alone = harm.harms["process", "cpu"]  # takes twice as long
+    assert alone.beyond == pytest.approx(2.0 / fair, rel=0.01)
+    assert alone.side == (0 if fair == 2.0 else 1)
+
+
+def test_cages_on_fewer_cpus_than_the_envelope_share_those(folder: Path, tmp_path: Path) -> None:
+    made = with_cpus(tmp_path / "a", folder, 2)
+    facts = json.loads((made / "facts.json").read_text())
+    facts["cage"]["cpus"] = "1"
+    (made / "facts.json").write_text(json.dumps(facts))
+    loaded = load([made])
+    assert isolation(loaded, slot_medians(loaded.samples)).fair == 2.0
+
+
+def test_the_map_is_white_at_the_fair_share(found: tuple[Loaded, Isolation]) -> None:
+    harms = found[1].harms
+    assert _depth(harms["process", "cpu"]) == pytest.approx(0.0, abs=0.01)
+    assert _depth(harms["process", "fork"]) > 0.9  # nine times as long is far beyond
+    assert _depth(harms["uml", "cpu"]) < -0.3  # less than its share
+    assert _depth(harms["uml", "fork"]) == 1.0
+
+
+def test_a_page_of_neighbours_has_no_empty_sections(folder: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    shutil.copytree(folder, alone)
+    lines = [json.loads(line) for line in (alone / "journal.jsonl").read_text().splitlines()]
+    kept = [line for line in lines if line["arm"] in FEW]
+    (alone / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
+    write_report([alone])
+    page = (alone / "report.html").read_text()
+    for anchor in ("start", "use", "density", "firmware"):
+        assert f'<section id="{anchor}">' not in page
+        assert f'href="#{anchor}"' not in page

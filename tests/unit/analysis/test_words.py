@@ -8,7 +8,18 @@ import math
 import pytest
 
 from analysis.estimate import Interval
-from analysis.words import digits, listed, markdown, plural, show, show_range, show_ratio, show_tick
+from analysis.words import (
+    digits,
+    listed,
+    markdown,
+    plural,
+    show,
+    show_range,
+    show_ratio,
+    show_span,
+    show_tick,
+    show_times,
+)
 
 
 @pytest.mark.parametrize(
@@ -79,3 +90,41 @@ def test_markdown_is_inert() -> None:
     text = markdown("a|b\n<script>`x`</script> [link](url) *b*")
     assert not set("|<>`[]*\n") & set(text)
     assert html.unescape(text) == "a|b <script>`x`</script> [link](url) *b*"
+
+
+@pytest.mark.parametrize(
+    ("interval", "point", "ends"),
+    [
+        (Interval(2319, 1720, 2621, 10), "2,300×", "[1,700, 2,600]"),
+        (Interval(1.39, 1.31, 1.47, 12), "1.4×", "[1.3, 1.5]"),
+        (Interval(0.998, 0.985, 1.03, 10), "0.998×", "[0.985, 1.03]"),
+        (Interval(1.0034, 1.0012, 1.0051, 10), "1.003×", "[1.001, 1.005]"),
+        (Interval(6303, math.nan, math.nan, 1), "6,300×", "1 block, no interval"),
+        # No end that leaves 1 out is rounded to it.
+        (Interval(1.56, 1.01, 2.66, 6), "1.6×", "[1.01, 2.7]"),
+        (Interval(0.9, 0.8, 0.996, 6), "0.90×", "[0.80, 0.996]"),
+        (Interval(1.02, 0.98, 1.08, 6), "1.0×", "[0.98, 1.1]"),
+    ],
+)
+def test_a_ratio_has_as_many_digits_as_are_known(interval: Interval, point: str, ends: str) -> None:
+    assert show_times(interval) == point
+    assert show_range(interval).replace("\N{NO-BREAK SPACE}", " ") == ends
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "figures", "text"),
+    [(0.04178, "second", 2, "42 ms"), (0.9962, "second", 2, "1.0 s"), (708 * 1024, "byte", 2, "710 KiB")]
+    + [(1.794e-3, "second", 2, "1.8 ms"), (16519.17, "operation/s", 2, "17 k/s"), (0.00994, "second", 3, "9.94 ms")]
+    + [(6.0, "integer", 2, "6"), (653_848_153, "instruction", 2, "653,848,153 instr.")],
+)
+def test_values_have_as_many_digits_as_are_known(value: float, unit: str, figures: int, text: str) -> None:
+    assert show(value, unit, figures).replace("\N{NO-BREAK SPACE}", " ") == text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [(0.0055, 0.0418, "5.5 to 42 ms"), (0.000681, 0.000829, "680 to 830 µs"), (0.00069, 0.0012, "0.69 to 1.2 ms")]
+    + [(0.0055, 1.24, "5.5 ms to 1.2 s"), (0.00101, 0.00102, "1.0 ms")],
+)
+def test_spans(low: float, high: float, text: str) -> None:
+    assert show_span(low, high, "second").replace("\N{NO-BREAK SPACE}", " ") == text
