@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: Seconds after a signal for which further ones change nothing.
+PATIENCE = 45.0
 
 
 class _State:
@@ -29,8 +31,16 @@ def ignore() -> None:
 
 
 def _interrupt(signum: int, frame: object) -> None:
-    """A second signal must not cut short what the first one has us take down."""
+    """A second signal must not cut short what the first one has us take down, for as long as that may take."""
+    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+    def heed(signum: int, frame: object) -> None:
+        for number in heeded:
+            signal.signal(number, _interrupt)
+
     ignore()
+    signal.signal(signal.SIGALRM, heed)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
     if _State.holders:
         _State.came = signum
     else:

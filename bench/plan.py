@@ -7,7 +7,7 @@ order drawn from the campaign's seed. The plan is on disk before the first slot.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -25,7 +25,7 @@ _TYPICAL_REQUEST = 0.2
 _TYPICAL_TOOL = 1.0
 _TYPICAL_MEMORY = {"process": 1 << 20, "container": 4 << 20, "uml": 48 << 20, "hypervisor": 110 << 20}
 _TYPICAL_LINE = 6000
-_TYPICAL_REBOOT = 60.0
+REBOOT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -214,23 +214,34 @@ def reboots(plan: Mapping[str, Any]) -> int:
     return sum(1 for _ in groupby(host_kernel(plan, slot) for slot in plan["slots"]))
 
 
+def slot_seconds(plan: Mapping[str, Any], slot: Mapping[str, Any]) -> float:
+    """What a slot will take, from figures that are typical of its arm's family."""
+    scenario, family = plan["scenarios"][slot["scenario"]], plan["arms"][slot["arm"]]["family"]
+    taken = plan["measures"][slot["scenario"]][slot["arm"]]
+    once = _TYPICAL_FIRMWARE if taken == ["firmware"] else _TYPICAL_SECONDS[family]
+    seconds = once * _at_once(scenario, taken) + 0.02
+    if "inside" in taken:
+        seconds += _TYPICAL_TOOL * len(scenario["workloads"]) * (scenario["warmups"] + scenario["values"])
+    if "isolation" in taken:
+        times = 2 * (scenario["warmups"] + scenario["values"])
+        seconds += len(scenario["neighbours"]) * (_TYPICAL_SECONDS[family] + _TYPICAL_REQUEST * times)
+    return seconds
+
+
+def _at_once(scenario: Mapping[str, Any], taken: Sequence[str]) -> int:
+    """How many instances a slot starts."""
+    return int(scenario["instances"]) if "density" in taken else 1
+
+
 def estimate(plan: Mapping[str, Any]) -> Estimate:
     """What a plan will take, from figures that are typical of each family."""
-    seconds = _TYPICAL_REBOOT * reboots(plan)
+    seconds = REBOOT_SECONDS * reboots(plan) + sum(slot_seconds(plan, slot) for slot in plan["slots"])
     peak = disks = 0
     for slot in plan["slots"]:
         scenario, family = plan["scenarios"][slot["scenario"]], plan["arms"][slot["arm"]]["family"]
         taken = plan["measures"][slot["scenario"]][slot["arm"]]
-        count = scenario["instances"] if "density" in taken else 1
-        once = _TYPICAL_FIRMWARE if taken == ["firmware"] else _TYPICAL_SECONDS[family]
-        seconds += once * count + 0.02
-        if "inside" in taken:
-            seconds += _TYPICAL_TOOL * len(scenario["workloads"]) * (scenario["warmups"] + scenario["values"])
-        if "isolation" in taken:
-            times = 2 * (scenario["warmups"] + scenario["values"])
-            seconds += len(scenario["neighbours"]) * (_TYPICAL_SECONDS[family] + _TYPICAL_REQUEST * times)
         guest = plan["envelope"]["memory"] if family == "hypervisor" else 0
-        at_once = 2 if "isolation" in taken else count
+        at_once = 2 if "isolation" in taken else _at_once(scenario, taken)
         peak = max(peak, at_once * (_TYPICAL_MEMORY[family] + guest))
         disks = max(disks, at_once * plan["envelope"].get("disk", 0))
     seconds /= plan.get("slurm", {}).get("nodes", 1)

@@ -24,7 +24,7 @@ _CALL_LIMIT = 120.0
 _SET_UP_LIMIT = 600.0
 _END_LIMIT = 90.0
 #: Seconds for the other end to take down what it holds when somebody waits at the keyboard, and for a way to close.
-_CANCEL_LIMIT = 30.0
+CANCEL_LIMIT = 20.0
 _CLOSE_LIMIT = 5.0
 #: An initramfs is made by two attempts at most; to unpack its kernel takes less.
 _LOAD_LIMIT = 3 * MAKE_LIMIT
@@ -57,6 +57,8 @@ class Conversation:
 
     A host that is not heard of any more, or that speaks in another way, is lost. Nothing here waits for what it sends
     or takes but until a limit: a thread sends and another one listens, and a way that is stuck holds up these alone.
+
+    cancelled: somebody waits at the keyboard for the end.
     """
 
     def __init__(self, door: Door, host: str) -> None:
@@ -68,7 +70,7 @@ class Conversation:
         self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Answer | BaseException | None] = queue.SimpleQueue()
         self._heard = time.monotonic()
-        self._cancelled = False
+        self.cancelled = False
         self._listener = threading.Thread(target=self._listen, name=f"{host}-listen", daemon=True)
         self._listener.start()
         threading.Thread(target=self._send, name=f"{host}-send", daemon=True).start()
@@ -114,14 +116,14 @@ class Conversation:
 
     def cancel(self) -> None:
         """Have whoever waits for an answer raise Cancelled. May be called from another thread."""
-        self._cancelled = True
+        self.cancelled = True
         self._answers.put(Cancelled())
 
     def close(self) -> None:
         """Have the other end take down what it holds, and wait until it has, for as long as it is heard of."""
         self._requests.put(None)
         begin = time.monotonic()
-        limit = 0.0 if self.lost else _CANCEL_LIMIT if self._cancelled else _END_LIMIT
+        limit = 0.0 if self.lost else CANCEL_LIMIT if self.cancelled else _END_LIMIT
         while self._listener.is_alive() and time.monotonic() < min(
             begin + limit, max(begin, self._heard) + END_SILENCE
         ):
@@ -278,6 +280,9 @@ def occupy(
                 raise TareError(f"{host}: {'; '.join(left)}")
     except Cancelled:
         raise KeyboardInterrupt from None
+    except KeyboardInterrupt:
+        talk.cancelled = True
+        raise
     finally:
         talk.close()
 

@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import cluster, files, inventory, mounts, plan, prepare
+from bench import cluster, crash, files, inventory, mounts, plan, prepare, remote
+from bench.agent import SILENCE
 from bench.answers import Loaded
 from bench.config import Campaign, parse
 from bench.errors import HostError, HostLost, TareError
@@ -41,6 +42,8 @@ from bench.turns import Turns
 #: How often a host may be lost without a slot in between, and how often it is looked for meanwhile, seconds.
 _LOST_TIMES = 3
 _LOST_STEP = 5.0
+#: Seconds for all hosts together to end when somebody waits at the keyboard.
+_CANCEL_LIMIT = remote.CANCEL_LIMIT + 5.0
 
 #: Makes the referee of a plan; None for one that runs all its blocks.
 Appoint = Callable[[dict[str, Any]], Referee | None]
@@ -137,6 +140,12 @@ class _Part:
     def report(self, error: TareError) -> None:
         """Tell of what ended this host's part, and not that of the others."""
         self._watcher.warned(f"{self.host.name} takes no further part: {error}")
+
+    def leave(self) -> None:
+        """Tell of a host that does not end."""
+        self._watcher.warned(
+            f"{self.host.name} is left to itself: what runs there is taken down when {SILENCE:g} s have passed"
+        )
 
     def cancel(self) -> None:
         """From another thread: end as on a signal."""
@@ -268,12 +277,18 @@ def _all(parts: Sequence[_Part], work: Callable[[_Part], object]) -> None:
     def guarded(part: _Part) -> None:
         try:
             work(part)
+        except TareError as error:
+            part.error = error
+            part.report(error)
+        except Exception as error:  # a defect that one host brings to light is not the others'
+            part.error = error
+            kept = crash.keep(crash.told(error))
+            part.report(TareError(f"{type(error).__name__}: {error}", hint=f"the traceback is in {kept}"))
         except BaseException as error:
             part.error = error
-            if isinstance(error, TareError):
-                part.report(error)
 
-    threads = [threading.Thread(target=guarded, args=[part], name=part.host.name) for part in parts]
+    # One that is stuck does not keep this process from its end: the agent over there sees that nobody listens.
+    threads = [threading.Thread(target=guarded, args=[part], name=part.host.name, daemon=True) for part in parts]
     for thread in threads:
         thread.start()
     try:
@@ -282,12 +297,12 @@ def _all(parts: Sequence[_Part], work: Callable[[_Part], object]) -> None:
     except BaseException:
         for part in parts:
             part.cancel()
-        for thread in threads:
-            thread.join()
+        deadline = time.monotonic() + _CANCEL_LIMIT
+        for part, thread in zip(parts, threads, strict=True):
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                part.leave()
         raise
-    for part in parts:
-        if part.error and not isinstance(part.error, TareError):
-            raise part.error
     if all(part.error for part in parts):
         raise next(part.error for part in parts if part.error)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def _slot(
         found = crew.slot(slot["arm"], job, limit)
     except HostLost:
         raise
-    except HostError as error:
+    except TareError as error:
         found = failed(error)
     return line(final, slot, host, expected, found, started=started, wall_s=_since(begin))
 
@@ -188,32 +189,39 @@ def line(
 
 
 class Clock:
-    """Time left, from what slots like those to come took so far, or else what is typical."""
+    """Time left, from what slots like those to come took so far, or else what is typical.
+
+    It is that of one host; where several share the slots, they do so in as many times less.
+    """
 
     def __init__(self, final: Mapping[str, Any], slots: list[dict[str, Any]]) -> None:
-        """slots: those still to come."""
+        """slots: those still to come, on a host that runs the kernel which the first of them needs."""
         self._final = final
         self._left = Counter((slot["scenario"], slot["arm"]) for slot in slots)
         self._took: dict[tuple[str, str], list[float]] = {}
+        turns = groupby(slots, key=lambda slot: plan.host_kernel(final, slot))
+        self._turn_of = {slot["slot"]: turn for turn, (_, some) in enumerate(turns) for slot in some}
+        self._in_turn = Counter(self._turn_of.values())
+        self._turn = 0
 
     def note(self, slot: Mapping[str, Any], seconds: float) -> None:
         """One of them is over."""
-        kind = slot["scenario"], slot["arm"]
-        self._left[kind] -= 1
-        self._took.setdefault(kind, []).append(seconds)
+        self._took.setdefault((slot["scenario"], slot["arm"]), []).append(seconds)
+        self._turn = self._turn_of[slot["slot"]]
+        self.spare(slot)
 
     def spare(self, slot: Mapping[str, Any]) -> None:
-        """One of them is not needed any more."""
+        """One of them is not to come any more."""
         self._left[slot["scenario"], slot["arm"]] -= 1
+        self._in_turn[self._turn_of[slot["slot"]]] -= 1
 
     def left(self) -> float:
         """Seconds."""
-        seconds = 0.0
-        for kind, count in self._left.items():
-            took = self._took.get(kind)
-            once = sum(took) / len(took) if took else self._typical(*kind)
-            seconds += count * once
+        reboots = sum(1 for turn, count in self._in_turn.items() if count > 0 and turn != self._turn)
+        seconds = plan.REBOOT_SECONDS * reboots
+        for (scenario, arm), count in self._left.items():
+            if took := self._took.get((scenario, arm)):
+                seconds += count * sum(took) / len(took)
+            else:
+                seconds += count * plan.slot_seconds(self._final, {"scenario": scenario, "arm": arm})
         return seconds
-
-    def _typical(self, scenario: str, arm: str) -> float:
-        return plan.estimate({**self._final, "slots": [{"scenario": scenario, "arm": arm}]}).seconds

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -53,3 +54,36 @@ def test_none_came_and_none_is_raised() -> None:
         env={**os.environ, "PYTHONPATH": "."},
     )
     assert done.stdout.splitlines() == ["held", "whole", "done"]
+
+
+AGAIN = """
+import time
+from bench import interrupts
+interrupts.PATIENCE = 1.0
+interrupts.listen()
+try:
+    print("ready", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("first", flush=True)
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        print("another", flush=True)
+"""
+
+
+def test_signals_are_not_ignored_for_ever() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", AGAIN], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": "."}
+    ) as process:
+        assert process.stdout
+        for word in ("ready", "first"):
+            assert process.stdout.readline() == f"{word}\n"
+            process.send_signal(signal.SIGINT)
+        sent = time.monotonic()
+        while process.poll() is None and time.monotonic() < sent + 20:
+            time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == "another\n"
+    assert process.returncode == 0

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from bench import runner
+from bench.errors import HostLost, TareError
 
 
 def test_fifty_hosts_fit_into_200_megabytes(tmp_path: Path) -> None:
@@ -21,3 +33,73 @@ def test_fifty_hosts_fit_into_200_megabytes(tmp_path: Path) -> None:
     assert len(sent) == 50
     assert {file.name for file in sent} == {hashlib.sha256(sent[0].read_bytes()).hexdigest()}
     assert len([*tmp_path.glob("cache/tare/rootfs/*/packed.tar.gz")]) == 1
+
+
+class Part:
+    """Stands for a campaign's part on one host."""
+
+    def __init__(self, name: str) -> None:
+        self.host = SimpleNamespace(name=name)
+        self.error: BaseException | None = None
+        self.told: list[str] = []
+        self.cancelled = threading.Event()
+        self.left = False
+
+    def report(self, error: TareError) -> None:
+        self.told.append(str(error))
+
+    def cancel(self) -> None:
+        self.cancelled.set()
+
+    def leave(self) -> None:
+        self.left = True
+
+
+def work_on(parts: list[Part], work: Callable[[Part], object]) -> None:
+    runner._all(cast(list[runner._Part], parts), cast(Callable[[runner._Part], object], work))
+
+
+@pytest.mark.parametrize(
+    "error", [HostLost("gone"), KeyError("host"), TypeError("[1]"), RecursionError(), ValueError("x")]
+)
+def test_a_host_that_fails_ends_no_other(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    parts, done = [Part("rack1"), Part("rack2")], []
+
+    def work(part: Part) -> None:
+        if part is parts[0]:
+            raise error
+        done.append(part)
+
+    work_on(parts, work)
+    assert done == [parts[1]]
+    assert len(parts[0].told) == 1
+    if not isinstance(error, TareError):
+        (kept,) = tmp_path.iterdir()
+        assert str(kept) in parts[0].told[0]
+        assert type(error).__name__ in kept.read_text()
+
+
+def test_hosts_that_all_fail_are_the_first_ones_error() -> None:
+    parts = [Part("rack1"), Part("rack2")]
+    errors = {id(part): HostLost(part.host.name) for part in parts}
+
+    def work(part: Part) -> None:
+        raise errors[id(part)]
+
+    with pytest.raises(HostLost, match="rack1"):
+        work_on(parts, work)
+
+
+def test_an_interrupt_ends_whatever_hosts_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One ends in order; one does not."""
+    monkeypatch.setattr(runner, "_CANCEL_LIMIT", 0.3)
+    parts, stuck = [Part("rack1"), Part("rack2")], threading.Event()
+    threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        work_on(parts, lambda part: (part.cancelled if part is parts[0] else stuck).wait(60))
+    assert time.monotonic() - begin < 10
+    assert [part.cancelled.is_set() for part in parts] == [True, True]
+    assert [part.left for part in parts] == [False, True]
+    stuck.set()
