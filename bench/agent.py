@@ -111,6 +111,8 @@ class Agent:
         assert crew, "a crew is asked for first"
         if what == "probe":
             return {"reason": crew.probe(request["arm"], request["guest"])}
+        if what == "lacking":
+            return crew.lacking(request["arms"])
         if what == "slot":
             return crew.slot(request["arm"], request["job"], request["limit"])
         assert what == "facts"

@@ -145,6 +145,10 @@ class Probe(_Strict):
     reason: Text | None
 
 
+#: Why arms cannot take measures there: by arm, and by measure.
+Lacking = dict[Text, dict[Text, Text]]
+
+
 class Loaded(_Strict):
     """A kernel that a host's next kexec boots. runs: whether it runs already; version: its `uname -v`, if known."""
 

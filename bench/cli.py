@@ -339,6 +339,9 @@ def _plan(arguments: argparse.Namespace) -> int:
                 reason = str(error)
         if reason:
             missing |= {(arm.name, guest): reason for guest in ("linux", "firmware")}
+        elif here:
+            names = {name for scenario in campaign.scenarios.values() for name in scenario.measures}
+            missing |= {(arm.name, name): why for name, why in crew.lacking(arm.kind, names).items()}
     made = plan.make(campaign, missing)
     cost = plan.estimate(made)
     misfits = fits.misfits(made, cost) if here else []

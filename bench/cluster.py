@@ -11,13 +11,13 @@ import contextlib
 import fcntl
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from bench import equivalence, files, mounts, plan, prepare, slots, slurm
-from bench.answers import Answer, Facts, Hello, InvalidAnswer, Probe, Shape, Slot, plain
+from bench.answers import Answer, Facts, Hello, InvalidAnswer, Lacking, Probe, Shape, Slot, plain
 from bench.backends import base
 from bench.batch import REQUESTS
 from bench.config import Campaign, parse
@@ -139,6 +139,9 @@ class _Proof:
     def facts(self, arms: Sequence[str]) -> dict[str, Any]:
         return plain(self._answer(Facts, do="facts"))
 
+    def lacking(self, asked: Mapping[str, Iterable[str]]) -> dict[str, dict[str, str]]:
+        return self._answer(Lacking, do="lacking")
+
     def _answer(self, shape: type[Shape], /, **wanted: str) -> Shape:
         """Raises the TareError that was the answer, HostError where none comes any more, or another one."""
         while True:
@@ -164,10 +167,11 @@ def _begin(campaign: Campaign, folder: Path, jobs: Jobs, watcher: Watcher) -> No
     crew = jobs.crew(arms, draft["envelope"], ready.rootfs, prepare.images(arms, ready.kernels))
     wanted = prepare.wanted(campaign, arms)
     probes = [{"do": "probe", "arm": name, "guest": guest} for _, name, guest in wanted]
+    lacking = {"do": "lacking", "arms": prepare.asked(campaign, arms)}
     facts = {"do": "facts", "arms": list(arms)}
-    job = jobs.submit(f"{campaign.name}-proof", given.python, given.options, [*crew, *probes, facts])
+    job = jobs.submit(f"{campaign.name}-proof", given.python, given.options, [*crew, lacking, *probes, facts])
     proof = _Proof(jobs, job)
-    missing = prepare.probe(campaign, arms, proof, watcher)
+    missing = prepare.lacking(campaign, arms, proof) | prepare.probe(campaign, arms, proof, watcher)
     final = plan.make(campaign, missing)
     if not final["slots"]:
         raise HostError(f"{job} can run no arm of this campaign", hint="./tare doctor says why, on that node")

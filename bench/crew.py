@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bench import facts, oom, pressure, process, stalls, state
+from bench import facts, measures, oom, pressure, process, stalls, state
 from bench.backends import base
 from bench.cage import Group, detect, divide_cpus
 from bench.errors import InstanceError, TareError
@@ -108,6 +108,10 @@ class Crew:
             return str(error)
         return None if answer["status"] == "ok" else _explain(answer, kind, guest, limit)
 
+    def lacking(self, asked: Mapping[str, Iterable[str]]) -> dict[str, dict[str, str]]:
+        """Why arms cannot take measures on this host: by arm and measure, of those that are asked."""
+        return {arm: lacking(base.load(self._arms[arm]["backend"]), names) for arm, names in asked.items()}
+
     def facts(self, arms: Iterable[str]) -> dict[str, Any]:
         """What must be known of this machine to read what these arms did here.
 
@@ -156,6 +160,12 @@ def fail_if_stalled(found: Mapping[str, Any]) -> dict[str, Any]:
     if found["status"] != "ok":
         reason = f"{found['reason']}; {reason}"
     return {**found, "status": "failed", "reason": reason}
+
+
+def lacking(kind: type[base.Backend], names: Iterable[str]) -> dict[str, str]:
+    """Why arms of a backend cannot take measures on this host, by the measure's name."""
+    reasons = {name: measures.load(name).lacking(kind) for name in names}
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 def _wall_clock() -> float:

@@ -24,7 +24,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
@@ -62,6 +62,7 @@ class Workers(Protocol):
     """The workers of a run, wherever they are: see bench.crew.Crew."""
 
     def probe(self, arm: str, guest: base.Guest) -> str | None: ...
+    def lacking(self, asked: Mapping[str, Iterable[str]]) -> dict[str, dict[str, str]]: ...
     def slot(self, arm: str, job: Mapping[str, Any], limit: float) -> dict[str, Any]: ...
     def facts(self, arms: list[str]) -> dict[str, Any]: ...
     def interrupt(self) -> None: ...

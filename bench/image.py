@@ -140,6 +140,8 @@ def _settled(member: tarfile.TarInfo) -> tarfile.TarInfo:
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     member.mtime = EPOCH
+    if "/" not in member.name and member.isreg():  # what is in the tree has the modes that it is to have
+        member.mode = 0o644
     return member
 
 

@@ -48,8 +48,9 @@ def make(
     missing: Mapping[tuple[str, str], str] | None = None,
     unbootable: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """plan.json. missing: (arm, "linux" or "firmware") → why this host cannot run that guest of that arm; unbootable:
-    of host kernels that this host cannot boot, why."""
+    """plan.json. missing: what was learnt where slots are to run, (arm, a guest or a measure's name) → why that host
+    cannot run that guest of that arm, or take that measure of it; unbootable: of host kernels that it cannot boot, why.
+    """
     missing, unbootable = missing or {}, unbootable or {}
     left_out = [
         {"arm": on_kernel(campaign, arm, release), "scenario": "*", "reason": reason}
@@ -65,7 +66,8 @@ def make(
         for arm in campaign.arms.values():
             possible = []
             for measure in map(measures.load, scenario.measures):
-                reason = measure.impossible(arm.kind) or missing.get((arm.name, measure.guest))
+                reasons = (missing.get((arm.name, each)) for each in (measure.guest, measure.name))
+                reason = measure.impossible(arm.kind) or next(filter(None, reasons), None)
                 if reason is None:
                     possible.append(measure.name)
                 else:

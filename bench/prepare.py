@@ -59,6 +59,7 @@ class Answers(Protocol):
     """Of a crew, what is asked before the first slot: see bench.crew.Crew."""
 
     def probe(self, arm: str, guest: base.Guest) -> str | None: ...
+    def lacking(self, asked: Mapping[str, Iterable[str]]) -> dict[str, dict[str, str]]: ...
     def facts(self, arms: list[str]) -> dict[str, Any]: ...
 
 
@@ -89,6 +90,31 @@ def probe(
             missing[arm, str(guest)] = reason
         watcher.probed(arm, guest, reason)
     return missing
+
+
+def asked(campaign: Campaign, arms: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The measures that arms could take, of each that the campaign wants: the host says why they cannot there.
+
+    arms: the plan's; those of other host kernels are as the first.
+    """
+    names = sorted({name for scenario in campaign.scenarios.values() for name in scenario.measures})
+    found = {}
+    for arm in campaign.arms.values():
+        first = next(name for name, each in arms.items() if each.get("of", name) == arm.name)
+        found[first] = [name for name in names if load_measure(name).impossible(arm.kind) is None]
+    return found
+
+
+def lacking(campaign: Campaign, arms: Mapping[str, Mapping[str, Any]], crew: Answers) -> dict[tuple[str, str], str]:
+    """Why arms cannot take measures on the crew's host: (the campaign's arm, measure) → reason."""
+    wanted = asked(campaign, arms)
+    told = crew.lacking(wanted)
+    return {
+        (arms[arm].get("of", arm), name): reason
+        for arm, names in wanted.items()
+        for name in names
+        if (reason := told.get(arm, {}).get(name))
+    }
 
 
 def guests(final: Mapping[str, Any]) -> dict[str, list[base.Guest]]:

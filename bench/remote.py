@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from bench import image
 from bench.agent import BEAT, END_SILENCE, SILENCE
-from bench.answers import Answer, Bye, Facts, Hello, InvalidAnswer, Loaded, Probe, Shape, Slot, parse, plain
+from bench.answers import Answer, Bye, Facts, Hello, InvalidAnswer, Lacking, Loaded, Probe, Shape, Slot, parse, plain
 from bench.backends import base
 from bench.errors import HostLost, TareError
 from bench.kexec import MAKE_LIMIT
@@ -178,6 +178,11 @@ class RemoteCrew:
 
     def probe(self, arm: str, guest: base.Guest) -> str | None:
         return self._talk.ask(_SET_UP_LIMIT, Probe, do="probe", arm=arm, guest=guest).reason
+
+    def lacking(self, asked: Mapping[str, Iterable[str]]) -> dict[str, dict[str, str]]:
+        return self._talk.ask(
+            _CALL_LIMIT, Lacking, do="lacking", arms={arm: list(names) for arm, names in asked.items()}
+        )
 
     def slot(self, arm: str, job: Mapping[str, Any], limit: float) -> dict[str, Any]:
         """Raises InvalidAnswer where the host answers with something else: that is this slot's failure alone."""

@@ -204,7 +204,9 @@ class _Part:
                 draft["arms"], draft["envelope"], ready.rootfs, prepare.images(draft["arms"], ready.kernels)
             )
             with _released(crew):
-                missing = prepare.probe(campaign, draft["arms"], crew, self._watcher) if probe else {}
+                missing = prepare.lacking(campaign, draft["arms"], crew)
+                if probe:
+                    missing |= prepare.probe(campaign, draft["arms"], crew, self._watcher)
                 sent = self._turns.settle(seat, campaign.host_kernels, ready.parcels) if campaign.host_kernels else {}
                 final = plan.make(campaign, missing, self._turns.unbootable) | {"host": self.host.name}
                 if sent:

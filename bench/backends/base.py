@@ -242,6 +242,11 @@ class Backend(ABC):
         return cls.tools
 
     @classmethod
+    def shut(cls) -> str | None:
+        """Why this user cannot go through the door on this host; None where he can, or there is none."""
+        return None
+
+    @classmethod
     def notes(cls, options: Any) -> list[str]:
         """What a reader of the results must know about how this arm is run on this host."""
         return []

@@ -17,11 +17,14 @@ _NAMESPACES = ("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts
 
 class Backend(CommandBackend):
     family = "container"
-    # For an ordinary user bwrap nests two user namespaces, and the outer one, which owns the rest, has no process in it
-    # through which nsenter could enter.
-    door = "nsenter" if os.geteuid() == 0 else None
+    door = "nsenter"
     needs_root = False
     tools = {"bwrap": "bubblewrap", "nsenter": "util-linux"}
+
+    @classmethod
+    def shut(cls) -> str | None:
+        # The outer one, which owns the rest, has no process in it through which nsenter could enter.
+        return None if os.geteuid() == 0 else "an ordinary user's bwrap nests two user namespaces, and lets nobody in"
 
     def command(self, order: Order) -> Sequence[str]:
         return (

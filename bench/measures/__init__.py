@@ -3,8 +3,8 @@
 `measure(session)` takes the samples. A module may also say `needs_door = True` (only arms whose runtime has a door of
 its own can), `guest = "firmware"` (only machines with firmware can, and there is no init in them to ask),
 `counts = True` (arms that count instructions can take no other: their seconds say nothing) or `rootfs = "debian"` (only
-that one has what it needs), and it may have a function `impossible(backend)` that says why arms of a backend cannot
-take it on this host.
+that one has what it needs). It may have functions `impossible(backend)`, which says why arms of a backend cannot take
+it anywhere, and `lacking(backend)`, why they cannot on the host where that is asked.
 """
 
 from __future__ import annotations
@@ -30,9 +30,16 @@ class Measure:
     counts: bool
     rootfs: str | None
     own: Callable[[type[Backend]], str | None] | None
+    here: Callable[[type[Backend]], str | None] | None
+
+    def lacking(self, backend: type[Backend]) -> str | None:
+        """Why arms of this backend, which can take this measure elsewhere, cannot on this host, or None."""
+        if self.here and (reason := self.here(backend)):
+            return reason
+        return backend.shut() if self.needs_door else None
 
     def impossible(self, backend: type[Backend]) -> str | None:
-        """Why arms of this backend cannot take this measure, or None."""
+        """Why arms of this backend cannot take this measure on any host, or None."""
         if self.own and (reason := self.own(backend)):
             return reason
         if backend.counts and not self.counts:
@@ -65,4 +72,5 @@ def load(name: str) -> Measure:
         getattr(module, "counts", False),
         getattr(module, "rootfs", None),
         getattr(module, "impossible", None),
+        getattr(module, "lacking", None),
     )

@@ -18,12 +18,15 @@ counts = True
 
 
 def impossible(backend: type[Backend]) -> str | None:
-    """Why arms of this backend cannot be counted on this host."""
-    if backend.counts:
-        return None
-    if backend.family == "hypervisor":
+    """Why arms of this backend cannot be counted."""
+    if backend.family == "hypervisor" and not backend.counts:
         return "its guest's instructions cannot be told from its own (qemu-icount counts a guest's)"
-    return counters.missing()
+    return None
+
+
+def lacking(backend: type[Backend]) -> str | None:
+    """Why arms of this backend cannot be counted on this host."""
+    return None if backend.counts else counters.missing()
 
 
 def measure(session: Session) -> None:
@@ -65,7 +68,9 @@ def _by_processor(session: Session, event: tuple[int, int] = counters.INSTRUCTIO
         instance = session.boot(at_ready=lambda: ready.append(counter.read()))
         if ready:  # else another measure has booted it
             session.add("boot.instructions", [float(ready[0])], unit="instruction")
-        doors = [("spawn", instance.call)] + ([("exec", instance.exec)] if session.backend.door else [])
+        doors = [("spawn", instance.call)] + (
+            [("exec", instance.exec)] if session.backend.door and not session.backend.shut() else []
+        )
         for (door, run), workload in itertools.product(doors, chosen):
             runs = []
             for _ in range(session.scenario.warmups + session.scenario.values):

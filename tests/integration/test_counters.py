@@ -65,7 +65,7 @@ def test_the_measure_counts_boot_and_commands_in_the_cage(
 ) -> None:
     """A real instance, in cages that are in perf_event's hierarchy as well; CPU time in place of instructions."""
     monkeypatch.setattr(counters, "missing", lambda: None)
-    assert instructions.impossible(process.Backend) is None
+    assert instructions.lacking(process.Backend) is None
     found = cage.detect()
     if found.version == 1:
         found = cage.HierarchyV1({**found.mounts, cage.V1_COUNTER: unified()}, found.all)

@@ -55,6 +55,7 @@ class Door:
         answers: dict[str, Any] = {
             "enter": {"run": "0" * 8, "host": FACTS, "cleaned": []},
             "probe": {"reason": None},
+            "lacking": {},
             "facts": CREW | {"host": FACTS},
             "slot": SLOT,
             "bye": {"left": []},

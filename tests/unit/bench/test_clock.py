@@ -63,7 +63,7 @@ def kernels(*releases: str, per_turn: int = 2) -> tuple[dict[str, Any], list[dic
     """A plan whose host is booted into one kernel after another, and its slots."""
     arms = {f"crun@{release}": {"family": "container", "host_kernel": release} for release in releases}
     there = together(*(("boot", f"crun@{release}") for release in releases for _ in range(per_turn)))
-    taken = {"boot": dict.fromkeys(arms, ["boot"])}
+    taken = {"boot": {arm: ["boot"] for arm in arms}}
     more = {"arms": arms, "measures": taken, "slots": there, "host_kernels": sorted(set(releases))}
     return PLAN | more, there
 

@@ -8,6 +8,7 @@ import re
 import stat
 import subprocess
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,36 @@ def test_an_unknown_rootfs_makes_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no rootfs 'nosuch'.*debian, tiny"):
         image.build("nosuch", tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
+
+
+def test_it_is_packed_once_and_unpacked_the_same(first: Rootfs, second: Rootfs, tmp_path: Path) -> None:
+    packed = image.packed(first)
+    before = packed.stat().st_mtime_ns
+    assert image.packed(first) == packed
+    assert packed.stat().st_mtime_ns == before
+    assert sha256(image.packed(second)) == sha256(packed)
+    there = image.unpack(packed, "tiny", first.digest, tmp_path)
+    assert (sha256(there.initramfs), sha256(there.ext4)) == (sha256(first.initramfs), sha256(first.ext4))
+
+
+@pytest.mark.parametrize("damage", [b"", b"half"])
+def test_a_damaged_archive_is_packed_anew(first: Rootfs, damage: bytes) -> None:
+    packed = image.packed(first)
+    whole = sha256(packed)
+    packed.write_bytes(damage)
+    assert sha256(image.packed(first)) == whole
+    assert not [*packed.parent.glob("*.partial")]
+
+
+def test_packing_takes_no_memory_for_what_is_large(tmp_path: Path) -> None:
+    (tmp_path / "made/tree").mkdir(parents=True)
+    files = [tmp_path / "made" / name for name in ("initramfs.cpio", "root.ext4")]
+    for file in files:
+        with file.open("wb") as large:
+            large.truncate(20 << 20)
+    tracemalloc.start()
+    try:
+        image.packed(Rootfs("sha256:aa", tmp_path / "made/tree", *files, on_disk=False))
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import random
+from collections.abc import Iterator
 
 import pytest
 
-from bench import counters, measures
-from bench.backends import base
+from bench import counters, crew, measures
+from bench.backends import base, bwrap
 from bench.errors import InputError
 from bench.measures import density
 
 GUESTS = {"boot", "density", "inside", "isolation", "spawn", "teardown"}
-#: Where the host's processor counts in the cage, if this one does.
-COUNTED = {"instructions"} if counters.missing() is None else set()
-IN_LINUX = GUESTS | COUNTED
+#: Where the host's processor counts in the cage, if it does.
+IN_LINUX = GUESTS | {"instructions"}
 BY_DOOR = IN_LINUX | {"exec"}
 #: What the arms of a backend can take: a container's, and what is different.
 POSSIBLE = dict.fromkeys(base.names(), BY_DOOR) | {
@@ -47,6 +49,38 @@ def test_why_not() -> None:
     assert "qemu-icount" in (measures.load("instructions").impossible(base.load("kvm")) or "")
     assert "seconds" in (measures.load("boot").impossible(base.load("qemu-icount")) or "")
     assert "firmware" in (measures.load("firmware").impossible(base.load("crun")) or "")
+
+
+@pytest.fixture
+def ordinary(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An ordinary user, on a host that counts nothing, from the backends' import on."""
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "geteuid", lambda: 1000)
+        patched.setattr(counters, "missing", lambda: "this host has no hardware counter")
+        importlib.reload(bwrap)
+        yield
+    importlib.reload(bwrap)
+
+
+@pytest.mark.parametrize("backend", POSSIBLE)
+def test_who_asks_and_where_changes_nothing_of_what_a_backend_can_take(backend: str, ordinary: None) -> None:
+    test_what_a_backend_can_take(backend)
+
+
+def test_what_a_host_lacks_is_asked_there(ordinary: None) -> None:
+    names = measures.names()
+    lacking = {backend: crew.lacking(base.load(backend), names) for backend in base.names()}
+    no_counter = {"instructions": "this host has no hardware counter"}
+    assert lacking.pop("qemu-icount") == {}
+    assert set(lacking["bwrap"]) == {"exec", "instructions"}
+    assert "ordinary user" in lacking.pop("bwrap")["exec"]
+    assert all(found == no_counter for found in lacking.values())
+
+
+def test_a_host_that_lacks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(counters, "missing", lambda: None)
+    assert not any(crew.lacking(base.load(backend), measures.names()) for backend in base.names())
 
 
 def test_an_unknown_measure_is_told_the_known_ones() -> None:

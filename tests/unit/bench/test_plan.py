@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import config, plan
+from bench import config, counters, plan, prepare
 
 CAMPAIGN = """
 name = "t"
@@ -107,6 +109,49 @@ def test_a_host_that_can_do_nothing() -> None:
     made = plan.make(campaign(), {(arm, guest): "no" for arm in ARMS for guest in ("linux", "firmware")})
     assert made["slots"] == []
     assert plan.estimate(made).seconds == 0
+
+
+COUNTING = """
+name = "t"
+blocks = 2
+baseline = "bwrap"
+hosts = ["rack1"]
+[arms]
+bwrap = {}
+kvm = {}
+[scenarios]
+exec = {}
+instructions = {}
+"""
+
+
+class There:
+    """Stands for the crew of another host, which has no counter."""
+
+    def probe(self, arm: str, guest: str) -> str | None:
+        return None
+
+    def facts(self, arms: list[str]) -> dict[str, Any]:
+        return {}
+
+    def lacking(self, asked: Mapping[str, Iterable[str]]) -> dict[str, dict[str, str]]:
+        self.asked = {arm: list(names) for arm, names in asked.items()}
+        return {"bwrap": {"instructions": "no counter there", "never asked": "x"}, "nobody": {"exec": "x"}}
+
+
+def test_what_another_host_can_do_is_asked_there_and_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(counters, "missing", lambda: "no counter here")
+    there, made = There(), config.parse(COUNTING, Path("t.toml"))
+    draft = plan.make(made)
+    assert not [each for each in draft["left_out"] if each["arm"] == "bwrap"]
+    missing = prepare.lacking(made, draft["arms"], there)
+    assert there.asked == {"bwrap": ["exec", "instructions"], "kvm": []}
+    assert missing == {("bwrap", "instructions"): "no counter there"}
+    final = plan.make(made, missing)
+    left = {each["scenario"]: each["reason"] for each in final["left_out"] if each["arm"] == "bwrap"}
+    assert left == {"instructions:instructions": "no counter there"}
+    assert final["measures"] == {"exec": {"bwrap": ["exec"]}}
 
 
 def test_the_plan_is_in_seconds_and_bytes() -> None:
