@@ -24,6 +24,8 @@ _CHUNK = 1 << 18
 _CONSOLE_KEPT = 1 << 16
 #: Bytes that a command inside may print.
 OUTPUT_LIMIT = 64 << 20
+#: A line of a Linux kernel's after which it runs nothing any more, with the time that it may stand behind.
+_PANIC = re.compile(rb"(?:^|\n)(?:\[ *\d+\.\d+\] )?Kernel panic - not syncing: ([^\r\n]*)\r?\n")
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Channel:
             if match := wanted.search(self._heard, searched):
                 del self._heard[: match.end()]
                 return self._now
+            # Where the console is the channel, nothing but the kernel speaks before its init does.
+            self._check_panic(self._heard)
             searched = max(0, len(self._heard) - len(word) - 2)
             self._listen(deadline, word)
 
@@ -143,6 +147,7 @@ class Channel:
         ready = {fd for fd, _ in events}
         if self._console in ready:
             self._take_console(now)
+            self._check_panic(self._console_tail)
         if self._reader in ready:
             data = self._read(self._reader)
             if data is None:
@@ -156,6 +161,12 @@ class Channel:
             raise InstanceError(f"the instance ended before {waiting_for}")
         if self._exited in ready:
             raise InstanceError(f"the instance ended before {waiting_for}")
+
+    @staticmethod
+    def _check_panic(words: bytearray) -> None:
+        """Raises InstanceError where a guest's kernel has said that it goes no further."""
+        if panic := _PANIC.search(words):
+            raise InstanceError(f"the guest's kernel panicked: {panic[1].decode(errors='replace')}")
 
     def _take_quietly(self) -> None:
         with contextlib.suppress(OSError):

@@ -174,7 +174,7 @@ def _begin(campaign: Campaign, folder: Path, jobs: Jobs, watcher: Watcher) -> No
     missing = prepare.lacking(campaign, arms, proof) | prepare.probe(campaign, arms, proof, watcher)
     final = plan.make(campaign, missing)
     if not final["slots"]:
-        raise HostError(f"{job} can run no arm of this campaign", hint="./tare doctor says why, on that node")
+        raise HostError(f"{job} can run no arm of this campaign", hint="the reasons are above")
     files = prepare.record(campaign, final, ready, proof)
     for name in (FACTS, PLAN):  # the plan last: it says that all is there
         write(folder / name, files[name])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from bench import facts, measures, oom, pressure, process, stalls, state
@@ -15,6 +16,8 @@ from bench.workers import WorkerProcess, setup
 
 #: Seconds by which a clock is set between two slots, if it is not just being kept right.
 _JUMP = 1.0
+#: Bytes of memory with which Debian's kernels come up, with some to spare.
+_ENOUGH = 128 << 20
 _HOLDING = ("uncaged", "cgroup", "cpus", "harness_cpus")
 
 
@@ -106,7 +109,11 @@ class Crew:
             answer = self.slot(arm, job, limit + 60)
         except TareError as error:
             return str(error)
-        return None if answer["status"] == "ok" else _explain(answer, kind, guest, limit)
+        return (
+            None
+            if answer["status"] == "ok"
+            else _explain(answer, _remedy(spec, kind, self._envelope["memory"]), guest, limit)
+        )
 
     def lacking(self, asked: Mapping[str, Iterable[str]]) -> dict[str, dict[str, str]]:
         """Why arms cannot take measures on this host: by arm and measure, of those that are asked."""
@@ -179,15 +186,39 @@ def static_reason(kind: type[base.Backend], options: Mapping[str, Any]) -> str |
         return "needs root: run as root or with sudo"
     for tool, package in kind.required(base.make_options(kind, options)).items():
         if process.which(tool) is None:
-            return f"{tool} is not installed: apt-get install {package}"
+            return _why_not(Path(tool)) or f"{tool} is not installed: apt-get install {package}"
     return None
 
 
-def _explain(answer: Mapping[str, Any], kind: type[base.Backend], guest: base.Guest, limit: float) -> str:
+def _why_not(program: Path) -> str | None:
+    """Why a program that a campaign names by its path cannot be run; None of a name that is looked up."""
+    if not program.is_absolute():
+        return None
+    if program.is_dir():
+        return f"{program} is a folder: name the program itself"
+    if program.exists():
+        return f"{program} is not executable: chmod +x {program}"
+    return f"there is no {program}: the campaign names it"
+
+
+def _remedy(spec: Mapping[str, Any], kind: type[base.Backend], memory: int) -> str:
+    """What to do about an arm that does not come up: look first at what the campaign itself names."""
+    if runtime := spec["options"].get("runtime"):
+        return f"the campaign names this runtime ({runtime}): try it by hand"
+    if spec.get("kernel") and kind.kernel:
+        return f"the campaign names this kernel ({spec['kernel']}): see whether it boots elsewhere"
+    if kind.kernel == "machine" and memory < _ENOUGH:
+        needed = f"a distribution's kernel may need {_ENOUGH >> 20} MiB"
+        return f"it has {memory >> 20} MiB of memory (envelope.memory), and {needed}"
+    return kind.remedy
+
+
+def _explain(answer: Mapping[str, Any], remedy: str, guest: base.Guest, limit: float) -> str:
     reason = " ".join(str(answer["reason"]).split())
     if answer["status"] == "timeout":
         reason = f"a {guest} guest was started and gave no sign of READY in {limit:g} s"
     words = [" ".join(line.split())[-160:] for line in (answer.get("console") or "").splitlines() if line.strip()]
     if words and words[-1] not in reason:
         reason += f' (last words: "{words[-1]}")'
-    return f"{reason}; {kind.remedy}"
+    # An error that says what to do needs no general advice.
+    return reason if remedy == base.Backend.remedy and "; " in reason else f"{reason}; {remedy}"

@@ -38,6 +38,8 @@ KINDS: Final[Mapping[KernelKind, str]] = {
 }
 
 _FACTS = "kernel.json"
+#: How a Debian package (an ar archive) begins.
+_PACKAGE = b"!<arch>\ndebian-binary"
 #: Another list of modules is another file: a kernel that has not got it is fetched anew.
 _DRIVERS = f"drivers-{'-'.join(modules.GUESTS)}.cpio"
 _KNOWN = {
@@ -53,6 +55,8 @@ _MAKE_LIMIT = 3600.0
 #: A vmlinux with all its debugging information.
 _LARGEST_IMAGE = 2 << 30
 _OFFERED = re.compile(r"linux-(image-\d+\.\d+\.\S+(?<!-dbg)(?<!-unsigned)|source-\d+\.\d+)\Z")
+#: Of a release in a file's name: who builds a kernel may give it any.
+_LONGEST_NAME = 100
 _LOCALVERSION = re.compile(r"[a-z0-9][a-z0-9.]{0,31}\Z")
 
 Tell = Callable[[str], None]
@@ -149,7 +153,8 @@ def check_kind(wish: Wish, kind: KernelKind) -> None:
     if wish.form in ("package", "source"):
         given = "machine" if wish.form == "package" else "uml"
     elif wish.form == "path":
-        given = inspect(Path(wish.name))[0]
+        path = Path(wish.name)
+        given = "machine" if is_package(path) else inspect(path)[0]
     if given != kind:
         raise InputError(f"{wish} is {KINDS[given]}, and this arm boots {KINDS[kind]}")
 
@@ -251,7 +256,7 @@ def find(wish: Wish, kind: KernelKind) -> Kernel | None:
         return _default(kind)
     if wish.form == "path":
         digest = debian.digest(Path(wish.name))
-        return next((kernel for kernel in there if kernel.sha256 == digest), None)
+        return next((kernel for kernel in there if digest in (kernel.sha256, kernel.origin.get("file"))), None)
     if wish.form == "release":
         return _of_release(wish.name, there, kind)
     if wish.form == "source":
@@ -320,7 +325,8 @@ def foresee(wish: Wish, kind: KernelKind) -> str | None:
     if find(wish, kind):
         return None
     if wish.form == "path":
-        return f"{wish} will be copied into the cache"
+        verb = "unpacked" if is_package(Path(wish.name)) else "copied"
+        return f"{wish} will be {verb} into the cache"
     package = _package(wish, kind)
     if wish.form != "source":
         return f"{package} will be fetched ({units.show_size(package.size)})"
@@ -366,7 +372,8 @@ def prepare(wish: Wish, kind: KernelKind, tell: Tell) -> Kernel:
     found = find(wish, kind)
     if found is None:
         if wish.form == "path":
-            return _copy(Path(wish.name))
+            path = Path(wish.name)
+            return _unpack(path, tell) if is_package(path) else _copy(path)
         package = _package(wish, kind)
         if wish.form == "source":
             return build(wish.name, package.version, wish.options, tell)
@@ -408,16 +415,8 @@ def fetch(package: str = DEFAULT_PACKAGE, version: str | None = None, tell: Tell
         if not _there(final / _FACTS):
             tell(f"fetching {found} ({units.show_size(found.size)})")
             archive = debian.download(found, scratch)
-            debian.unpack(archive, scratch / "tree")
-            images = list((scratch / "tree/boot").glob("vmlinuz-*"))
-            if len(images) != 1:
-                raise InputError(f"{found} holds no kernel image")
             origin = {"package": found.name, "version": found.version, "archive": found.sha256}
-            release = images[0].name.removeprefix("vmlinuz-")
-            config = images[0].with_name(f"config-{release}")
-            drivers = scratch / _DRIVERS
-            drivers.write_bytes(modules.pack(scratch / "tree", release, modules.GUESTS))
-            _keep(final, scratch, release, "machine", images[0], config, origin, drivers)
+            _keep_package(final, scratch, archive, str(found), origin)
         if package == DEFAULT_PACKAGE:
             files.write(folder() / "default", final.name + "\n")
     return _read(final / _FACTS)
@@ -482,6 +481,48 @@ def _source(package: str, version: str, scratch: Path, tell: Tell) -> tuple[Path
     files.publish(scratch / packed.name, packed)
     files.write(beside, json.dumps(known) + "\n")
     return packed, found.sha256
+
+
+def is_package(path: Path) -> bool:
+    """Whether a file is a Debian package, whatever its name."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_PACKAGE)) == _PACKAGE
+    except OSError:
+        return False
+
+
+def _keep_package(final: Path, scratch: Path, archive: Path, name: str, origin: Mapping[str, Any]) -> None:
+    """Put the kernel of a package into the cache, with its configuration and its guests' drivers."""
+    tree = scratch / "tree"
+    debian.unpack(archive, tree)
+    images = [path for path in (tree / "boot").glob("vmlinuz-*") if _lies_in(tree, path)]
+    if len(images) != 1:
+        raise InputError(f"{name} holds {'more than one' if images else 'no'} kernel image (boot/vmlinuz-RELEASE)")
+    release = images[0].name.removeprefix("vmlinuz-")
+    kind, told = inspect(images[0])
+    if kind != "machine":
+        raise InputError(f"{name} holds {KINDS[kind]}, and this arm boots {KINDS['machine']}")
+    config = images[0].with_name(f"config-{release}")
+    drivers = scratch / _DRIVERS
+    drivers.write_bytes(modules.pack(tree, release, modules.GUESTS))
+    _keep(final, scratch, told, kind, images[0], config if _lies_in(tree, config) else None, origin, drivers)
+
+
+def _lies_in(tree: Path, path: Path) -> bool:
+    """Whether there is such a file, and no link leads out of the tree to it."""
+    return path.is_file() and path.resolve().is_relative_to(tree.resolve())
+
+
+def _unpack(path: Path, tell: Tell) -> Kernel:
+    """The kernel of a package that lies beside the campaign."""
+    digest = debian.digest(path)
+    final = folder() / f"file-{digest[:12]}"
+    with making(final.name, tell) as scratch:
+        if not _there(final / _FACTS):
+            tell(f"unpacking {path.name}")
+            _keep_package(final, scratch, path, str(path), {"file": digest})
+    return _read(final / _FACTS)
 
 
 def _copy(path: Path) -> Kernel:
@@ -561,11 +602,12 @@ def _keep(
     """Put a kernel into the cache, whole or not at all."""
     made = scratch / "made"
     made.mkdir()
-    name = f"{'vmlinuz' if kind == 'machine' else 'linux'}-{release}"
+    plain = re.sub(r"[^A-Za-z0-9.+~_-]", "_", release)[:_LONGEST_NAME]
+    name = f"{'vmlinuz' if kind == 'machine' else 'linux'}-{plain}"
     shutil.copyfile(image, made / name)
     (made / name).chmod(0o755 if kind == "uml" else 0o644)
     if config:
-        shutil.copyfile(config, made / f"config-{release}")
+        shutil.copyfile(config, made / f"config-{plain}")
     if drivers:
         drivers.rename(made / _DRIVERS)
     known = {

@@ -212,7 +212,7 @@ class _Part:
                 if sent:
                     final["sent"] = sent
                 if not final["slots"]:
-                    hint = f"./tare doctor{_option(self.host)} says why"
+                    hint = _look_at(campaign, self.host)
                     raise HostError(f"{self.host.name} can run no arm of this campaign", hint=hint)
                 self._folder = prepare.folder(names, prepare.record(campaign, final, ready, crew))
                 if not campaign.host_kernels:
@@ -331,3 +331,10 @@ def _released(crew: Workers) -> Iterator[None]:
         crew.interrupt()
         raise
     crew.close()
+
+
+def _look_at(campaign: Campaign, host: inventory.Host) -> str:
+    """Where to look when no arm came up: the doctor tries backends with their defaults, and nothing of a campaign's."""
+    if all(arm.options or (arm.kernel and arm.kernel.name) for arm in campaign.arms.values()):
+        return "the reasons are above; check the kernels, runtimes and options that the campaign names"
+    return f"the reasons are above; ./tare doctor{_option(host)} tries each backend with its defaults"

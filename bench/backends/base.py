@@ -223,7 +223,7 @@ class Backend(ABC):
     #: Seconds in which a probe guest must be up, for `tare doctor` to believe that it can run at all.
     probe_limit: ClassVar[float] = 20.0
     #: What helps where all is there and still no probe comes up.
-    remedy: ClassVar[str] = "nothing that Tare knows of helps: ask its maker with these words"
+    remedy: ClassVar[str] = "no known fix: report this message to the maintainers of what was started"
     #: Tools it runs: name → the Debian package that has it. Their versions go into the facts.
     tools: ClassVar[Mapping[str, str]] = {}
 

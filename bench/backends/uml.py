@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +19,42 @@ from bench.errors import HostError
 from bench.link import MTU
 from bench.process import require
 
+#: Where each guest's memory lies, and is run from.
+_SHM = Path("/dev/shm")
+#: Bytes of it that a guest has touched when it is up, if it does nothing.
+_LEAST = 32 << 20
+
+
+def _check_shm() -> None:
+    """Raises HostError where no guest can have its memory."""
+    try:
+        flags = os.statvfs(_SHM).f_flag
+    except OSError as error:
+        hint = f"mount -t tmpfs tmpfs {_SHM}"
+        raise HostError(f"{_SHM}, where User-Mode Linux keeps its memory: {error.strerror}", hint=hint) from error
+    for flag, word, hint in ((os.ST_NOEXEC, "noexec", "exec"), (os.ST_RDONLY, "read-only", "rw")):
+        if flags & flag:
+            raise HostError(
+                f"{_SHM} is mounted {word}, and User-Mode Linux runs in memory from there",
+                hint=f"mount -o remount,{hint} {_SHM}",
+            )
+
+
+def _check_room() -> None:
+    """Raises HostError where a guest would be killed for the want of it, with nothing but SIGSEGV for its last word."""
+    free = shutil.disk_usage(_SHM).free
+    if free < _LEAST:
+        raise HostError(
+            f"{_SHM} has {free >> 20} MiB free, and a User-Mode Linux takes {_LEAST >> 20} MiB of it or more",
+            hint=f"mount -o remount,size=50% {_SHM}",
+        )
+
 
 class Guest(CommandInstance):
     """Its memory is a file without a name, which its kernel and what runs in it map."""
 
     def ram(self) -> int | None:
-        return memory.resident(self.pids(), lambda size, path: path.startswith("/dev/shm/"))
+        return memory.resident(self.pids(), lambda size, path: path.startswith(f"{_SHM}/"))
 
 
 class Backend(CommandBackend):
@@ -44,7 +76,8 @@ class Backend(CommandBackend):
 
     def __init__(self, folder: Path, options: Any) -> None:
         super().__init__(folder, options)
-        self.env = {"TMPDIR": "/dev/shm"}
+        _check_shm()
+        self.env = {"TMPDIR": str(_SHM)}
         if _uml_xstate.needed():
             self.env["LD_PRELOAD"] = str(_uml_xstate.library())
 
@@ -77,6 +110,7 @@ class Backend(CommandBackend):
         return [dataclasses.replace(each, device="/dev/ubdb") for each in found]
 
     def provision(self, order: Order, cage: Cage | None) -> CommandInstance:
+        _check_room()
         instance = Guest(self, order, cage)
         instance.disk = data_device(self._disks(order))
         instance.interface = Interface("vec0", "UML's vector")

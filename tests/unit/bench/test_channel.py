@@ -197,3 +197,29 @@ def test_a_serial_lines_carriage_returns_are_taken_away() -> None:
         reply = served.channel._ask(lambda tag: f"ping {tag}\n", soon(), "ping")
         assert reply.status == 5
         assert reply.output.rstrip(b"\r") == b"a\nb\n"
+
+
+PANIC = "[    0.842138] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)"
+
+
+@pytest.mark.parametrize("stream", ["", ">&2"])
+@pytest.mark.parametrize("line", [PANIC, PANIC.partition("] ")[2]])
+def test_a_panic_ends_the_wait(stream: str, line: str) -> None:
+    """On a console of its own, or where that is the channel."""
+    with (
+        running("/bin/sh", "-c", f"printf 'Booting\\n{line}\\n more\\n' {stream}; exec sleep 30") as served,
+        pytest.raises(InstanceError, match=r"kernel panicked: VFS: Unable to mount root fs on unknown-block\(0,0\)$"),
+    ):
+        served.channel.expect("INIT", soon(20))
+
+
+def test_a_panic_that_comes_later_ends_a_command() -> None:
+    script = f"printf '\\nREADY\\n'; read go; echo '{PANIC}' >&2; exec sleep 30"
+    with running("/bin/sh", "-c", script) as served:
+        served.channel.expect("READY", soon())
+        with pytest.raises(InstanceError, match="kernel panicked: VFS"):
+            served.channel.call(["true"], soon(20))
+
+
+def test_a_command_may_speak_of_panic(init: Served) -> None:
+    assert init.channel.call(["/bin/sh", "-c", f"echo '{PANIC}'"], soon()).output.decode() == f"{PANIC}\n"

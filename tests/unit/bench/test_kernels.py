@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -372,3 +373,80 @@ def test_only_files_of_a_sane_size_are_looked_into(tmp_path: Path, name: str) ->
     with pytest.raises(InputError) as caught:
         kernels.inspect(tmp_path / name)
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.usefixtures("no_uml")
+@pytest.mark.parametrize(
+    "release",
+    [
+        "6.1.0-topic/new-scheduler",
+        "6.1.0-" + "x" * 200,
+        "6.1.0~rc1-Mine+",
+        "6.1.0-ä\x1b[2J",
+        "../../6.1.0",
+        "6.1.0-a'\"b",
+    ],
+)
+def test_a_kernel_may_have_any_release(release: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    told = kernels.inspect(bzimage(tmp_path / "bzImage", release))[1]
+    kernel = kernels.prepare(kernels.parse(str(tmp_path / "bzImage")), "machine", print)
+    assert kernel.release == told
+    assert kernel.image.is_file()
+    assert kernel.image.resolve().is_relative_to(tmp_path / "cache")
+    assert kernel.image.name.isascii()
+    assert kernel.image.name.isprintable()
+    assert kernels.find(kernels.parse(str(tmp_path / "bzImage")), "machine") == kernel
+
+
+def deb(folder: Path, **images: str) -> Path:
+    """A package with these kernel images below /boot, and a configuration."""
+    tree = folder / "tree"
+    (tree / "boot").mkdir(parents=True)
+    for name, release in images.items():
+        bzimage(tree / f"boot/vmlinuz-{name}", release)
+        (tree / f"boot/config-{name}").write_text("CONFIG_X=y\n")
+    (tree / "DEBIAN").mkdir()
+    (tree / "DEBIAN/control").write_text("Package: k\nVersion: 1\nArchitecture: all\nMaintainer: a\nDescription: a\n")
+    subprocess.run(
+        ["dpkg-deb", "--build", "--root-owner-group", tree, folder / "k.deb"], check=True, capture_output=True
+    )
+    return folder / "k.deb"
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_a_package_beside_the_campaign_is_a_kernel(tmp_path: Path) -> None:
+    wish = kernels.parse(str(deb(tmp_path, **{"6.9.0-mine": "6.9.0-mine"})))
+    kernels.check_kind(wish, "machine")
+    assert "will be unpacked into the cache" in (kernels.foresee(wish, "machine") or "")
+    kernel = kernels.prepare(wish, "machine", print)
+    assert (kernel.release, kernel.kind) == ("6.9.0-mine", "machine")
+    assert kernel.config is not None
+    assert kernels.foresee(wish, "machine") is None
+    assert kernels.find_again(kernel.facts(), print) == kernel
+    with pytest.raises(InputError, match=r"is a kernel for machines .*, and this arm boots a User-Mode Linux"):
+        kernels.check_kind(wish, "uml")
+
+
+@pytest.mark.usefixtures("empty_cache")
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [({}, "holds no kernel image"), ({"a": "6.9.0-a", "b": "6.9.0-b"}, "holds more than one kernel image")],
+)
+def test_a_package_that_is_no_kernel(images: dict[str, str], words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=words):
+        kernels.prepare(kernels.parse(str(deb(tmp_path, **images))), "machine", print)
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_a_package_that_is_cut_off(tmp_path: Path) -> None:
+    whole = deb(tmp_path, a="6.9.0-a")
+    whole.write_bytes(whole.read_bytes()[:200])
+    with pytest.raises(InputError, match=r"k\.deb is no Debian package that can be unpacked"):
+        kernels.prepare(kernels.parse(str(whole)), "machine", print)
