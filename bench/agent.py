@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import queue
+import re
 import select
 import shutil
 import signal
@@ -41,8 +42,12 @@ _TAKEOVER_LIMIT = 40.0
 _TOLD = 10_000
 #: An emulated machine is slower by an order of magnitude.
 _EMULATED_PATIENCE = 8.0
-#: Lies in the folder of Tare's files, so that no other folder is ever taken for it and removed.
-MARK = "CACHEDIR.TAG"
+#: Lies in the folder of Tare's files from the moment on in which Tare made it, and in no other: what is in it says so.
+MARK = ".tare-files"
+MARKED = "Tare made this folder, for files that it sends to this host. `tare clean --host` removes them.\n"
+#: What Tare puts there: files under the SHA-256 of their content, also where one was cut short, and these folders.
+_SENT = re.compile(r"[0-9a-f]{64}(\.[0-9a-f]{1,16})?(\.part)?\Z")
+_FOLDERS = ("rootfs", "tare")
 
 
 class Interrupted(BaseException):
@@ -227,12 +232,35 @@ def _clean(folder: Path) -> list[list[str]]:
     with lock.hold():
         removed = [[thing.kind, thing.name] for thing in clean.clean()]
         removed += [["kernel's modules", str(modules)] for modules in kexec.remove()]
-        if (folder / MARK).is_file():
-            shutil.rmtree(folder, ignore_errors=True)
-            if folder.exists():
-                raise HostError(f"{folder} cannot be removed whole")
-            removed.append(["folder", str(folder)])
+        removed += _remove_files(folder)
     return removed
+
+
+def is_marked(folder: Path) -> bool:
+    """Whether Tare made a folder, for files that it sends."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        mark = folder / MARK
+        return not mark.is_symlink() and mark.is_file() and mark.read_text() == MARKED
+    return False
+
+
+def _remove_files(folder: Path) -> list[list[str]]:
+    """What Tare put into its folder, and the folder itself where nothing else is in it. Raises HostError."""
+    if not is_marked(folder):
+        return []
+    try:
+        for entry in list(os.scandir(folder)):
+            if entry.is_dir(follow_symlinks=False) and entry.name in _FOLDERS:
+                shutil.rmtree(entry.path)
+            elif entry.is_file(follow_symlinks=False) and _SENT.match(entry.name):
+                Path(entry.path).unlink()
+        if [entry.name for entry in os.scandir(folder)] != [MARK]:
+            return [["files", f"of Tare's in {folder}, where others stay"]]
+        (folder / MARK).unlink()
+        folder.rmdir()
+    except OSError as error:
+        raise HostError(f"{folder} cannot be removed whole: {error.strerror}") from error
+    return [["folder", str(folder)]]
 
 
 def _intact(file: Path) -> Path:

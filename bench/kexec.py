@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,7 @@ _CONFIGURATION = Path("/etc/initramfs-tools")
 _INITRDS = ("initrd.img-{}", "initramfs-{}.img")
 #: Holds the digest of what modules were unpacked from.
 _MARK = ".tare"
+_DIGEST = re.compile(r"([0-9a-f]{64})\s*\Z")
 _SCRATCH = ".tare-"
 _UNPACK_LIMIT = 600.0
 _LOAD_LIMIT = 120.0
@@ -113,11 +115,11 @@ def _place(release: str, packed: Path) -> Path:
 
 
 def _mark(modules: Path) -> str | None:
-    """The name of what modules were unpacked from; None of modules that are not ours."""
-    try:
-        return (modules / _MARK).read_text().strip()
-    except OSError:
-        return None
+    """The name of what modules were unpacked from, a SHA-256; None of modules that are not ours."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        found = _DIGEST.match((modules / _MARK).read_text())
+        return found[1] if found and modules.lstat().st_uid == os.geteuid() else None
+    return None
 
 
 def _unpack(release: str, packed: Path, place: Path) -> None:
@@ -129,9 +131,9 @@ def _unpack(release: str, packed: Path, place: Path) -> None:
             f"the host has modules of its own in {modules}, which are never overwritten",
             hint="a kernel of another build needs a release of its own: CONFIG_LOCALVERSION",
         )
-    for folder in (place, scratch):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    _begin(scratch, packed)
     process.run([process.require("tar", "tar"), "-xzf", packed, "-C", scratch], timeout=_UNPACK_LIMIT)
     for name in ("vmlinuz", "config"):
         if (scratch / name).exists():
@@ -144,6 +146,16 @@ def _unpack(release: str, packed: Path, place: Path) -> None:
     shutil.rmtree(scratch)
     if not (modules / "modules.dep").exists():
         process.run([process.require("depmod", "kmod"), release], timeout=_UNPACK_LIMIT)
+
+
+def _begin(scratch: Path, packed: Path) -> None:
+    """An empty folder with the mark in it that it is ours. What is there by its name, and is not, stays."""
+    if _mark(scratch):
+        shutil.rmtree(scratch)
+    scratch.mkdir(parents=True, exist_ok=True)
+    if any(scratch.iterdir()):
+        raise HostError(f"{scratch} is not Tare's, and in the way", hint="move it elsewhere")
+    (scratch / _MARK).write_text(packed.name + "\n")
 
 
 def _make_initramfs(release: str, place: Path) -> None:
@@ -199,8 +211,7 @@ def remove() -> list[Path]:
     removed = []
     with contextlib.suppress(FileNotFoundError):
         for folder in sorted(MODULES.iterdir()):
-            ours = folder.name.startswith(_SCRATCH) or _mark(folder)
-            if ours and folder.lstat().st_uid == os.geteuid():
+            if _mark(folder) and not folder.is_symlink():
                 try:
                     shutil.rmtree(folder)
                 except OSError as error:

@@ -59,10 +59,16 @@ def test_modules_are_marked_and_only_those_are_removed(host: Path) -> None:
     assert not kexec.is_settled(RELEASE, file)
     (place / "initrd").write_text("")
     assert kexec.is_settled(RELEASE, file)
-    (host / "modules/.tare-6.9").mkdir()  # what a killed one left
+    kexec._begin(host / "modules/.tare-6.9", file)  # what a killed one left
+    for others in (".tare-6.8", ".tare-mine", "6.7.0"):
+        (host / "modules" / others).mkdir()
+    (host / "modules/.tare-mine/.tare").write_text("my notes\n")
+    (host / "modules/6.7.0/.tare").write_text(f"{file.name} is not what is here\n")
+    (host / "modules/6.6.0").symlink_to(host / f"modules/{RELEASE}")
     removed = kexec.remove()
     assert [folder.name for folder in removed] == [".tare-6.9", RELEASE]
-    assert [folder.name for folder in (host / "modules").iterdir()] == ["6.1.0-own"]
+    left = {folder.name for folder in (host / "modules").iterdir()}
+    assert left == {"6.1.0-own", ".tare-6.8", ".tare-mine", "6.7.0", "6.6.0"}
 
 
 def test_modules_that_are_not_ours_are_never_overwritten(host: Path) -> None:
@@ -71,6 +77,14 @@ def test_modules_that_are_not_ours_are_never_overwritten(host: Path) -> None:
         unpack(file, "6.1.0-own")
     assert not list((host / "modules/6.1.0-own").iterdir())
     assert kexec.remove() == []
+
+
+def test_what_lies_where_modules_would_be_unpacked_stays(host: Path) -> None:
+    (host / f"modules/.tare-{RELEASE}").mkdir()
+    (host / f"modules/.tare-{RELEASE}/file").write_text("x")
+    with pytest.raises(HostError, match=r"is not Tare's, and in the way"):
+        unpack(packed(host))
+    assert (host / f"modules/.tare-{RELEASE}/file").exists()
 
 
 def test_another_build_of_a_release_takes_the_place_of_what_we_sent_before(host: Path) -> None:
