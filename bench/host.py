@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from bench import bundle, clean, debian, facts, inventory, lock, remote, state
-from bench.agent import MARK, SILENCE
+from bench.agent import MARK, MARKED, SILENCE
 from bench.answers import LONGEST
 from bench.backends import base
 from bench.crew import Crew
@@ -260,7 +260,7 @@ class Ssh:
     def _look(self) -> None:
         """Whether there is a Python, and which files there are, in a folder that nobody else can have filled."""
         python, name = self._entry.python, self._host.name
-        status, out, err = self.run(shlex.join([python, "-", self._folder, MARK]), io.BytesIO(_LOOK.encode()))
+        status, out, err = self.run(shlex.join([python, "-", self._folder, MARK, MARKED]), io.BytesIO(_LOOK.encode()))
         version, _, told = out.decode(errors="replace").partition("\n")
         if not re.fullmatch(r"\d{1,3} \d{1,3}", version):
             hint = "apt-get install python3 there, or name one in the inventory: python = …"
@@ -274,7 +274,7 @@ class Ssh:
         if status:
             raise Unreachable(
                 f"{name}: {told.strip()[-300:] or _last_line(err)}",
-                hint=f"choose a folder that is this user's alone in {inventory.file()}: folder = …",
+                hint=f"choose one that is not there yet, or this user's alone, in {inventory.file()}: folder = …",
             )
         self._there = set(told.split())
 
@@ -353,13 +353,15 @@ exit 1
 """
 _PART_SUFFIX = ".part"
 #: Which Python there is; then the names of files in a folder, which is made where it is missing, with the mark that it
-#: was. Ends with 1 and the reason where others can have put something there. Old Pythons must be able to read this.
+#: was. Ends with 1 and the reason where others can have put something there, or where it lacks the mark: then it is
+#: somebody's, and is left as it is. Old Pythons must be able to read this.
 _LOOK = """\
-import os, stat, sys, time
+import os, re, stat, sys, time
 print("%d %d" % sys.version_info[:2])
 if sys.version_info < (3,):
     sys.exit()
-folder, mark = os.path.normpath(os.path.join(os.getcwd(), sys.argv[1])), sys.argv[2]
+folder, name, text = os.path.normpath(os.path.join(os.getcwd(), sys.argv[1])), sys.argv[2], sys.argv[3]
+mark = os.path.join(folder, name)
 def refuse(why):
     print(why)
     sys.exit(1)
@@ -371,6 +373,20 @@ def check(path):
     if not stat.S_ISLNK(found.st_mode) and found.st_mode & 0o022:
         if path == os.path.realpath(folder) or not found.st_mode & stat.S_ISVTX:
             refuse("%s can be written by others: what is in it cannot be trusted" % path)
+def is_marked():
+    try:
+        with open(mark) as file:
+            return stat.S_ISREG(os.lstat(mark).st_mode) and file.read(1000) == text
+    except (OSError, ValueError):
+        return False
+def set_mark():
+    with open(mark, "x") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    above = os.open(folder, os.O_RDONLY)
+    os.fsync(above)
+    os.close(above)
 def check_all(path):
     parts = path.split("/")
     for end in range(1, len(parts) + 1):
@@ -383,13 +399,23 @@ try:
             os.makedirs(above)
         check_all(above)
         check_all(os.path.realpath(above))
-        os.mkdir(folder)
-        open(os.path.join(folder, mark), "w").close()
+        try:
+            os.mkdir(folder)
+            set_mark()
+        except FileExistsError:
+            pass
     check_all(folder)
     check_all(os.path.realpath(folder))
+    tries = 0
+    while not is_marked() and not set(os.listdir(folder)) - {name} and tries < 20:
+        time.sleep(0.05)  # another one may just be making it
+        tries += 1
+    if not is_marked():
+        refuse("%s is there already, and is none that Tare made for its files" % folder)
     for name in os.listdir(folder):
         path = os.path.join(folder, name)
-        if name.endswith(".part") and time.time() - os.lstat(path).st_mtime > 3600:
+        sent = re.match(r"[0-9a-f]{64}\\.[0-9a-f]+\\.part\\Z", name)
+        if sent and time.time() - os.lstat(path).st_mtime > 3600:
             os.unlink(path)  # of a host that went down while it was sent
         else:
             print(name)

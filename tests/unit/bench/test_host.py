@@ -11,12 +11,13 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import paramiko
 import pytest
 
-from bench import bundle, host, remote
+from bench import agent, bundle, host, remote
 from bench.errors import HostError, HostLost, Unreachable
 from bench.host import LocalFiles, Ssh
 from tests.unit.bench import sshd
@@ -177,7 +178,7 @@ def test_half_an_upload_that_ends_in_order_is_not_taken(ssh: Ssh, there: Sshd) -
     content = os.urandom(300_000)
     with pytest.raises(HostError, match="did not come whole"):
         ssh._put(sha256(content), Cut(content, lambda: None), len(content))
-    assert [path.name for path in (there.home / ".tare").iterdir()] == ["CACHEDIR.TAG"]
+    assert [path.name for path in (there.home / ".tare").iterdir()] == [agent.MARK]
 
 
 @pytest.fixture
@@ -205,6 +206,7 @@ def test_what_lies_under_the_agents_name_is_not_run_unless_it_is_the_agent(
 ) -> None:
     folder = there.home / ".tare"
     folder.mkdir(mode=0o700)
+    (folder / agent.MARK).write_text(agent.MARKED)
     (folder / sha256(program)).write_bytes(damage)
     with Ssh(entry(there, tmp_path)) as ssh:
         assert answers(ssh) == [b"the right one"]
@@ -270,7 +272,7 @@ def test_a_folder_that_others_may_have_filled_is_refused(
 @pytest.mark.parametrize("below", ["", "tare"])
 def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, below: str) -> None:
     program = f"import os\nmine = os.geteuid()\nos.geteuid = lambda: mine + 1\n{host._LOOK}"
-    argv = [sys.executable, "-", str(tmp_path / below), "MARK"]
+    argv = [sys.executable, "-", str(tmp_path / below), agent.MARK, agent.MARKED]
     ran = subprocess.run(argv, input=program, capture_output=True, text=True, check=False)
     assert ran.returncode == 1
     assert f"belongs to uid {os.geteuid()}: what is in it cannot be trusted" in ran.stdout
@@ -283,21 +285,58 @@ def test_a_folder_below_one_like_tmp_is_taken(there: Sshd, tmp_path: Path) -> No
     assert (shared / "tare" / sha256(b"x")).exists()
 
 
-def test_only_a_folder_that_was_made_for_it_gets_the_mark(there: Sshd, tmp_path: Path) -> None:
+#: What a folder may be that somebody has: with something in it, empty, with marks of other programs, or half of ours.
+OTHERS: dict[str, dict[str, str]] = {
+    "ordinary": {"thesis.txt": "x", "old.part": "x", f"{'0' * 64}.part": "x"},
+    "empty": {},
+    "cache": {"CACHEDIR.TAG": "Signature: 8a477f597d28d172789f06886806bc55\n", "data": "x"},
+    "half": {agent.MARK: agent.MARKED[:-2], "data": "x"},
+    "without words": {agent.MARK: ""},
+}
+
+
+@pytest.mark.parametrize("files", OTHERS.values(), ids=OTHERS)
+@pytest.mark.parametrize("given", ["work", "./work/", "{home}/work", "work/../work"])
+def test_a_folder_that_tare_has_not_made_is_refused_and_left_as_it_is(
+    there: Sshd, tmp_path: Path, files: dict[str, str], given: str
+) -> None:
     own = mode(there.home / "work", 0o700)
-    (own / "thesis.txt").write_text("x")
-    with Ssh(entry(there, tmp_path, folder="work")) as ssh:
-        ssh.put(b"x")
-    assert sorted(path.name for path in own.iterdir()) == sorted(["thesis.txt", sha256(b"x")])
+    for name, text in files.items():
+        (own / name).write_text(text)
+        os.utime(own / name, (time.time() - 7200,) * 2)
+    at = own.stat().st_mtime_ns
+    for each in (Ssh, host.clean_up):
+        folder = given.format(home=there.home)
+        with pytest.raises(Unreachable, match=r"is there already, and is none that Tare made.*not there yet"):
+            each(entry(there, tmp_path, folder=folder))
+    assert {path.name: path.read_text() for path in own.iterdir()} == files
+    assert own.stat().st_mtime_ns == at
 
 
-def test_what_hosts_said_before_ended_uploads_left_is_removed(there: Sshd, tmp_path: Path) -> None:
-    folder = mode(there.home / ".tare", 0o700)
-    for name, age in (("old.part", 7200), ("new.part", 60)):
+def test_the_home_itself_is_refused(there: Sshd, tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match="is there already"):
+        Ssh(entry(there, tmp_path, folder="."))
+    assert list(there.home.iterdir()) == []
+
+
+def test_a_folder_that_tare_made_is_taken_again_also_by_two_at_once(there: Sshd, tmp_path: Path) -> None:
+    known = entry(there, tmp_path, folder="a/b/work")
+    for _ in range(2):
+        with ThreadPoolExecutor(3) as pool:
+            for each in pool.map(Ssh, [known] * 3):
+                each.close()
+    assert [path.name for path in (there.home / "a/b/work").iterdir()] == [agent.MARK]
+
+
+def test_what_uploads_left_that_were_cut_before_is_removed(there: Sshd, tmp_path: Path) -> None:
+    with Ssh(entry(there, tmp_path)):
+        pass
+    folder, sent = there.home / ".tare", "0" * 64
+    for name, age in ((f"{sent}.01ab.part", 7200), (f"{sent}.02ab.part", 60), ("mine.part", 7200)):
         (folder / name).touch()
         os.utime(folder / name, (time.time() - age,) * 2)
     with Ssh(entry(there, tmp_path)):
-        assert [path.name for path in folder.iterdir()] == ["new.part"]
+        assert {path.name for path in folder.iterdir()} == {agent.MARK, f"{sent}.02ab.part", "mine.part"}
 
 
 def test_a_host_without_python_says_so(there: Sshd, tmp_path: Path) -> None:
