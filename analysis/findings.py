@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from analysis import busy, pooled
@@ -161,6 +162,7 @@ def cautions(
                 "failures",
             )
         )
+    found += [text for campaign in loaded.campaigns for text in _resumed(campaign)]
     torn = [campaign.name for campaign in loaded.campaigns if campaign.torn]
     if torn:
         found.append(
@@ -222,6 +224,19 @@ def cautions(
         )
     found += [_drift(loaded, drift) for drift in drifted]
     return found + _provenance(loaded)
+
+
+def _resumed(campaign: Campaign) -> Iterator[Caution]:
+    """What had changed when a campaign was gone on with."""
+    for each in campaign.facts.get("resumed") or []:
+        what = clean("; ".join(each["changed"]))
+        if each["anyway"]:
+            yield Caution(
+                f"Not one measurement: {campaign.name} was resumed on {clean(each['when'])} although it had been begun "
+                f"with something else ({what}). Slots before and after are compared as if they were alike."
+            )
+        else:
+            yield Caution(f"Resumed on {clean(each['when'])}, and meanwhile: {what}.")
 
 
 def _no_hardware_help(loaded: Loaded, chosen: Chosen) -> list[Caution]:

@@ -116,6 +116,8 @@ class Host(_Strict):
     counters: Text | None
     swap: Int | UnsetType | None = UNSET
     read_only: list[Text] | UnsetType = UNSET
+    machine: Text | UnsetType | None = UNSET
+    board: Text | UnsetType | None = UNSET
     emulated: bool | UnsetType = UNSET
 
 

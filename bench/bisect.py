@@ -250,14 +250,22 @@ class Search:
     """A Question, being answered in a folder of its own."""
 
     def __init__(
-        self, question: Question, folder: Path, judge: Judge, watcher: Watcher, appoint: runner.Appoint | None = None
+        self,
+        question: Question,
+        folder: Path,
+        judge: Judge,
+        watcher: Watcher,
+        appoint: runner.Appoint | None = None,
+        *,
+        anyway: bool = False,
     ) -> None:
-        """appoint: see runner.run()."""
+        """appoint: see runner.run(); anyway: see runner.resume()."""
         self.question = question
         self.folder = folder
         self._judge = judge
         self._watcher = watcher
         self._appoint = appoint
+        self._anyway = anyway
         self._last = len(question.kernels) - 1
         self._looks: dict[int, Look] = {}
 
@@ -377,7 +385,9 @@ class Search:
     def _finished(self, name: str) -> bool:
         """Whether a comparison is there whole; one that was interrupted is finished first."""
         for folder in folders(self.folder, name):
-            runner.resume(folder, self._watcher, appoint=self._appoint)  # what is finished ends at once
+            runner.resume(
+                folder, self._watcher, appoint=self._appoint, anyway=self._anyway
+            )  # what is finished ends at once
             self._check(folder)
             return True
         return False

@@ -154,6 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command = add("resume", _resume, "run what an interrupted campaign's journal lacks")
     command.add_argument("folder", type=Path, metavar="DIR")
+    _add_anyway(command)
     command = add("report", _report, "write the report of one or several results folders")
     command.add_argument("folders", type=Path, nargs="+", metavar="DIR")
     command.add_argument("--out", type=Path, metavar="DIR", help="where to write it (needed for several folders)")
@@ -284,6 +285,7 @@ def _add_bisect(command: argparse.ArgumentParser) -> None:
         "--results", type=Path, default=Path("results"), metavar="DIR", help="where its folder is made (results/)"
     )
     command.add_argument("--resume", type=Path, metavar="DIR", help="go on with a search that was interrupted")
+    _add_anyway(command)
 
 
 def _bootstrap(arguments: argparse.Namespace) -> int:
@@ -293,6 +295,14 @@ def _bootstrap(arguments: argparse.Namespace) -> int:
 def _say(text: object) -> None:
     """A line for people. Anybody's words may stand in it."""
     print(one_line(text), flush=True)
+
+
+def _add_anyway(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--anyway",
+        action="store_true",
+        help="also on another machine or by another Tare than it was begun with; its report tells of it",
+    )
 
 
 def _emit(value: object) -> None:
@@ -374,7 +384,10 @@ def _appoint(plan: Record) -> Referee | None:
 def _resume(arguments: argparse.Namespace) -> int:
     from bench import runner
 
-    return _campaign(lambda screen: runner.resume(arguments.folder, screen, appoint=_appoint), arguments.json)
+    def work(screen: progress.Screen) -> Path:
+        return runner.resume(arguments.folder, screen, appoint=_appoint, anyway=arguments.anyway)
+
+    return _campaign(work, arguments.json)
 
 
 def _campaign(work: Callable[[progress.Screen], Path], as_json: bool) -> int:
@@ -513,7 +526,9 @@ def _bisect(arguments: argparse.Namespace) -> int:
     with progress.Screen() as screen:
         screen.say(f"bisect  {question}; results in {folder}")
         try:
-            found = bisect.Search(question, folder, judge, screen, _appoint).run(everything=arguments.all)
+            found = bisect.Search(question, folder, judge, screen, _appoint, anyway=arguments.anyway).run(
+                everything=arguments.all
+            )
         except KeyboardInterrupt:
             screen.say(f"tare: interrupted; nothing was left behind. Go on with: ./tare bisect --resume {folder}")
             return 130

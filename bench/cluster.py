@@ -8,7 +8,6 @@ to submit what none of them does.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,10 +15,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench import equivalence, files, mounts, plan, prepare, slots, slurm
+from bench import continuity, equivalence, files, mounts, plan, prepare, slots, slurm
 from bench.answers import Answer, Facts, Hello, InvalidAnswer, Lacking, Probe, Shape, Slot, plain
 from bench.backends import base
 from bench.batch import REQUESTS
+from bench.claim import claimed
 from bench.config import Campaign, parse
 from bench.errors import CommandError, HostError, HostLost, RecordError, TareError
 from bench.jobs import Job, Jobs
@@ -34,7 +34,6 @@ from bench.results import (
     Journal,
     Record,
     now,
-    read_facts,
     read_journal,
     read_nodes,
     read_plan,
@@ -72,10 +71,12 @@ def run(campaign: Campaign, top: Path, watcher: Watcher) -> Path:
     return folder
 
 
-def resume(folder: Path, watcher: Watcher) -> Path:
-    """Go on with a campaign, whose jobs may be running still. Raises as run() does."""
+def resume(folder: Path, watcher: Watcher, *, anyway: bool = False) -> Path:
+    """Go on with a campaign, whose jobs may be running still. anyway: see runner.resume(). Raises as run() does."""
     folder = folder.resolve()
-    with _followed(folder, watcher) as jobs:
+    if read_plan(folder) is not None:
+        continuity.check(folder, *continuity.begun(folder), None, anyway=anyway)
+    with _followed(folder, watcher, anyway=anyway) as jobs:
         if read_plan(folder) is None:
             _end(jobs)  # a proof, of a controller that died while it began
             # The file lies where its scenarios are looked for in the project alone.
@@ -86,16 +87,13 @@ def resume(folder: Path, watcher: Watcher) -> Path:
 
 
 @contextlib.contextmanager
-def _followed(folder: Path, watcher: Watcher) -> Iterator[Jobs]:
+def _followed(folder: Path, watcher: Watcher, *, anyway: bool = False) -> Iterator[Jobs]:
     """By one controller at a time. Raises HostError, RecordError."""
     with contextlib.ExitStack() as stack:
+        stack.enter_context(claimed(folder, anyway=anyway))
         try:
-            (folder / JOBS).mkdir(exist_ok=True)
-            lock = stack.enter_context((folder / JOBS / "lock").open("w"))  # a file's, so that it holds across NFS
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            files.make_folder(folder / JOBS, within=folder)
             jobs = Jobs(folder / JOBS, watcher)
-        except BlockingIOError as error:
-            raise HostError(f"{folder} is followed by another tare", hint="wait for it to end") from error
         except OSError as error:
             raise RecordError(f"cannot use {folder / JOBS}: {error.strerror}") from error
         try:
@@ -182,9 +180,7 @@ def _begin(campaign: Campaign, folder: Path, jobs: Jobs, watcher: Watcher) -> No
 
 def _go_on(folder: Path, jobs: Jobs, watcher: Watcher) -> None:
     """Follow the jobs that there are, and submit what none of them does, until the journal has all."""
-    final, known = read_plan(folder), read_facts(folder)
-    if final is None or known is None:
-        raise prepare.no_results(folder)
+    final, known = continuity.begun(folder)
     with Journal(folder / JOURNAL) as journal:
         _Dealer(folder, final, known["rootfs"]["digest"], jobs, journal, watcher).run()
     (folder / LOST).unlink(missing_ok=True)

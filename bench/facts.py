@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -43,6 +45,8 @@ def host() -> dict[str, Any]:
         "ksm": _read("/sys/kernel/mm/ksm/run"),
         "distribution": (release.get("PRETTY_NAME") or "").strip('"'),
         "load": _read("/proc/loadavg"),
+        "machine": _digest(_read("/etc/machine-id") or _read("/var/lib/dbus/machine-id")),
+        "board": _digest(_read("/sys/class/dmi/id/product_uuid")),
         "read_only": confine.read_only(),
         "counters": counters.missing() or "the processor counts instructions",
     }
@@ -64,7 +68,8 @@ def gather(there: Mapping[str, Any], **more: Any) -> dict[str, Any]:
         "schema": SCHEMA,
         "started": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         **there,
-        "git": _git(),
+        "git": revision(),
+        "code": code(),
         "packages": {name: _package(name) for name in _PACKAGES},
         **more,
     }
@@ -94,7 +99,23 @@ def _libvirt() -> dict[str, str]:
     return {}
 
 
-def _git() -> dict[str, Any]:
+def _digest(identity: str | None) -> str | None:
+    """machine-id(5) asks that it be not shown as it is."""
+    return identity and hashlib.sha256(f"tare {identity}".encode()).hexdigest()[:16]
+
+
+@functools.cache
+def code() -> str:
+    """Of everything that measures: two checkouts of one revision may differ."""
+    whole = hashlib.sha256()
+    package = Path(__file__).resolve().parent
+    for file in sorted(path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+        whole.update(f"{file.relative_to(package)}\0{file.stat().st_size}\0".encode() + file.read_bytes())
+    return whole.hexdigest()[:16]
+
+
+def revision() -> dict[str, Any]:
+    """Of this checkout, and whether anything in it is not committed; None where there is none."""
     project = Path(__file__).resolve().parent.parent
     git = process.which("git")
     if git is None or not (project / ".git").exists():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import math
 import os
@@ -46,15 +47,17 @@ Record = dict[str, Any]
 #: What a host is called, which is also what its folder is called.
 HOST_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}\Z")
 
+#: What an arm is called in a plan; on a host kernel it bears that one's release too.
+ARM_NAME: Final = re.compile(r"[a-z0-9][A-Za-z0-9._@+~-]{0,159}\Z")
+
 _TAIL_BYTES = 1 << 16
 #: A ramp of thousands of instances has a line of a megabyte or two.
 _LONGEST_LINE = 16 << 20
 
 _ANY: Shape = {...: object}
 _HOST: Shape = {
-    **dict.fromkeys(
-        ("name", "cpu", "microcode", "kernel", "boot_id", "clocksource", "governor", "thp", "distribution"), str
-    ),
+    **dict.fromkeys(("name", "cpu", "microcode", "kernel", "boot_id", "clocksource", "governor", "thp"), str),
+    **dict.fromkeys(("distribution", "machine", "board"), str),
     "cores": int,
     "memory": int,
     "mitigations": _ANY,
@@ -69,6 +72,8 @@ _FACTS: Shape = {
     "packages": _ANY,
     "kernels": _ANY,
     "notes": [str],
+    "code": str,
+    "resumed": [{"when": Needed(str), "changed": Needed([str]), "anyway": Needed(bool)}],
 }
 _SCENARIO: Shape = {
     **dict.fromkeys(("description", "workload", "tenant", "ksm", "cache"), str),
@@ -157,6 +162,7 @@ class Journal:
             why = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
             raise RecordError(f"cannot write {path}: {why}") from error
         try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             whole = _end_of_last_line(self._fd)
             if whole != os.fstat(self._fd).st_size:
                 os.ftruncate(self._fd, whole)
@@ -164,7 +170,8 @@ class Journal:
                 files.sync_folder(path.parent)
         except OSError as error:
             os.close(self._fd)
-            raise RecordError(f"cannot write {path}: {error.strerror}") from error
+            why = "another tare writes it" if isinstance(error, BlockingIOError) else error.strerror
+            raise RecordError(f"cannot write {path}: {why}") from error
 
     def append(self, record: Record) -> None:
         """Writes one line and waits until it is on disk.
@@ -173,10 +180,11 @@ class Journal:
         there.
         """
         try:
-            text = json.dumps(record, separators=(",", ":"), allow_nan=False)
-        except (TypeError, ValueError) as error:
+            line = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
+            _record(line, self.path, 0)  # what could not be read again would take the other lines with it
+        except (TypeError, ValueError, InputError) as error:
             raise RecordError(f"slot {record.get('slot')!r} cannot be journaled: {error}") from error
-        line = text.encode() + b"\n"
+        line += b"\n"
         before = os.fstat(self._fd).st_size
         try:
             written = os.write(self._fd, line)

@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import cluster, crash, files, inventory, mounts, plan, prepare, remote
+from bench import cluster, continuity, crash, facts, files, inventory, mounts, plan, prepare, remote
 from bench.agent import SILENCE
 from bench.answers import Loaded
+from bench.claim import claimed
 from bench.config import Campaign, parse
 from bench.errors import HostError, HostLost, TareError
 from bench.host import Seat, Workers, enter, reach
@@ -28,7 +29,6 @@ from bench.results import (
     SCHEMA,
     as_json,
     now,
-    read_facts,
     read_host_kernels,
     read_hosts,
     read_journal,
@@ -69,7 +69,8 @@ def run(campaign: Campaign, top: Path, watcher: Watcher, *, probe: bool = True, 
     folder = prepare.folder(prepare.names(top, campaign), {CAMPAIGN: campaign.text, HOSTS: as_json(known)})
     parts = [_Part(host, what, watcher.on(host.name), appoint, apart=True) for host in hosts]
     try:
-        _all(parts, lambda part: part.begin(campaign, ready, iter([folder / part.host.name]), probe=probe))
+        with claimed(folder):
+            _all(parts, lambda part: part.begin(campaign, ready, iter([folder / part.host.name]), probe=probe))
     except TareError:
         if not any(read_plan(folder / part.host.name) for part in parts):
             mounts.remove_tree(folder)  # there is nothing in it to go on with
@@ -77,16 +78,26 @@ def run(campaign: Campaign, top: Path, watcher: Watcher, *, probe: bool = True, 
     return folder
 
 
-def resume(folder: Path, watcher: Watcher, *, appoint: Appoint | None = None) -> Path:
-    """Run the slots that a results folder's journal lacks. Raises as run() does, InputError where there is no plan."""
+def resume(folder: Path, watcher: Watcher, *, appoint: Appoint | None = None, anyway: bool = False) -> Path:
+    """Run the slots that a results folder's journal lacks.
+
+    anyway: also where the machine or Tare is not what it was begun with, which its facts then say. Raises as run()
+    does, InputError where there is no plan, or where that is so.
+    """
     if (names := read_hosts(folder)) is None:
-        final = read_plan(folder)
-        if (folder / cluster.JOBS).is_dir() or (final and "slurm" in final):
-            return cluster.resume(folder, watcher)
-        if final is None:
-            raise prepare.no_results(folder)
-        host = inventory.find(final.get("host", inventory.LOCAL))
-        return _Part(host, f"campaign {final['campaign']} (resumed)", watcher, appoint).go_on(folder)
+        draft = read_plan(folder)
+        if (folder / cluster.JOBS).is_dir() or (draft and draft.get("slurm")):
+            return cluster.resume(folder, watcher, anyway=anyway)
+        final, known = continuity.begun(folder)
+        host = inventory.find(final.get("host") or inventory.LOCAL)
+        if host.entry is None and "host_kernels" not in final:  # before anything there is touched
+            continuity.check(folder, final, known, facts.host(), anyway=anyway)
+        return _Part(host, f"campaign {final['campaign']} (resumed)", watcher, appoint, anyway=anyway).go_on(folder)
+    with claimed(folder, anyway=anyway):
+        return _resume_hosts(folder, names, watcher, appoint, anyway)
+
+
+def _resume_hosts(folder: Path, names: list[str], watcher: Watcher, appoint: Appoint | None, anyway: bool) -> Path:
     # What a host never began is begun; the file lies where its scenarios are looked for in the project alone.
     pins = read_host_kernels(folder)
     campaign = parse(
@@ -94,7 +105,7 @@ def resume(folder: Path, watcher: Watcher, *, appoint: Appoint | None = None) ->
     )
     ready = prepare.Ready.make(campaign, watcher, pins)
     what = f"campaign {campaign.name} (resumed)"
-    parts = [_Part(inventory.find(name), what, watcher.on(name), appoint, apart=True) for name in names]
+    parts = [_Part(inventory.find(name), what, watcher.on(name), appoint, apart=True, anyway=anyway) for name in names]
 
     def go_on(part: _Part) -> None:
         own = folder / part.host.name
@@ -111,14 +122,23 @@ class _Part:
     """A campaign's part on one host: begun, and gone on with for as long as a host that was lost comes back."""
 
     def __init__(
-        self, host: inventory.Host, what: str, watcher: Watcher, appoint: Appoint | None, *, apart: bool = False
+        self,
+        host: inventory.Host,
+        what: str,
+        watcher: Watcher,
+        appoint: Appoint | None,
+        *,
+        apart: bool = False,
+        anyway: bool = False,
     ) -> None:
-        """apart: see host.enter()."""
+        """apart: see host.enter(); anyway: see resume()."""
         self.host = host
         self._what = what
         self._watcher = watcher
         self._appoint = appoint
         self._apart = apart
+        self._anyway = anyway
+        self._claims = contextlib.ExitStack()
         self._seat: Seat | None = None
         self._run: str | None = None
         self._folder: Path | None = None
@@ -134,8 +154,12 @@ class _Part:
 
     def go_on(self, folder: Path) -> Path:
         """Run what a results folder's journal lacks."""
-        self._folder = folder
-        return self._stubbornly(lambda: self._go_on(folder))
+
+        def work() -> Path:
+            self._claim(folder)
+            return self._go_on(folder)
+
+        return self._stubbornly(work)
 
     def report(self, error: TareError) -> None:
         """Tell of what ended this host's part, and not that of the others."""
@@ -155,6 +179,15 @@ class _Part:
 
     def _stubbornly(self, work: Callable[[], Path]) -> Path:
         """A host that was lost is waited for and gone on with, unless that is in vain. Raises HostLost."""
+        with self._claims:
+            return self._while_lost(work)
+
+    def _claim(self, folder: Path) -> None:
+        """Have the folder alone for as long as this part takes."""
+        self._folder = folder
+        self._claims.enter_context(claimed(folder, anyway=self._anyway))
+
+    def _while_lost(self, work: Callable[[], Path]) -> Path:
         lost = before = 0
         while True:
             try:
@@ -214,26 +247,27 @@ class _Part:
                 if not final["slots"]:
                     hint = _look_at(campaign, self.host)
                     raise HostError(f"{self.host.name} can run no arm of this campaign", hint=hint)
-                self._folder = prepare.folder(names, prepare.record(campaign, final, ready, crew))
+                self._claim(prepare.folder(names, prepare.record(campaign, final, ready, crew)))
                 if not campaign.host_kernels:
                     self._execute(final, seat, crew, ready.rootfs.digest)
+        assert self._folder
         return self._go_on(self._folder) if campaign.host_kernels else self._folder
 
     def _go_on(self, folder: Path) -> Path:
-        final, known = read_plan(folder), read_facts(folder)
-        if final is None or known is None:
-            raise prepare.no_results(folder)
+        final, known = continuity.begun(folder)
         try:
-            while loaded := self._go_on_as_it_is(folder, final, known["rootfs"]["digest"]):
+            while loaded := self._go_on_as_it_is(folder, final, known):
                 self._turns.boot(*loaded)
             return folder
         finally:
             if "host_kernels" in final:
                 self._turns.bring_home(known["host"]["kernel"], self._what, self._run)
 
-    def _go_on_as_it_is(self, folder: Path, final: dict[str, Any], digest: str) -> tuple[str, Loaded] | None:
+    def _go_on_as_it_is(self, folder: Path, final: dict[str, Any], known: dict[str, Any]) -> tuple[str, Loaded] | None:
         """The kernel that the host must boot for the next slot, loaded; None where there is no further slot."""
+        digest = known["rootfs"]["digest"]
         with self._entered() as seat:
+            continuity.check(folder, final, known, seat.host, anyway=self._anyway)
             while True:
                 needed = _next_kernel(final, _journal(folder), self._turns.unbootable)
                 if needed is None or self._turns.runs(seat, needed):

@@ -215,6 +215,23 @@ def test_the_journal_is_no_link(tmp_path: Path) -> None:
     assert (tmp_path / "victim").read_text() == "precious"
 
 
+def test_a_journal_has_one_writer(tmp_path: Path) -> None:
+    with Journal(tmp_path / "journal.jsonl"), pytest.raises(RecordError, match="another tare writes it"):
+        Journal(tmp_path / "journal.jsonl")
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        journal.append({"slot": "a"})
+
+
+@pytest.mark.parametrize("more", [{"wall_s": 1e30}, {"cpu_s": 10**25}, {"marks": 3}, {"samples": [{}]}, {"slot": 7}])
+def test_what_could_not_be_read_again_is_not_journaled(tmp_path: Path, more: Record) -> None:
+    path = tmp_path / "journal.jsonl"
+    with Journal(path) as journal:
+        journal.append({"slot": "a"})
+        with pytest.raises(RecordError, match="cannot be journaled"):
+            journal.append({"slot": "b", **more})
+    assert [line["slot"] for line in read_journal(path)] == ["a"]
+
+
 def test_what_is_written_is_json_that_is_read(tmp_path: Path) -> None:
     write_object(tmp_path / "facts.json", {"other": [float("nan"), 1.5, {"far": float("inf")}]})
     assert read_facts(tmp_path) == {"other": [None, 1.5, {"far": None}]}
