@@ -24,9 +24,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="how long (60)")
     parser.add_argument("--seed", type=int, default=1, help="another seed is other cases (1)")
     parser.add_argument("--only", type=int, metavar="NUMBER", help="this case alone")
+    parser.add_argument("--kind", default="", help="only these, like report, compare, plan")
     parser.add_argument("--keep", type=Path, default=Path("fuzz-found"), metavar="DIR", help="where what is found goes")
     given = parser.parse_args(arguments)
-    count, found = drive(given.seed, given.seconds, only=given.only, keep=given.keep, tell=_tell)
+    count, found = drive(given.seed, given.seconds, tell=_tell, only=given.only, kind=given.kind, keep=given.keep)
     _tell(f"{count} cases of seed {given.seed}, {len(found)} found")
     return 1 if found else 0
 

@@ -1,6 +1,6 @@
 """Runs cases in this process, one after another: what went wrong with each is an answer, a line of JSON.
 
-Its input is a line "SEED NUMBER" a case. It runs in a folder of its own, where nothing else is.
+Its input is a line "SEED NUMBER [KIND]" a case. It runs in a folder of its own, where nothing else is.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def main() -> None:
     # Everything of the user's is here: a cache, an inventory, a home.
     os.environ |= {
         "HOME": str(top / "home"),
-        "XDG_CACHE_HOME": str(top / "home/cache"),
+        "XDG_CACHE_HOME": "cache",
         "XDG_CONFIG_HOME": str(top / "home/config"),
         "XDG_STATE_HOME": str(top / "home/state"),
         "TARE_HOSTS": "hosts.toml",
@@ -106,8 +106,8 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (256 << 20, 256 << 20))
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
-        seed, number = map(int, line.split())
-        case = inputs.case(seed, number, top / "sound", top / "case")
+        seed, number, *kind = line.split()
+        case = inputs.case(int(seed), int(number), top / "sound", top / "case", *kind)
         os.chdir(top / "case")
         wrong = run(case.argv)
         os.chdir(top)

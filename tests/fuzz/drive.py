@@ -26,12 +26,14 @@ class Finding:
 
     seed: int
     number: int
+    kind: str
     broken: str
     argv: list[str]
     wrong: str
 
     def __str__(self) -> str:
-        again = f"./tare test fuzz --seed {self.seed} --only {self.number}"
+        kind = f" --kind {self.kind}" if self.kind else ""
+        again = f"./tare test fuzz --seed {self.seed} --only {self.number}{kind}"
         return f"{again}: a broken {self.broken}, `tare {' '.join(self.argv)}`: {self.wrong}"
 
 
@@ -47,12 +49,12 @@ class _Child:
             stdout=subprocess.PIPE,
         )
 
-    def ask(self, seed: int, number: int) -> tuple[str, list[str], str | None] | None:
+    def ask(self, seed: int, number: int, kind: str) -> tuple[str, list[str], str | None] | None:
         """What was broken, the command, and what is wrong; None where there is no answer."""
         assert self._process.stdin
         assert self._process.stdout
         try:
-            self._process.stdin.write(f"{seed} {number}\n".encode())
+            self._process.stdin.write(f"{seed} {number} {kind}\n".encode())
             self._process.stdin.flush()
         except BrokenPipeError:
             return None
@@ -70,9 +72,18 @@ class _Child:
 
 
 def drive(
-    seed: int, seconds: float, *, only: int | None = None, keep: Path | None = None, tell: Callable[[str], object]
+    seed: int,
+    seconds: float,
+    *,
+    tell: Callable[[str], object],
+    only: int | None = None,
+    kind: str = "",
+    keep: Path | None = None,
 ) -> tuple[int, list[Finding]]:
-    """How many cases were run in so many seconds, and what was found. keep: where the folders of these are copied."""
+    """How many cases were run in so many seconds, and what was found. keep: where the folders of these are copied.
+
+    only: the case of this number alone; kind: see inputs.case().
+    """
     deadline = time.monotonic() + seconds
     found: list[Finding] = []
     count = 0
@@ -82,13 +93,13 @@ def drive(
             if time.monotonic() > deadline:
                 break
             child = child or _Child(Path(scratch) / f"child-{number}")
-            answer = child.ask(seed, number)
+            answer = child.ask(seed, number, kind)
             count += 1
             broken, argv, wrong = answer or ("file", ["…"], "no answer: it hangs, or has died")
             if wrong is not None:
-                found.append(finding := Finding(seed, number, broken, argv, wrong))
+                found.append(finding := Finding(seed, number, kind, broken, argv, wrong))
                 tell(str(finding))
-                if keep is not None:
+                if keep is not None and (child.folder / "case").is_dir():
                     target = keep / f"{seed}-{number}"
                     shutil.rmtree(target, ignore_errors=True)
                     shutil.copytree(child.folder / "case", target)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench import config, plan
+from bench.results import as_json
 from tests import synthetic
 from tests.fuzz.mutate import Draw, mutated
 
@@ -122,9 +124,30 @@ def make(folder: Path) -> None:
     (folder / "kernel").write_bytes(b"\x7fELF\0\0Linux version 6.1.170 (a@b) #1\0umid=<name>\0")
     synthetic.suite(folder / "base.json", runs=12, values=2, metrics=3, seed=1)
     synthetic.suite(folder / "next.json", runs=12, values=2, metrics=3, factor=1.2, seed=2)
+    _begin(folder / "begun")
+    kernel = folder / "cache/tare/kernels/6.1"
+    kernel.mkdir(parents=True)
+    (kernel / "image").write_text("image")
+    known = {"release": "6.1.170", "kind": "machine", "image": "image", "sha256": "ab", "config": None, "drivers": None}
+    origin = {"package": "linux-image-6.1", "version": "6.1.170-3", "options": [], "key": "ab"}
+    (kernel / "kernel.json").write_text(json.dumps(known | {"origin": origin}))
     (folder / "nights").mkdir()
     for night in range(9):
         synthetic.suite(folder / f"nights/n{night}.json", runs=3, values=2, metrics=2, seed=night)
+
+
+def _begin(folder: Path) -> None:
+    """A campaign that was interrupted after its first slot."""
+    folder.mkdir()
+    text = "\n".join(line for line in _CAMPAIGN.splitlines() if "kernel" not in line and "youki" not in line)
+    made = plan.make(config.parse(text, folder.parent / "campaign.toml"))
+    line = {"schema": 1, **made["slots"][0], "status": "ok", "wall_s": 0.5}
+    (folder / "campaign.toml").write_text(text)
+    (folder / "plan.json").write_text(as_json(made))
+    (folder / "facts.json").write_text(synthetic.FACTS)
+    (folder / "journal.jsonl").write_text(json.dumps(line) + "\n")
+    decisions = {"schema": 1, "block": 1, "stopped": [], "metrics": []}
+    (folder / "decisions.json").write_text(json.dumps(decisions))
 
 
 def _add(folder: Path) -> None:
@@ -155,7 +178,6 @@ class Case:
 
 
 _RECORD = ("journal.jsonl", "journal.jsonl", "plan.json", "facts.json", "decisions.json", "lost.json", "nodes.json")
-#: What writes pictures takes seconds: seldom.
 _Make = Callable[[Draw], tuple[str, list[str]]]
 
 
@@ -201,6 +223,17 @@ def _hosts(draw: Draw) -> tuple[str, list[str]]:
     return "hosts.toml", ["host", "list", *draw.choice(([], ["--json"]))]
 
 
+def _resume(draw: Draw) -> tuple[str, list[str]]:
+    """What it was begun with is no machine that there is: it never gets as far as a slot."""
+    files = ("plan.json", "plan.json", "facts.json", "journal.jsonl", "decisions.json")
+    return f"begun/{draw.choice(files)}", ["resume", "begun"]
+
+
+def _kernels(draw: Draw) -> tuple[str, list[str]]:
+    return "cache/tare/kernels/6.1/kernel.json", ["kernel", "list", *draw.choice(([], ["--json"]))]
+
+
+#: How often each is drawn: what writes pictures takes seconds.
 _KINDS: tuple[tuple[int, _Make], ...] = (
     (2, _report),
     (1, _history),
@@ -209,13 +242,19 @@ _KINDS: tuple[tuple[int, _Make], ...] = (
     (6, _suites),
     (8, _plan),
     (3, _hosts),
+    (5, _resume),
+    (2, _kernels),
 )
 
 
-def case(seed: int, number: int, sound: Path, folder: Path) -> Case:
-    """The case of a number, in a folder that is made anew. The same numbers give the same case."""
+def case(seed: int, number: int, sound: Path, folder: Path, kind: str = "") -> Case:
+    """The case of a number, in a folder that is made anew. The same numbers give the same case.
+
+    kind: only what is so called, like "report".
+    """
     draw = random.Random(f"{seed}-{number}")
-    (make_one,) = draw.choices([each for _, each in _KINDS], [weight for weight, _ in _KINDS])
+    kinds = [(weight, each) for weight, each in _KINDS if kind in ("", each.__name__.strip("_"))]
+    (make_one,) = draw.choices([each for _, each in kinds], [weight for weight, _ in kinds])
     broken, argv = make_one(draw)
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(sound, folder)
