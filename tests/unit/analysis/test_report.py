@@ -15,7 +15,7 @@ import pytest
 
 from analysis.load import load
 from analysis.report import write_report
-from bench.errors import InputError
+from bench.errors import InputError, RecordError
 from tests.synthetic import ARMS, campaign
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 * 7 }}|$\\frac{\x1b[31m\ud800'
@@ -322,3 +322,50 @@ def test_pyperf_commands_work_on_the_suites(whole: tuple[Path, list[Path]], comm
     assert "teardown.cpu" in done.stdout
     if command == "compare_to":
         assert "x slower" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["pyperf", "plots", "report.html", "report.md", "slots.parquet", "pyperf/crun.json"])
+def test_a_report_is_not_written_through_a_link(tmp_path: Path, name: str) -> None:
+    """Whoever made the folder may have put links there: root's report would replace what they lead to."""
+    outside = tmp_path / "etc"
+    outside.mkdir()
+    for victim in ("crun.json", "victim"):
+        (outside / victim).write_text("precious")
+    folder = campaign(tmp_path / "a", blocks=1, ramp=0)
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).symlink_to(outside / "victim" if "." in name else outside)
+    with pytest.raises(RecordError, match="is a symbolic link"):
+        write_report([folder])
+    assert {path.name: path.read_text() for path in outside.iterdir()} == dict.fromkeys(
+        ("crun.json", "victim"), "precious"
+    )
+
+
+def test_a_host_s_report_is_not_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    campaign(tmp_path / "a" / "rack1", blocks=1, ramp=0)
+    (tmp_path / "a" / "hosts.json").write_text('{"schema": 1, "hosts": ["rack1"]}')
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/rack1").symlink_to(tmp_path / "etc")
+    with pytest.raises(RecordError, match="rack1: is a symbolic link"):
+        write_report([tmp_path / "a"], tmp_path / "out")
+    (tmp_path / "a/hosts.json").write_text('{"schema": 1, "hosts": ["../evil"]}')
+    with pytest.raises(InputError, match="is not a host's name"):
+        write_report([tmp_path / "a"], tmp_path / "out2/deep")
+    assert list((tmp_path / "etc").iterdir()) == []
+    assert not (tmp_path / "out2").exists()
+
+
+def test_what_was_resumed_with_something_else_is_cautioned(tmp_path: Path) -> None:
+    folder = campaign(tmp_path / "a", blocks=1, ramp=0)
+    facts = json.loads((folder / "facts.json").read_text())
+    facts["resumed"] = [
+        {"when": "2026-11-30T10:00:00Z", "changed": ["the host was booted anew"], "anyway": False},
+        {"when": "2026-11-30T11:00:00Z", "changed": ["another machine", "CPU A → <B>"], "anyway": True},
+    ]
+    (folder / "facts.json").write_text(json.dumps(facts))
+    write_report([folder])
+    page = (folder / "report.html").read_text()
+    assert "Resumed on 2026-11-30T10:00:00Z, and meanwhile: the host was booted anew." in page
+    assert "was resumed on 2026-11-30T11:00:00Z although it had been begun with something else" in page
+    assert "(another machine; CPU A → &lt;B&gt;)" in page
