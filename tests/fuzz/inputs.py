@@ -16,6 +16,7 @@ from bench.results import as_json
 from tests import synthetic
 from tests.fuzz.mutate import Draw, mutated
 
+_REFERENCE = Path(__file__).resolve().parents[2] / "results/reference-full"
 _ARMS = {name: synthetic.ARMS[name] for name in ("process", "crun", "qemu@6.1.0-56")}
 _CAMPAIGN = """\
 name = "small"
@@ -125,6 +126,7 @@ def make(folder: Path) -> None:
     synthetic.suite(folder / "base.json", runs=12, values=2, metrics=3, seed=1)
     synthetic.suite(folder / "next.json", runs=12, values=2, metrics=3, factor=1.2, seed=2)
     _begin(folder / "begun")
+    _work(folder / "work")
     kernel = folder / "cache/tare/kernels/6.1"
     kernel.mkdir(parents=True)
     (kernel / "image").write_text("image")
@@ -148,6 +150,19 @@ def _begin(folder: Path) -> None:
     (folder / "journal.jsonl").write_text(json.dumps(line) + "\n")
     decisions = {"schema": 1, "block": 1, "stopped": [], "metrics": []}
     (folder / "decisions.json").write_text(json.dumps(decisions))
+
+
+def _work(folder: Path) -> None:
+    """Two arms of a real campaign, in three of its blocks: neighbours, and what tools inside told."""
+    folder.mkdir()
+    known = json.loads((_REFERENCE / "plan.json").read_text())
+    known["arms"] = {name: arm for name, arm in known["arms"].items() if name in ("process", "qemu")}
+    known["slots"] = [slot for slot in known["slots"] if slot["arm"] in known["arms"] and slot["block"] <= 3]
+    kept = {slot["slot"] for slot in known["slots"]}
+    lines = (_REFERENCE / "journal.jsonl").read_text().splitlines()
+    (folder / "plan.json").write_text(json.dumps(known))
+    (folder / "facts.json").write_text((_REFERENCE / "facts.json").read_text())
+    (folder / "journal.jsonl").write_text("".join(f"{line}\n" for line in lines if json.loads(line)["slot"] in kept))
 
 
 def _add(folder: Path) -> None:
@@ -185,6 +200,8 @@ def _report(draw: Draw) -> tuple[str, list[str]]:
     if draw.random() < 0.2:
         broken = draw.choice(("hosts.json", "rack1/plan.json", "rack2/journal.jsonl", "rack1/facts.json"))
         return f"hosts/{broken}", ["report", "hosts", "--out", "out"]
+    if draw.random() < 0.4:
+        return f"work/{draw.choice(_RECORD[:4])}", ["report", "work", "--out", "out"]
     folders = draw.choice((["new"], ["new"], ["new", "old"]))
     return f"new/{draw.choice(_RECORD)}", ["report", *folders, "--out", "out"]
 
