@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from bench.results import (
     JOURNAL,
     Record,
     last_of_each_slot,
+    measurable,
     read_decisions,
     read_facts,
     read_journal,
@@ -30,7 +31,6 @@ from bench.text import clean
 FAMILIES: Final = ("process", "container", "hypervisor", "uml")
 VIEWS: Final = ("memavailable", "cage", "pss", "guest")
 
-_LEAST, _MOST = 1e-30, 1e19
 #: What follows the name of an arm whose guests' processor is emulated.
 EMULATED: Final = " (emulated)"
 _ACCELERATORS: Final = {"qemu": "tcg", "qemu-icount": "tcg", "kvm": "kvm", "xen": "xen"}
@@ -268,13 +268,6 @@ def _number(value: Any, key: str) -> float | None:
     if not measurable([value]):
         raise ValueError(f"`{key}` is {value!r}, which nothing measures")
     return value
-
-
-def measurable(values: Sequence[float]) -> bool:
-    """Whether numbers can be measurements of anything: finite, and so large and so small at most that the ratio of two
-    of them, and its square, are numbers still."""
-    sizes = [abs(value) for value in values]
-    return all(size == 0 or _LEAST <= size <= _MOST for size in sizes)
 
 
 class _SampleColumns:

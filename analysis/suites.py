@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.load import measurable
 from bench import files
 from bench.errors import InputError
+from bench.results import measurable
 from bench.text import clean
 
 # pyperf's own formats. Before "1.0" warm-ups were stored differently, and they are not read here.

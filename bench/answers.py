@@ -13,13 +13,14 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from bench import errors
 from bench.errors import HostError, TareError
+from bench.results import measurable
 
 #: The longest line that an answer may be, bytes.
 LONGEST = 32 << 20
 
 #: What a column of 64 bits holds.
 Int = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-Float = Annotated[float, Meta(ge=-1e300, le=1e300)]
+Float = Annotated[float, Meta(gt=-(2.0**63), lt=2.0**63)]
 Number = Int | Float
 #: Nothing that is to be read is longer.
 Text = Annotated[str, Meta(max_length=1 << 16)]
@@ -45,6 +46,11 @@ class Sample(_Strict):
     better: Literal["lower", "higher"]
     warmups: list[Number] = []
     clock: Number | UnsetType | None = UNSET
+
+    def __post_init__(self) -> None:
+        """What no report could be made of is not journaled. Raises ValueError."""
+        if not measurable([*self.values, *self.warmups]):
+            raise ValueError(f"{self.metric} has a value that nothing measures")
 
 
 class Seen(_Strict):

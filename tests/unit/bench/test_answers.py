@@ -100,6 +100,9 @@ HOSTILE: dict[str, Any] = {
     "cpu time of 5000 digits": GOOD | {"cpu_s": 10**5000},
     "cpu time that is no number": GOOD | {"cpu_s": float("nan")},
     "endless time": GOOD | {"wall_s": float("inf")},
+    "more than 64 bits": GOOD | {"cpu_s": 1e20},
+    "what nothing measures": GOOD
+    | {"samples": [{"metric": "boot", "values": [5e-324], "unit": "second", "better": "lower"}]},
     "time before it began": GOOD | {"wall_s": -1.0},
     "a sample of text": GOOD | {"samples": ["boot"]},
     "a value of text": GOOD | {"samples": [GOOD["samples"][0] | {"values": ["0.1"]}]},
