@@ -48,7 +48,7 @@ def main() -> None:
     if (job / ANSWERS).stat().st_size:
         sys.exit("this job has run before")  # requeued by hand: a block must not have two nodes
     requests = [json.loads(line) for line in (job / REQUESTS).read_text().splitlines()]
-    with Journal(job / ANSWERS) as answers, contextlib.suppress(Interrupted):
+    with Journal(job / ANSWERS, of_slots=False) as answers, contextlib.suppress(Interrupted):
 
         def say(number: int, answer: Mapping[str, Any]) -> None:
             answers.append({"to": number, **answer})

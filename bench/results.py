@@ -153,8 +153,10 @@ class Journal:
     Opening cuts off a torn last line, so that a resumed campaign starts on a clean one.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, of_slots: bool = True) -> None:
+        """of_slots: whether its records are those that read_journal() reads; any others, else."""
         self.path = path
+        self._of_slots = of_slots
         existed = path.exists()
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -182,7 +184,8 @@ class Journal:
         """
         try:
             line = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
-            _record(line, self.path, 0)  # what could not be read again would take the other lines with it
+            if self._of_slots:
+                _record(line, self.path, 0)  # what could not be read again would take the other lines with it
         except (TypeError, ValueError, InputError) as error:
             raise RecordError(f"slot {record.get('slot')!r} cannot be journaled: {error}") from error
         line += b"\n"

@@ -232,6 +232,12 @@ def test_what_could_not_be_read_again_is_not_journaled(tmp_path: Path, more: Rec
     assert [line["slot"] for line in read_journal(path)] == ["a"]
 
 
+def test_other_records_are_appended_alike(tmp_path: Path) -> None:
+    with Journal(tmp_path / "answers.jsonl", of_slots=False) as journal:
+        journal.append({"to": 0, "ok": None})
+    assert (tmp_path / "answers.jsonl").read_bytes() == b'{"to":0,"ok":null}\n'
+
+
 def test_what_is_written_is_json_that_is_read(tmp_path: Path) -> None:
     write_object(tmp_path / "facts.json", {"other": [float("nan"), 1.5, {"far": float("inf")}]})
     assert read_facts(tmp_path) == {"other": [None, 1.5, {"far": None}]}
