@@ -65,6 +65,13 @@ class Seen(_Strict):
     mounts: list[Text] | UnsetType = UNSET
     mitigations: dict[Text, Text] | UnsetType = UNSET
     seccomp: Int | UnsetType | None = UNSET
+    no_new_privs: Int | UnsetType | None = UNSET
+    apparmor: Text | UnsetType | None = UNSET
+    capabilities: list[Text] | UnsetType | None = UNSET
+    bounding: list[Text] | UnsetType | None = UNSET
+    open_files: Text | UnsetType | None = UNSET
+    read_only: list[Text] | UnsetType | None = UNSET
+    masked: list[Text] | UnsetType | None = UNSET
     link_device: Text | UnsetType | None = UNSET
     link: Text | UnsetType | None = UNSET
 

@@ -5,6 +5,8 @@ Filters of system calls (seccomp) and AppArmor are off: what they cost is the fi
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Iterable
 from pathlib import Path
 
 #: By their order in the kernel, whose number for each is its place here.
@@ -32,6 +34,13 @@ FILES = (1024, 4096)
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
+def files() -> tuple[int, int]:
+    """The limits of open files, as far as this process may give them."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = min(FILES[1], hard) if hard != resource.RLIM_INFINITY else FILES[1]
+    return min(FILES[0], most), most
+
+
 def read_only() -> list[str]:
     """Which of them this host has."""
     return [path for path in READ_ONLY if Path(path).exists()]
@@ -44,7 +53,15 @@ def named(mask: int) -> list[str]:
     ]
 
 
-def without_rights() -> list[str]:
-    """What has setpriv start a program that has these capabilities and can gain no others."""
-    held = ",".join(["-all", *(f"+{name}" for name in CAPABILITIES)])
-    return [f"--bounding-set={held}", "--inh-caps=-all", "--no-new-privs"]
+def held(setpriv: str) -> list[str]:
+    """What has root's setpriv start a program that has these capabilities, and can gain no others."""
+    return [setpriv, f"--bounding-set={_only(CAPABILITIES)}", "--no-new-privs"]
+
+
+def held_and(setpriv: str, more: Iterable[str]) -> list[str]:
+    """The same, with more capabilities for as long as nobody takes them from what programs inherit."""
+    return [setpriv, f"--inh-caps={_only(more)}", *held(setpriv)]
+
+
+def _only(names: Iterable[str]) -> str:
+    return ",".join(["-all", *(f"+{name}" for name in names)])

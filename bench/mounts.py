@@ -12,6 +12,7 @@ import re
 import shutil
 from pathlib import Path
 
+from bench import confine
 from bench.errors import HostError
 
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000
@@ -24,6 +25,7 @@ _ON_THE_WAY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 _libc = ctypes.CDLL(None, use_errno=True)
 _entered = False
+_in_user_namespace = False
 
 
 def _check(result: int, what: str) -> None:
@@ -33,7 +35,7 @@ def _check(result: int, what: str) -> None:
 
 def enter_private_namespace(*, become_root: bool = False) -> None:
     """Move this process into a mount namespace of its own; an ordinary user needs become_root, a user namespace."""
-    global _entered
+    global _entered, _in_user_namespace
     if _entered:
         return
     uid, gid = os.geteuid(), os.getegid()
@@ -41,6 +43,7 @@ def enter_private_namespace(*, become_root: bool = False) -> None:
         _check(
             _libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS), "make a user namespace (kernel.unprivileged_userns_clone?)"
         )
+        _in_user_namespace = True
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
         Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
@@ -65,13 +68,17 @@ def bind(source: Path, target: Path, *, recursive: bool = False, readonly: bool 
 def show_root(tree: Path, root: Path) -> None:
     """Make a folder that shows a tree, read-only, with this host's /proc, /sys and /dev, and a /tmp of its own.
 
-    Only in the private namespace. The folder may be there: a worker that died leaves it, and nothing in it.
+    /sys and what is dangerous in /proc are read-only, as in containers. Only in the private namespace. The folder may
+    be there: a worker that died leaves it, and nothing in it.
     """
     root.mkdir(exist_ok=True)
     bind(tree, root, readonly=True)
     scratch(root / "tmp")
-    for name in ("proc", "sys", "dev"):
-        bind(Path("/") / name, root / name, recursive=True)
+    bind(Path("/dev"), root / "dev", recursive=True)
+    # What is mounted below the others would stay writable, but in a user namespace nothing may be shown without it.
+    bind(Path("/proc"), root / "proc", recursive=_in_user_namespace)
+    for path in ("/sys", *confine.read_only()):
+        bind(Path(path), root / path.lstrip("/"), recursive=_in_user_namespace, readonly=True)
 
 
 def scratch(place: Path) -> None:

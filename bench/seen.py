@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import re
 
+from bench import confine
 from bench.disk import PLACE
 from bench.memory import guest_used, meminfo
 
-_FILES = ("/proc/version", "/proc/meminfo", "/proc/self/status", "/proc/mounts", "/etc/tare-rootfs")
+_APPARMOR = "/proc/self/attr/apparmor/current"
+_OWN = ("/proc/self/status", "/proc/self/limits", _APPARMOR)
+_FILES = ("/proc/version", "/proc/meminfo", *_OWN, "/proc/mounts", "/etc/tare-rootfs")
 _CLOCK = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
 _HOLES = "/sys/devices/system/cpu/vulnerabilities"
+
+#: Hierarchies of cgroups lie in the first; LXC and nspawn give each container a boot_id of its own; nspawn covers the
+#: last, which nobody with these capabilities could read.
+_OF_NO_MATTER = ("/sys/fs/cgroup", "/proc/sys/kernel/random/boot_id", "/proc/kmsg")
 
 #: Prints "file:line" for every line of the files above. A file that an instance lacks is left out.
 ARGV = ("grep", "-rsH", ".", *_FILES, _CLOCK, _HOLES)
@@ -17,7 +24,8 @@ ARGV = ("grep", "-rsH", ".", *_FILES, _CLOCK, _HOLES)
 
 def parse(output: bytes) -> dict[str, object]:
     """kernel, cpus, memory (MemTotal, bytes), memory_used (bytes), rootfs, clocksource, disk (file system and options
-    of what is mounted at /data), mounts, mitigations, seccomp.
+    of what is mounted at /data), mounts, mitigations, seccomp, no_new_privs, apparmor (the profile), capabilities
+    (effective) and bounding (names), open_files ("SOFT:HARD"), read_only and masked (/sys, and what is below /proc).
 
     What the instance could not tell is None.
     """
@@ -29,6 +37,8 @@ def parse(output: bytes) -> dict[str, object]:
     status = {
         key: value.strip() for key, _, value in (line.partition(":") for line in lines.get("/proc/self/status", []))
     }
+    seccomp = _number(status.get("Seccomp"))
+    mounted = [line.split() for line in lines.get("/proc/mounts", []) if len(line.split()) > 3]
     version = " ".join(lines.get("/proc/version", [])).split()
     memory = "\n".join(lines.get("/proc/meminfo", []))
     return {
@@ -43,8 +53,53 @@ def parse(output: bytes) -> dict[str, object]:
         "mitigations": {
             name.rpartition("/")[2]: " ".join(text) for name, text in sorted(lines.items()) if name.startswith(_HOLES)
         },
-        "seccomp": int(status["Seccomp"]) if status.get("Seccomp", "").isdigit() else None,
+        "seccomp": seccomp,
+        "no_new_privs": _number(status.get("NoNewPrivs")),
+        # A kernel without AppArmor has no such file, and confines nobody by it.
+        "apparmor": _first(lines.get(_APPARMOR)) or (None if seccomp is None else "unconfined"),
+        "capabilities": _capabilities(status.get("CapEff")),
+        "bounding": _capabilities(status.get("CapBnd")),
+        "open_files": next(filter(None, map(_open_files, lines.get("/proc/self/limits", []))), None),
+        "read_only": _read_only(_visible(mounted)) if mounted else None,
+        "masked": _masked(_visible(mounted)) if mounted else None,
     }
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() else None
+
+
+def _capabilities(mask: str | None) -> list[str] | None:
+    return confine.named(int(mask, 16)) if mask and re.fullmatch("[0-9a-f]{1,16}", mask) else None
+
+
+def _open_files(line: str) -> str | None:
+    match = re.match(r"Max open files +(\w+) +(\w+)", line)
+    return f"{match[1]}:{match[2]}" if match else None
+
+
+def _visible(mounted: list[list[str]]) -> list[list[str]]:
+    """Of mounts at or below /proc and /sys those that none which came later covers."""
+    found: list[list[str]] = []
+    for line in mounted:
+        folder = line[1]
+        if folder in ("/proc", "/sys") or folder.startswith(("/proc/", "/sys/")):
+            found = [each for each in found if not f"{each[1]}/".startswith(f"{folder}/")]
+            found.append(line)
+    return found
+
+
+def _read_only(visible: list[list[str]]) -> list[str]:
+    """/sys, where nothing of it can be written, and what is read-only below /proc."""
+    found = [folder for _, folder, kind, options, *_ in visible if kind == "proc" and "ro" in options.split(",")]
+    system = ["ro" in options.split(",") for _, _, kind, options, *_ in visible if kind == "sysfs"]
+    return sorted(found + ["/sys"] * bool(system and all(system)))
+
+
+def _masked(visible: list[list[str]]) -> list[str]:
+    """Where an empty folder or a null device lies over what the kernel shows."""
+    covered = {folder for _, folder, kind, *_ in visible if kind in ("tmpfs", "devtmpfs")}
+    return sorted(covered - {"/sys", *_OF_NO_MATTER})
 
 
 def _first(found: list[str] | None) -> str | None:

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench import mounts, process
+from bench import confine, mounts, process
 from bench.backends.base import Backend, Instance, Order
 from bench.cage import Cage
 from bench.channel import OUTPUT_LIMIT, Channel, Reply
@@ -32,6 +32,9 @@ _NAMESPACES = {
     "--uts": "uts",
     "--cgroup": "cgroup",
 }
+
+#: Capabilities that instances have not.
+_TO_ENTER = ("sys_admin", "sys_ptrace")
 
 #: A runtime whose own processes hang cannot end them; SIGKILL can.
 _KILL_COMMAND_LIMIT = 2.0
@@ -94,7 +97,7 @@ class CommandInstance(Instance):
             env=bare_environment(self._backend.env),
             errors_to_output=True,
             folder=self.order.folder,
-            by=self._backend.launcher(),
+            by=self._backend.client_launcher(),
         )
         try:
             start = client.go()
@@ -202,8 +205,12 @@ class CommandBackend(Backend):
         """
 
     def launcher(self) -> Sequence[str]:
-        """What starts the shell in which an instance, or a door's client, waits: nothing of it is timed."""
+        """What starts the shell in which an instance waits: nothing of it is timed."""
         return ()
+
+    def client_launcher(self) -> Sequence[str]:
+        """The same for a client of the door."""
+        return self.launcher()
 
     def exec_command(self, instance: CommandInstance, argv: Sequence[str]) -> Sequence[str]:
         """What runs argv inside through the runtime's own door, printing its output and ending with its status."""
@@ -247,10 +254,15 @@ def kill_all(pids: Sequence[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def nsenter(leader: int, argv: Sequence[str]) -> list[str]:
-    """util-linux's door into the namespaces that an instance does not share with us.
+def nsenter_launcher() -> list[str]:
+    """What nsenter's client is launched by: with instances' capabilities, and what it needs to enter."""
+    return confine.held_and(process.require("setpriv", "util-linux"), _TO_ENTER)
 
-    Those that it shares are left alone: an ordinary user may not even enter where he already is.
+
+def nsenter(leader: int, argv: Sequence[str]) -> list[str]:
+    """util-linux's door into the namespaces that an instance does not share with us, for root.
+
+    Inside, the rootfs's busybox drops what it took to enter (see nsenter_launcher).
     """
     init = namespace_init(leader)
     apart = [
@@ -258,6 +270,5 @@ def nsenter(leader: int, argv: Sequence[str]) -> list[str]:
         for option, name in _NAMESPACES.items()
         if Path(f"/proc/{init}/ns/{name}").readlink() != Path(f"/proc/self/ns/{name}").readlink()
     ]
-    if "--user" in apart:
-        apart.append("--preserve-credentials")
-    return [process.require("nsenter", "util-linux"), "--target", str(init), *apart, *argv]
+    inside = ["/bin/busybox", "setpriv", f"--inh-caps={','.join(f'-{name}' for name in _TO_ENTER)}", *argv]
+    return [process.require("nsenter", "util-linux"), "--target", str(init), *apart, *inside]

@@ -26,11 +26,14 @@ _SHIM = "containerd-shim-runc-v2"
 
 #: containerd tells its shims no group, and Docker hands on none: this stands before the real shim in containerd's PATH,
 #: and puts the one that stays (the action, `start`, is the last word) into the cage of the instance that is starting.
+#: Docker can also mask nothing only where it protects nothing; so what it masks is taken out of the bundle, in which
+#: containerd starts shims.
 _SHIM_SCRIPT = """\
 #!/bin/sh
 for action; do :; done
 if [ "$action" = start ]; then
 	while read -r door; do echo 0 >"$door" || exit 97; done <'{doors}'
+	sed -i 's/"maskedPaths":\\[[^]]*]/"maskedPaths":[]/' config.json || exit 97
 fi
 exec '{shim}' "$@"
 """

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import mounts
+from bench import confine, mounts
 from bench.backends._command import CommandBackend, CommandInstance
 from bench.backends.base import Order
 from bench.cage import Cage
@@ -51,7 +51,7 @@ class OciBackend(CommandBackend):
         return self.command(order)
 
     def exec_command(self, instance: CommandInstance, argv: Sequence[str]) -> Sequence[str]:
-        return self._do("exec", instance.order.name, *argv)
+        return self._do("exec", "--no-new-privs", instance.order.name, *argv)
 
     def kill_command(self, instance: CommandInstance) -> Sequence[str]:
         return self._do("delete", "--force", instance.order.name)
@@ -61,10 +61,12 @@ class OciBackend(CommandBackend):
 
         The fewest mounts and limits that all families share.
         """
+        given = [f"CAP_{name.upper()}" for name in confine.CAPABILITIES]
+        soft, hard = confine.files()
         linux: dict[str, object] = {
             "namespaces": [{"type": name} for name in _NAMESPACES],
             "maskedPaths": [],
-            "readonlyPaths": [],
+            "readonlyPaths": list(confine.READ_ONLY),
         }
         if self._cage is not None:
             linux["cgroupsPath"] = f"/{self._cage.path}/{order.name}"
@@ -78,7 +80,9 @@ class OciBackend(CommandBackend):
                 "args": ["/init"],
                 "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
                 "cwd": "/",
-                "noNewPrivileges": False,
+                "capabilities": {name: given for name in ("bounding", "permitted", "effective")},
+                "rlimits": [{"type": "RLIMIT_NOFILE", "soft": soft, "hard": hard}],
+                "noNewPrivileges": True,
             },
             "mounts": [
                 {"destination": "/proc", "type": "proc", "source": "proc"},

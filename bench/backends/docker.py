@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from bench import mounts, process, state
+from bench import confine, mounts, oom, process, state
 from bench.backends._command import RUN_VARIABLE, CommandBackend, CommandInstance, bare_environment
 from bench.backends._dockerd import Daemon
 from bench.backends.base import Order
@@ -107,7 +107,11 @@ class Backend(CommandBackend):
                 "dockerd and containerd are the worker's own, and share the instances' CPUs with them",
                 "a container's shim is started through a shell that enters its cage first",
             ]
-        return [*found, "a container's shim is put into its cage at READY, so that what it used before is not counted"]
+        return [
+            *found,
+            "a container's shim is put into its cage at READY, so that what it used before is not counted",
+            "what this Docker masks in /proc and /sys, other containers see: equivalence names it",
+        ]
 
     def _examine_users(self) -> None:
         """Raises HostError where the user's daemon cannot be used."""
@@ -165,8 +169,12 @@ class Backend(CommandBackend):
         assert self._image is not None
         alike = ["--rm", "--interactive", "--log-driver=none", "--hostname=tare", "--network=none", "--pull=never"]
         alike += ["--read-only", "--tmpfs=/tmp", "--ipc=private", "--cgroupns=host", f"--label={_LABEL}={self._of}"]
-        # As the other containers: no filter, nothing masked.
-        alike += [f"--security-opt={what}=unconfined" for what in ("seccomp", "apparmor", "systempaths")]
+        # As the other containers: no filter. What Docker masks by itself, a daemon of our own leaves open.
+        alike += [f"--security-opt={what}=unconfined" for what in ("seccomp", "apparmor")]
+        alike += ["--security-opt=no-new-privileges", "--cap-drop=ALL"]
+        alike += [f"--cap-add={name.upper()}" for name in confine.CAPABILITIES]
+        alike += [f"--ulimit=nofile={':'.join(map(str, confine.files()))}", "--ulimit=core=0"]
+        alike.append(f"--oom-score-adj={oom.INSTANCE}")
         if order.data:
             if self.daemon is None:
                 raise HostError("the user's Docker does not see what a worker mounts", hint='daemon = "private"')

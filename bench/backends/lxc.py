@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import mounts
+from bench import confine, mounts
 from bench.backends._command import CommandBackend, CommandInstance
 from bench.backends.base import Order
 from bench.cage import Cage
@@ -22,6 +22,8 @@ lxc.rootfs.options = ro
 lxc.init.cmd = /init
 lxc.net.0.type = empty
 lxc.apparmor.profile = unconfined
+lxc.no_new_privs = 1
+lxc.cap.keep = {given}
 lxc.mount.auto = proc:rw sys:ro
 lxc.mount.entry = tmpfs tmp tmpfs nosuid,nodev 0 0
 lxc.autodev = 1
@@ -51,7 +53,9 @@ class Backend(CommandBackend):
         return CommandInstance(self, order, cage)
 
     def command(self, order: Order) -> Sequence[str]:
-        config = _CONFIG.format(tree=order.rootfs.tree)
+        config = _CONFIG.format(tree=order.rootfs.tree, given=" ".join(confine.CAPABILITIES))
+        for path in confine.read_only():
+            config += f"lxc.mount.entry = {path} {path.lstrip('/')} none bind,ro 0 0\n"
         if order.data:
             config += f"lxc.mount.entry = {order.data} {PLACE.lstrip('/')} none bind,rw 0 0\n"
         if self._cage is not None:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import mounts
-from bench.backends._command import CommandBackend, CommandInstance, nsenter
+from bench import confine, mounts
+from bench.backends._command import CommandBackend, CommandInstance, nsenter, nsenter_launcher
 from bench.backends.base import NAME_PREFIX, Order
 from bench.disk import PLACE
 from bench.process import require
@@ -22,8 +22,9 @@ _PROPAGATE = Path("/run/systemd/nspawn/propagate")
 #: Where nspawn keeps a lock for each tree; one that is killed leaves it.
 _LOCKS = Path("/run/systemd/nspawn/locks")
 
-#: Its default filter would make it the only arm under seccomp, and cost most of its start.
-_ENVIRONMENT = {"SYSTEMD_SECCOMP": "0"}
+#: Its default filter would make it the only arm under seccomp, and cost most of its start; its own choice of what is
+#: masked and read-only in /proc and /sys would be no other arm's.
+_ENVIRONMENT = {"SYSTEMD_SECCOMP": "0", "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "yes"}
 if Path("/sys/fs/cgroup/cgroup.controllers").exists():
     # Otherwise, for a tree without a systemd of its own, it makes a v1 hierarchy beside the host's v2, which the host's
     # kernel keeps until it goes down.
@@ -35,7 +36,7 @@ class Backend(CommandBackend):
     door = "nsenter"
     nests = True
     env = _ENVIRONMENT
-    tools = {"systemd-nspawn": "systemd-container", "nsenter": "util-linux"}
+    tools = {"systemd-nspawn": "systemd-container", "nsenter": "util-linux", "setpriv": "util-linux"}
 
     def __init__(self, folder: Path, options: Any) -> None:
         super().__init__(folder, options)
@@ -43,6 +44,10 @@ class Backend(CommandBackend):
         mounts.hide_hybrid_cgroup2()  # it would make groups there, outside the cage
 
     def command(self, order: Order) -> Sequence[str]:
+        soft, hard = confine.files()
+        # Not what is mounted below /sys: nspawn mounts the cgroups of this host for itself, and would make them
+        # read-only for all.
+        kept = [f"--bind-ro={path}:{path}:norbind" for path in ("/sys", *confine.read_only())]
         return (
             [
                 require("systemd-nspawn", "systemd-container"),
@@ -53,9 +58,14 @@ class Backend(CommandBackend):
             ]
             + [f"--machine={order.name}", f"--directory={order.rootfs.tree}", "--read-only", "--private-network"]
             + ["--resolv-conf=off", "--timezone=off", "--link-journal=no", "--tmpfs=/tmp"]
+            + [f"--capability={_capabilities(confine.CAPABILITIES)}", f"--drop-capability={_capabilities(confine.OTHERS)}", *kept]
+            + ["--no-new-privileges=yes", f"--rlimit=RLIMIT_NOFILE={soft}:{hard}"]
             + ([f"--bind={order.data}:{PLACE}"] if order.data else [])
             + ["--", "/init"]
         )
+
+    def client_launcher(self) -> Sequence[str]:
+        return nsenter_launcher()
 
     def exec_command(self, instance: CommandInstance, argv: Sequence[str]) -> Sequence[str]:
         return nsenter(instance.leader, argv)
@@ -70,6 +80,10 @@ class Backend(CommandBackend):
     @classmethod
     def leftovers(cls, run: Run) -> Iterator[Path]:
         yield from _PROPAGATE.glob(f"{NAME_PREFIX}{run.id}-*")
+
+
+def _capabilities(names: Sequence[str]) -> str:
+    return ",".join(f"CAP_{name.upper()}" for name in names)
 
 
 def _drop_lock(file: Path) -> None:

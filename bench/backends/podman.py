@@ -7,20 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from bench import mounts
+from bench import confine, mounts, oom
 from bench.backends._command import CommandBackend, CommandInstance
 from bench.backends.base import Order
 from bench.cage import Cage
 from bench.disk import PLACE
 from bench.process import require
 
-#: Its locks would lie in /dev/shm under one name for all; the limits are those that any user may set.
+#: Its locks would lie in /dev/shm under one name for all; limits that nobody names it raises, which takes a right.
 _CONFIGURATION = """\
 [containers]
-default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+default_ulimits = [{limits}]
 [engine]
 lock_type = "file"
 """
+#: What its versions mask by themselves.
+_MASKED = (
+    *("/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats"),
+    *("/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/dev", "/sys/dev/block"),
+    *("/sys/devices/virtual/powercap", "/sys/firmware", "/sys/fs/selinux"),
+)
 
 
 class Backend(CommandBackend):
@@ -39,7 +45,8 @@ class Backend(CommandBackend):
         mounts.enter_private_namespace()
         mounts.hide_hybrid_cgroup2()
         configuration = folder / "containers.conf"
-        configuration.write_text(_CONFIGURATION)
+        soft, hard = confine.files()
+        configuration.write_text(_CONFIGURATION.format(limits=f'"nofile={soft}:{hard}", "nproc=1024:1024"'))
         self.env = {"CONTAINERS_CONF": str(configuration)}
         self._cage: Cage | None = None
 
@@ -57,7 +64,10 @@ class Backend(CommandBackend):
         alike = ["--rm", "--interactive", "--log-driver=none", "--hostname=tare", "--no-hosts", "--network=none"]
         alike += ["--read-only", "--read-only-tmpfs=false", "--tmpfs=/tmp", "--ipc=private", "--pids-limit=0"]
         # As the other containers: no filter, nothing masked.
-        alike += ["--security-opt=seccomp=unconfined", "--security-opt=unmask=ALL"]
+        alike += ["--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined"]
+        alike += [f"--security-opt=unmask={':'.join(_MASKED)}", "--security-opt=no-new-privileges", "--cap-drop=all"]
+        alike.append(f"--oom-score-adj={oom.INSTANCE}")
+        alike.append(f"--cap-add={','.join(confine.CAPABILITIES)}")
         if order.data:
             alike.append(f"--volume={order.data}:{PLACE}")
         if self._cage is not None:

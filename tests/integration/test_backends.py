@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench import disk, equivalence
+from bench import confine, disk, equivalence, oom
 from bench.backends import base
 
 from .conftest import ARMS
@@ -53,6 +53,46 @@ def test_lives_and_obeys(arm: str, drive: Drive, require_guest: Require) -> None
     assert found["seen"]["cpus"] == 1
     assert found["seen"]["rootfs"].startswith("sha256:")
     assert found["seen"]["seccomp"] == 0
+
+
+held = pytest.mark.parametrize(
+    "arm", [arm for arm in sorted(ARMS) if base.load(ARMS[arm][0]).family in ("process", "container")]
+)
+#: Opens each of its arguments for writing, writes nothing, and names those that could be opened.
+OPEN = 'for file; do (: 3>>"$file") 2>/dev/null && echo "$file"; done; true'
+#: Through which root would reach the host, and one that it may write.
+DANGEROUS = [
+    "/proc/sys/kernel/core_pattern",
+    "/proc/sys/kernel/modprobe",
+    "/proc/sys/vm/drop_caches",
+    "/proc/sysrq-trigger",
+    "/proc/irq/default_smp_affinity",
+    "/sys/kernel/mm/ksm/run",
+    "/sys/kernel/uevent_helper",
+]
+
+
+@held
+def test_is_held_as_all_that_share_the_hosts_kernel(arm: str, drive: Drive, require_guest: Require) -> None:
+    """By capabilities, limits and what of /proc and /sys can be written: by the init, and through the runtime's door."""
+    require_guest(ARMS[arm][0], "linux")
+    asked = ["/bin/sh", "-c", OPEN, "open", *DANGEROUS, "/tmp/x"]
+    limits = ["/bin/grep", "-h", "-E", "^[0-9]+$|core file|NoNewPrivs|Cap(Eff|Bnd)", "/proc/self/oom_score_adj"]
+    limits += ["/proc/self/limits", "/proc/self/status"]
+    doors = ["call", "exec"] if base.load(ARMS[arm][0]).door else ["call"]
+    found = drive(arm, *([door, argv] for argv in (asked, limits) for door in doors))
+    seen = found["seen"]
+    expected = equivalence.CONFINED | {"seccomp": 0, "read_only": sorted(["/sys", *confine.read_only()])}
+    assert {key: seen[key] for key in expected} == expected
+    steps = found["steps"]
+    assert [each["output"] for each in steps[: len(doors)]] == ["/tmp/x\n"] * len(doors)
+    assert int(steps[len(doors)]["output"].split()[0]) == oom.INSTANCE
+    for each in steps[len(doors) :]:
+        _, core, *status = each["output"].splitlines()
+        assert core.split()[4:6] == ["0", "0"]
+        told = {name: int(value, 16) for name, value in (line.split(":") for line in status)}
+        assert told["NoNewPrivs"] == 1
+        assert confine.named(told["CapEff"]) == confine.named(told["CapBnd"]) == confine.CAPABILITIES
 
 
 @each

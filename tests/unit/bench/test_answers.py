@@ -26,6 +26,8 @@ SEEN = {
     "mounts": ["proc on /proc"],
     "mitigations": {},
     "seccomp": 0,
+    "read_only": EXPECTED["read_only"],
+    **equivalence.CONFINED,
     "disk": None,
     "link": None,
     "link_device": None,

@@ -6,16 +6,22 @@ from typing import Any
 
 import pytest
 
-from bench import equivalence
+from bench import confine, equivalence
 
 MEMORY = 128 << 20
-HOST = {"kernel": "6.1.0", "clocksource": "tsc", "mitigations": {"meltdown": "Mitigation: PTI", "mds": "Not affected"}}
+HOST = {
+    "kernel": "6.1.0",
+    "clocksource": "tsc",
+    "mitigations": {"meltdown": "Mitigation: PTI", "mds": "Not affected"},
+    "read_only": ["/proc/sys"],
+}
 EXPECTED = equivalence.reference({"cpus": 1, "memory": MEMORY, "rootfs": "tiny"}, HOST, "sha256:aa")
 
 
 def seen(**changes: Any) -> dict[str, Any]:
     same = {"mitigations": dict(HOST["mitigations"]), "rootfs": "sha256:aa", "kernel": "6.1.0", "clocksource": "tsc"}
-    return {**same, "cpus": 1, "memory": MEMORY, "seccomp": 0, "mounts": ["proc on /proc"], **changes}
+    held = {**equivalence.CONFINED, "seccomp": 0, "read_only": ["/proc/sys", "/sys"]}
+    return {**same, **held, "cpus": 1, "memory": MEMORY, "mounts": ["proc on /proc"], **changes}
 
 
 def compare(caged: bool = True, memory_by_cage: bool = True, **changes: Any) -> dict[str, Any]:
@@ -37,11 +43,38 @@ def test_the_same_world_is_equal() -> None:
         ("rootfs", "sha256:bb"),
         ("clocksource", "kvm-clock"),
         ("seccomp", 2),
+        ("no_new_privs", 0),
+        ("apparmor", "docker-default (enforce)"),
+        ("capabilities", [*confine.CAPABILITIES, "sys_admin"]),
+        ("bounding", confine.CAPABILITIES[1:]),
+        ("capabilities", None),
+        ("open_files", "20000:20000"),
+        ("read_only", ["/sys"]),
+        ("masked", ["/proc/kcore"]),
         ("cpus", None),
     ],
 )
 def test_each_difference_is_named_with_both_sides(key: str, value: Any) -> None:
     assert compare(**{key: value}) == {"badge": "differs", "caged": True, "differs": {key: [EXPECTED[key], value]}}
+
+
+def test_what_a_guests_own_kernel_lets_its_root_do_is_of_no_matter() -> None:
+    """It lets it do all, and masks nothing; what it has not told is not held against it either."""
+    for changes in (
+        {"capabilities": [*confine.CAPABILITIES, "sys_admin"], "no_new_privs": 0, "read_only": []},
+        dict.fromkeys([*equivalence.CONFINED, "read_only"]),
+    ):
+        guest = seen(memory=MEMORY, **changes)
+        told = equivalence.compare(EXPECTED, guest, memory_by_cage=False, caged=True, own_kernel=True)
+        assert told == {"badge": "equal", "caged": True, "differs": {}}
+        shared = equivalence.compare(EXPECTED, guest, memory_by_cage=False, caged=True)
+        assert set(shared["differs"]) >= set(changes) - {"apparmor"}
+
+
+def test_a_host_that_does_not_say_what_it_has_has_all() -> None:
+    host = {key: value for key, value in HOST.items() if key != "read_only"}
+    told = equivalence.reference({"cpus": 1, "memory": MEMORY}, host, "sha256:aa")
+    assert told["read_only"] == sorted(["/sys", *confine.READ_ONLY])
 
 
 def test_a_container_that_sees_all_of_the_hosts_memory_is_held_by_its_cage() -> None:
