@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from analysis.equal import differ, difference
+from analysis.equal import OF_A_KERNEL, differ, difference
 from analysis.load import Arm, Loaded
 from analysis.words import listed
 from bench.results import Record
@@ -21,14 +21,16 @@ LAYOUT: Final = "layout-confounded: one build of each kernel, and where code lie
 def between(old: Loaded, late: Loaded, base: str, new: str) -> list[str]:
     """The badges of a pair of arms, each as `name: what differs`; from the slots that ended well.
 
-    kernel, cpus, rootfs, clocksource, mitigations and seccomp differ between what the instances saw; memory and cage
+    kernel, cpus, rootfs, clocksource, mitigations and seccomp differ between what the instances saw, and, where both
+    share their host's kernel, what root may do there; memory and cage
     between what the envelope gave; layout-confounded where both boot a kernel and each side is one build of it;
     emulation where an arm counts instructions; emulated where a guest's processor is.
     """
     left, right = _records(old, base), _records(late, new)
     ours, theirs = _seen(left), _seen(right)
     found = []
-    for key in _MATTERS:
+    guests = {old.arms[base].family, late.arms[new].family} & _BOOTS_KERNEL
+    for key in _MATTERS if guests else (*_MATTERS, *sorted(OF_A_KERNEL)):
         if differ(ours, theirs, key):
             how = difference(key, ours[key], theirs[key])
             found.append(": ".join((how.what, "; ".join([how.how, *how.items[:2]]))))

@@ -10,7 +10,17 @@ from analysis.load import Loaded
 from analysis.words import listed, plural, show
 from bench.text import clean
 
-_NAMES = {"rootfs": "rootfs digest", "cpus": "CPUs", "seccomp": "seccomp mode"}
+_NAMES = {
+    "rootfs": "rootfs digest",
+    "cpus": "CPUs",
+    "seccomp": "seccomp mode",
+    "apparmor": "AppArmor profile",
+    "no_new_privs": "no new privileges",
+    "bounding": "capabilities to be had",
+    "open_files": "open files (soft:hard)",
+    "read_only": "read-only paths",
+    "masked": "masked paths",
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,9 @@ class Equivalence:
 _NONE_IS_TOLD = frozenset({"memory", "cage"})
 # A container sees the host's memory and its cage limits it; only the comparison with the envelope knows that.
 _NOT_AGAINST_BASELINE = frozenset({"memory"})
+# What root may do in a guest it may do to the guest's kernel alone: nothing to compare with what it may on this host's.
+OF_A_KERNEL = frozenset({"apparmor", "bounding", "capabilities", "masked", "no_new_privs", "open_files", "read_only"})
+ON_THE_HOSTS = frozenset({"process", "container"})
 
 
 def equivalences(loaded: Loaded) -> dict[str, Equivalence]:
@@ -48,7 +61,12 @@ def equivalences(loaded: Loaded) -> dict[str, Equivalence]:
         name: next((r["seen"] for r in reversed(rows) if r.get("seen")), {}) for name, rows in by_arm.items()
     }
     base = seen.get(loaded.baseline or "", {})
-    return {name: _judge(rows, seen[name], base, name == loaded.baseline) for name, rows in by_arm.items()}
+    both = {key: value for key, value in base.items() if key not in OF_A_KERNEL}
+    hosts = {name for name, arm in loaded.arms.items() if arm.family in ON_THE_HOSTS}
+    return {
+        name: _judge(rows, seen[name], base if {name, loaded.baseline} <= hosts else both, name == loaded.baseline)
+        for name, rows in by_arm.items()
+    }
 
 
 def _judge(rows: list[dict[str, Any]], seen: dict[str, Any], base: dict[str, Any], is_base: bool) -> Equivalence:

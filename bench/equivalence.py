@@ -57,8 +57,8 @@ def compare(
     """The journal's `equivalence`: badge "equal" or "differs", and for each difference [expected, seen].
 
     A container sees all the host's memory and is held to the envelope by its cage, whose limit is read back
-    (memory_limit, bytes); a guest's size is what it sees. own_kernel: whether it is a guest, whose rights are of no matter
-    here.
+    (memory_limit, bytes); a guest's size is what it sees. own_kernel: whether it is a guest, whose rights are
+    of no matter here.
     """
     differs: dict[str, list[Any]] = {}
     for key, wanted in expected.items():

@@ -80,7 +80,7 @@ class OciBackend(CommandBackend):
                 "args": ["/init"],
                 "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
                 "cwd": "/",
-                "capabilities": {name: given for name in ("bounding", "permitted", "effective")},
+                "capabilities": dict.fromkeys(("bounding", "permitted", "effective"), given),
                 "rlimits": [{"type": "RLIMIT_NOFILE", "soft": soft, "hard": hard}],
                 "noNewPrivileges": True,
             },

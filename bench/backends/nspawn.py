@@ -58,7 +58,8 @@ class Backend(CommandBackend):
             ]
             + [f"--machine={order.name}", f"--directory={order.rootfs.tree}", "--read-only", "--private-network"]
             + ["--resolv-conf=off", "--timezone=off", "--link-journal=no", "--tmpfs=/tmp"]
-            + [f"--capability={_capabilities(confine.CAPABILITIES)}", f"--drop-capability={_capabilities(confine.OTHERS)}", *kept]
+            + [f"--capability={_capabilities(confine.CAPABILITIES)}"]
+            + [f"--drop-capability={_capabilities(confine.OTHERS)}", *kept]
             + ["--no-new-privileges=yes", f"--rlimit=RLIMIT_NOFILE={soft}:{hard}"]
             + ([f"--bind={order.data}:{PLACE}"] if order.data else [])
             + ["--", "/init"]

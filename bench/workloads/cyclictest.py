@@ -1,7 +1,7 @@
 """A thread wants to be woken each millisecond: how late it is on average, and at worst.
 
-An ordinary one; yet cyclictest starts only where it could have a real-time one (CAP_SYS_NICE): it fails in OCI
-containers, which are given no such right.
+An ordinary one; yet cyclictest starts only where it could have a real-time one (CAP_SYS_NICE): it runs in guests, and
+fails in containers and in the bare process, which are given no such right.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ DANGEROUS = [
 
 @held
 def test_is_held_as_all_that_share_the_hosts_kernel(arm: str, drive: Drive, require_guest: Require) -> None:
-    """By capabilities, limits and what of /proc and /sys can be written: by the init, and through the runtime's door."""
+    """By capabilities, limits and what of /proc and /sys can be written: by the init, and by the runtime's door."""
     require_guest(ARMS[arm][0], "linux")
     asked = ["/bin/sh", "-c", OPEN, "open", *DANGEROUS, "/tmp/x"]
     limits = ["/bin/grep", "-h", "-E", "^[0-9]+$|core file|NoNewPrivs|Cap(Eff|Bnd)", "/proc/self/oom_score_adj"]

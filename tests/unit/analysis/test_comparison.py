@@ -255,6 +255,7 @@ def test_one_block_is_too_few(tmp_path: Path) -> None:
 
 def test_badges(tmp_path: Path) -> None:
     def see(record: dict[str, Any]) -> None:
+        record["seen"]["capabilities"] = [record["arm"]]
         if record["arm"].startswith("qemu@"):
             record["seen"]["kernel"] = record["arm"].removeprefix("qemu@") + "-cloud-amd64"
 
@@ -267,6 +268,15 @@ def test_badges(tmp_path: Path) -> None:
     assert len(badges) == 3
     (against_host,) = compare("process", "qemu@6.1.0-56", inside=folder).sides.badges.values()
     assert [badge.split(":")[0] for badge in against_host] == ["kernel", "clocksource", "emulated"]
+
+
+def test_what_root_may_do_is_a_badge_of_those_that_share_a_kernel(tmp_path: Path) -> None:
+    def see(record: dict[str, Any]) -> None:
+        record["seen"]["capabilities"] = ["chown", *(["sys_admin"] if record["arm"] == "new" else [])]
+
+    folder = make(tmp_path / "x", 3, change=see)
+    (badges,) = compare("old", "new", inside=folder).sides.badges.values()
+    assert badges == ["capabilities: 1 only here; + sys_admin"]
 
 
 def test_two_builds_of_one_release_are_two_kernels(tmp_path: Path) -> None:

@@ -40,6 +40,19 @@ def test_against_the_baseline_only_what_the_envelope_does_not_say_already(tmp_pa
     assert mounts.items == ("− sysfs on /sys", "+ tmpfs on /tmp")
 
 
+def test_what_root_may_do_in_a_guest_is_not_compared_with_what_it_may_do_on_the_host(tmp_path: Path) -> None:
+    def see(record: dict[str, Any]) -> None:
+        all_of_them = ["chown", "sys_admin"] if record["arm"] != "process" else ["chown"]
+        record["seen"] |= {"capabilities": all_of_them, "no_new_privs": int(record["arm"] == "process")}
+
+    found = equivalences(load([campaign(tmp_path / "a", arms=FEW, change=see)]))
+    assert found["uml"].baseline == []
+    assert [(each.what, each.items) for each in found["crun"].baseline] == [
+        ("capabilities", ("+ sys_admin",)),
+        ("no new privileges", ()),
+    ]
+
+
 def test_an_arm_that_never_was_ready_is_unknown(tmp_path: Path) -> None:
     folder = campaign(tmp_path / "a", arms=FEW, change=lambda r: r.update(equivalence={}, seen={}))
     assert {judged.badge for judged in equivalences(load([folder])).values()} == {"unknown"}
