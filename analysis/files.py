@@ -64,6 +64,8 @@ def put(path: Path, content: bytes) -> None:
 
 
 def _cannot_write(path: Path, error: OSError) -> RecordError:
+    if isinstance(error, FileExistsError):  # by mkdir
+        error = NotADirectoryError(errno.ENOTDIR, "a file is where a folder should be")
     return RecordError(f"cannot write {path}: {error.strerror or error}", hint=remedy(error, "write elsewhere"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,9 +13,12 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from analysis.copies import refuse_copies
 from bench.errors import InputError
 from bench.results import (
+    HOSTS,
     JOURNAL,
+    PLAN,
     Record,
     last_of_each_slot,
     measurable,
@@ -136,7 +140,7 @@ class Loaded:
 
 
 def load(folders: list[Path]) -> Loaded:
-    """Reads the folders. Raises InputError where a journal is missing, empty or garbage."""
+    """Reads the folders. Raises InputError where a journal is missing, empty or garbage, or there twice."""
     if not folders:
         raise InputError("no results folder given", hint="name one that `tare run` made")
     campaigns = tuple(_campaign(folder) for folder in folders)
@@ -147,6 +151,7 @@ def load(folders: list[Path]) -> Loaded:
     if len({campaign.emulated for campaign in campaigns}) > 1:
         emulated = ", ".join(str(campaign.folder) for campaign in campaigns if campaign.emulated)
         raise InputError(f"{emulated} is of an emulated host, the others are not", hint="report them one by one")
+    refuse_copies([(campaign.folder, campaign.records) for campaign in campaigns])
     arms = _arms(campaigns)
     baseline = next(iter(baselines), None) or next((a.name for a in arms.values() if a.family == "process"), None)
     scenarios: dict[str, Record] = {}
@@ -170,9 +175,27 @@ def no_collector() -> Iterator[None]:
             gc.enable()
 
 
+def check_folder(folder: Path) -> None:
+    """Raises InputError for what is no results folder, with what may have been meant."""
+    if os.path.isdir(folder):  # noqa: PTH112 # which takes any name
+        inside = [] if any((folder / name).exists() for name in (JOURNAL, PLAN, HOSTS)) else _campaigns_in(folder)
+        if not inside:
+            return
+        what, hint = f"no journal at {folder / JOURNAL}", f"name one of those in it, like {inside[0]}"
+    elif not os.path.exists(folder):  # noqa: PTH110
+        what, hint = f"no results folder at {folder}", "name one that `tare run` made"
+    else:
+        what = f"{folder} is a file, not a results folder"
+        hint = f"name the folder: {folder.parent}" if (folder.parent / JOURNAL).exists() else "name the folder"
+    raise InputError(what, hint=hint)
+
+
+def _campaigns_in(folder: Path) -> list[Path]:
+    return sorted(path.parent for name in (JOURNAL, HOSTS) for path in folder.glob(f"*/{name}"))
+
+
 def _campaign(folder: Path) -> Campaign:
-    if not folder.is_dir():
-        raise InputError(f"no results folder at {folder}", hint="name one that `tare run` made")
+    check_folder(folder)
     records = last_of_each_slot(read_journal(folder / JOURNAL))
     if not records:
         raise InputError(f"{folder / JOURNAL} is empty: no slot has ended yet", hint="`tare resume` runs the plan")

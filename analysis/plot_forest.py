@@ -13,6 +13,7 @@ from analysis.canvas import figure, quiet_axes, standalone, styled, text_width
 from analysis.comparison import Comparison
 from analysis.style import GRID, INK, QUIET
 from analysis.words import times
+from bench.text import one_line
 
 #: Verdicts differ in shape and in word, not only in colour.
 _LOOKS: Final = {
@@ -72,7 +73,7 @@ def _draw(comparison: Comparison, table: pd.DataFrame, hidden: int) -> str:
     _ratio_axis(axes, min(ends), max(ends))
     quiet_axes(axes, "x")
     drawn.text(0.02, 1 - 0.14 / height, "NEW ÷ BASE, 95 % interval, band ±δ", fontsize=9, va="center", color=INK)
-    told = f"NEW {_short(comparison.sides.new, 60)} · BASE {_short(comparison.sides.base, 60)}"
+    told = f"NEW {_short(one_line(comparison.sides.new), 60)} · BASE {_short(one_line(comparison.sides.base), 60)}"
     drawn.text(
         0.02, 1 - 0.34 / height, told, fontsize=min(8.0, 8 * 0.95 / text_width(told, 8)), va="center", color=QUIET
     )

@@ -19,7 +19,7 @@ from analysis.estimate import drifts, estimates, flat, slopes, slot_medians
 from analysis.files import replacing
 from analysis.headline import headline
 from analysis.judge import BETWEEN_SESSIONS
-from analysis.load import VIEWS, Campaign, Loaded, load, no_collector
+from analysis.load import VIEWS, Campaign, Loaded, check_folder, load, no_collector
 from analysis.matrix import Chosen, Matrix, matrix
 from analysis.style import looks, variables
 from bench.errors import InputError, RecordError
@@ -42,6 +42,8 @@ def write_report(folders: list[Path], out: Path | None = None) -> list[Path]:
         if len(folders) > 1:
             raise InputError("several folders give one report", hint="say where to write it with --out DIR")
         out = folders[0] if folders else Path()
+    for folder in folders:
+        check_folder(folder)
     with no_collector():
         if len(folders) == 1 and (names := read_hosts(folders[0])):
             return _write_hosts(folders[0], names, out)

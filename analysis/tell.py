@@ -16,7 +16,7 @@ from rich.text import Text
 from analysis.comparison import Comparison, Gate, failing
 from analysis.judge import percent
 from analysis.words import markdown, plural, times
-from bench.text import clean
+from bench.text import clean, one_line
 
 Row = dict[str, Any]
 
@@ -47,7 +47,7 @@ def documents(
 def on_screen(comparison: Comparison, outcome: Gate | None, console: Console | None = None) -> None:
     """Prints a comparison in 80 columns: what gates, what only informs, why anything is inconclusive, the notes."""
     console = console or Console(highlight=False, emoji=False, markup=False)
-    console.print(f"BASE {comparison.sides.base}\nNEW  {comparison.sides.new}", soft_wrap=True)
+    console.print(f"BASE {one_line(comparison.sides.base)}\nNEW  {one_line(comparison.sides.new)}", soft_wrap=True)
     for title, rows in _parts(comparison):
         console.print()
         console.print(_table(comparison, title, rows))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 from analysis.estimate import Interval
+from bench.text import clean
 
 NBSP = "\N{NO-BREAK SPACE}"  # a figure stays with its unit
 _MARKDOWN = {ord(mark): f"&#{ord(mark)};" for mark in "\\`*_[]|<>~#"}
@@ -127,4 +128,4 @@ def listed(parts: Iterable[str]) -> str:
 
 def markdown(text: object) -> str:
     """A text that is inert in a Markdown table: no cell borders, no line breaks, no tags, no markup."""
-    return " ".join(str(text).split()).translate(_MARKDOWN)
+    return " ".join(clean(text).split()).translate(_MARKDOWN)

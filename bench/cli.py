@@ -593,7 +593,7 @@ def _host_list(arguments: argparse.Namespace) -> int:
         where = "this machine" if found.entry is None else found.address
         _say(f"{name:16} {where}{'  (emulated host)' if found.emulated else ''}")
     if len(there) == 1:
-        _say(f"others are named in {inventory.file()}, or come up with ./tare lab up")
+        _say(f"others are named in {inventory.place()}, or come up with ./tare lab up")
     return 0
 
 

@@ -431,6 +431,10 @@ def scenario_names() -> list[str]:
 
 
 def _read(path: Path) -> str:
+    if os.path.isdir(path):  # noqa: PTH112 # which takes any name
+        inside = path / "campaign.toml"
+        hint = f"name a file, like {inside}" if inside.is_file() else "name a campaign's file"
+        raise InputError(f"{path}: is a directory", hint=hint)
     try:
         return files.read_text(path, limit=files.WRITTEN)
     except MissingFile as error:

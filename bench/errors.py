@@ -87,10 +87,13 @@ _REMEDIES = {
     errno.EAGAIN: "raise the limit on processes (ulimit -u)",
     errno.ENOMEM: "free memory, or raise its limit (ulimit -v)",
 }
+#: Where room would change nothing.
+_REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBADF, errno.ENXIO, errno.EISDIR)
+_NO_PLACES = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 def remedy(error: OSError, elsewhere: str) -> str:
     """What to do where the system refuses something. elsewhere: how to have a file in another place."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"make room, or {elsewhere}"
-    return _REMEDIES.get(error.errno or 0, elsewhere)
+    if error.errno in (*_REFUSALS, *_NO_PLACES):
+        return elsewhere
+    return _REMEDIES.get(error.errno or 0, f"make room, or {elsewhere}")

@@ -152,7 +152,7 @@ class _PipeDoor:
     def __init__(self, folder: Path) -> None:
         """folder: where files are put for it."""
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "bench.agent", str(folder)],
+            [sys.executable, "-X", "utf8", "-P", "-m", "bench.agent", str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -6,6 +6,7 @@ where every instance reports it.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -18,9 +19,10 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from bench import cpio, files, locks, mounts, process, rootfs, state
+from bench import cpio, files, home, locks, mounts, process, rootfs, state
 from bench.backends.base import Rootfs
-from bench.errors import HostError, InputError
+from bench.debian import ROOM_HINT
+from bench.errors import CommandError, HostError, InputError
 from bench.rootfs import EPOCH, Tell
 
 DIGEST_FILE = "etc/tare-rootfs"
@@ -49,8 +51,9 @@ def build(name: str, cache: Path | None = None, tell: Tell = lambda text: None) 
     """
     recipe = rootfs.load(name)
     folder = (cache or state.cache_folder()) / "rootfs"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    with home.keeping(), contextlib.ExitStack() as stack:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = stack.enter_context((folder / ".lock").open("w"))
         locks.wait(lock.fileno(), f"another tare that makes the rootfs {name}", tell, _MAKE_LIMIT)
         for unfinished in folder.glob(f".{name}-*"):
             mounts.remove_tree(unfinished)
@@ -90,7 +93,11 @@ def _build(recipe: rootfs.Recipe, folder: Path, tell: Tell) -> Rootfs:
         packed = initramfs(tree)
         if not _is_whole(final, packed):
             (made / "initramfs.cpio").write_bytes(_loader(tree) if recipe.on_disk else packed)
-            ext4(tree, made / "root.ext4")
+            try:
+                ext4(tree, made / "root.ext4")
+            except CommandError as error:
+                what = f"the rootfs {recipe.name} cannot be packed in {folder}: {error.what}"
+                raise HostError(what, detail=error.detail, hint=ROOM_HINT) from error
             _finish(made, _key(recipe))
             mounts.remove_tree(final)
             made.rename(final)

@@ -18,8 +18,8 @@ from typing import Annotated
 
 import msgspec
 
-from bench import files, lab, units
-from bench.errors import InputError, MissingFile
+from bench import files, home, lab, units
+from bench.errors import HostError, InputError, MissingFile
 from bench.results import HOST_NAME
 
 LOCAL = "local"
@@ -67,18 +67,21 @@ class Host:
 
 
 def file() -> Path:
-    """Where the inventory is looked for."""
-    return Path(os.environ.get("TARE_HOSTS") or configuration() / "hosts.toml")
+    """Where the inventory is looked for. Raises HostError where this user has no home folder to look in."""
+    return Path(os.environ.get("TARE_HOSTS") or home.configuration() / "hosts.toml")
 
 
-def configuration() -> Path:
-    """$XDG_CONFIG_HOME/tare."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "tare"
+def place() -> str:
+    """The same in words, for a user without a home folder too."""
+    try:
+        return str(file())
+    except HostError:
+        return "the file that TARE_HOSTS names"
 
 
 def known_hosts() -> Path:
     """The host keys that the user has told Tare to trust, beside those of ~/.ssh."""
-    return configuration() / "known_hosts"
+    return home.configuration() / "known_hosts"
 
 
 def hosts() -> dict[str, Host]:
@@ -90,7 +93,7 @@ def find(name: str) -> Host:
     """Raises InputError with the names there are."""
     there = hosts()
     if name not in there:
-        hint = f"there are {', '.join(there)}; others are named in {file()}"
+        hint = f"there are {', '.join(there)}; others are named in {place()}"
         if name in lab.names():
             hint = f"./tare lab up {name.removeprefix('lab-')}"
         raise InputError(f"there is no host {name!r}", hint=hint)
@@ -98,10 +101,10 @@ def find(name: str) -> Host:
 
 
 def _written() -> dict[str, Host]:
-    path = file()
     try:
+        path = file()
         table = files.read_toml(path)
-    except MissingFile:
+    except (HostError, MissingFile):
         return {}
     found = {}
     for name, given in table.items():

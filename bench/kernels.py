@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final, Literal
 
-from bench import debian, files, kbuild, locks, modules, process, units
+from bench import debian, files, home, kbuild, locks, modules, process, units
 from bench.backends.base import GuestKernel, KernelKind
 from bench.errors import HostError, InputError, MissingFile, TareError
 from bench.shape import Needed, fault
@@ -203,11 +203,15 @@ def folder() -> Path:
 
 
 def available(kind: KernelKind | None = None) -> list[Kernel]:
-    """What the cache holds, oldest release and version first."""
-    found = []
-    for file in folder().glob(f"*/{_FACTS}"):
-        if kernel := _there(file):
-            found.append(kernel)
+    """What the cache holds, oldest release and version first. Raises HostError where it cannot be read."""
+    try:
+        entries = list(folder().iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        entries = []
+    except OSError as error:
+        hint = "set XDG_CACHE_HOME to a folder of your own"
+        raise HostError(f"the cache {folder()} cannot be read: {error.strerror}", hint=hint) from error
+    found = [kernel for entry in entries if (kernel := _there(entry / _FACTS))]
     return sorted((k for k in found if kind in (None, k.kind)), key=_order)
 
 
@@ -544,7 +548,7 @@ def making(name: str, tell: Tell = lambda text: None) -> Iterator[Path]:
     the cache cannot be written.
     """
     scratch = folder() / f"{_SCRATCH}{name}"
-    try:
+    with home.keeping():
         clean()
         held = _hold(scratch, tell)
         try:
@@ -552,8 +556,6 @@ def making(name: str, tell: Tell = lambda text: None) -> Iterator[Path]:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
             os.close(held)
-    except OSError as error:
-        raise HostError(f"the cache {folder()} cannot be written: {error.strerror}", hint=debian.ROOM_HINT) from error
 
 
 def _hold(scratch: Path, tell: Tell) -> int:

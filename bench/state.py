@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import files, interrupts, mounts
+from bench import files, home, interrupts, mounts
 from bench.errors import HostError
 
 _RECORD = re.compile(r"([0-9a-f]{8})\.json\Z")
@@ -53,8 +53,8 @@ def records() -> Path:
 
 
 def cache_folder() -> Path:
-    """Where Tare keeps what can be made again: $XDG_CACHE_HOME/tare."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tare"
+    """Where Tare keeps what can be made again. Raises HostError."""
+    return home.cache()
 
 
 @dataclass(frozen=True)

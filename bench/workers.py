@@ -68,7 +68,7 @@ class WorkerProcess:
         self._log = log / "worker.log"
         with self._log.open("ab") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "bench.worker"],
+                [sys.executable, "-X", "utf8", "-P", "-m", "bench.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -9,7 +9,7 @@ import hashlib
 import tempfile
 from pathlib import Path
 
-from bench import process, state
+from bench import home, process, state
 
 _LIMIT = 120.0
 
@@ -20,8 +20,9 @@ def shared_library(source: Path) -> Path:
     library = state.cache_folder() / "plugins" / f"{source.stem.lstrip('_')}-{digest}.so"
     if not library.is_file():
         compiler = process.require("gcc", "gcc libc6-dev")
-        library.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".making-", dir=library.parent) as scratch:
+        with home.keeping():
+            library.parent.mkdir(parents=True, exist_ok=True)
+        with home.keeping(), tempfile.TemporaryDirectory(prefix=".making-", dir=library.parent) as scratch:
             made = Path(scratch) / library.name
             process.run([compiler, "-O2", "-Wall", "-shared", "-fPIC", "-o", made, source], timeout=_LIMIT)
             made.rename(library)

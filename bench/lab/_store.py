@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bench import files, locks
+from bench import files, home, locks
 from bench.errors import InputError
 from bench.lab._recipe import Recipe
 from bench.state import cache_folder
@@ -43,7 +43,8 @@ def facts(recipe: Recipe) -> dict[str, Any]:
 @contextlib.contextmanager
 def held(what: str, who: str, tell: Tell, limit: float) -> Iterator[None]:
     """One process at a time, which the kernel sees to. limit: seconds to wait. Raises HostError then."""
-    store().mkdir(mode=0o700, parents=True, exist_ok=True)
+    with home.keeping():
+        store().mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(store() / f".{what}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         locks.wait(lock, who, tell, limit)

@@ -1,0 +1,31 @@
+"""Campaigns given twice: by one path, by another, or as a copy. Counted twice, they would feign certainty."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.errors import InputError
+from bench.results import Record
+
+
+def refuse_copies(given: Sequence[tuple[Path, Sequence[Record]]]) -> None:
+    """Raises InputError where two campaigns have a slot in common, with all that was measured in it.
+
+    given: the folder and the records of each.
+    """
+    if len(given) < 2:
+        return
+    known = [(folder, _measured(records)) for folder, records in given]
+    for (one, ours), (other, theirs) in itertools.combinations(known, 2):
+        if one.resolve() == other.resolve():
+            raise InputError(f"{one} is given twice", hint="name each campaign once")
+        if ours & theirs:
+            raise InputError(f"{one} and {other} hold the same slots", hint="name each campaign once")
+
+
+def _measured(records: Sequence[Record]) -> set[str]:
+    """Those that hold values: nobody measures the same twice to the last digit."""
+    return {json.dumps(record, sort_keys=True) for record in records if record.get("samples") or record.get("ramp")}
