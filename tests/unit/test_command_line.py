@@ -264,3 +264,74 @@ def test_a_terminal_that_lacks_a_character_gets_another(
 def test_where_the_locale_says_nothing_it_is_utf_8(name: str) -> None:
     done = planted("def plan(arguments):\n    print('± 3 × δ 日')", env={"LC_ALL": name})
     assert done.stdout == "± 3 × δ 日\n"
+
+
+# What is given for a results folder or a campaign.
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["report", "x/plan.json"], "x/plan.json is a file, not a results folder; name the folder: x"),
+        (["report", "x/journal.jsonl"], "x/journal.jsonl is a file, not a results folder; name the folder: x"),
+        (["report", "file"], "file is a file, not a results folder; name the folder"),
+        (["report", "."], "no journal at journal.jsonl; name one of those in it, like begun"),
+        (["report", "none"], "no results folder at none; name one"),
+        (["report", "x", "x", "--out", "o"], "x is given twice; name each campaign once"),
+        (["report", "x", "./x/../x", "--out", "o"], "is given twice"),
+        (["report", "x", "copy", "--out", "o"], "x and copy hold the same slots; name each campaign once"),
+        (["report", "copy", "begun", "--out", "o"], "copy and begun hold the same slots; name each campaign once"),
+        (["plan", "x"], "x: is a directory; name a campaign's file"),
+    ],
+)
+def test_what_is_no_results_folder_or_campaign_is_told(words: list[str], said: str, mistaken: Path) -> None:
+    done = tare(*words, cwd=mistaken)
+    assert done.returncode == 2
+    in_one_line(done, said)
+    assert not (mistaken / "o").exists()
+
+
+@pytest.fixture(scope="module")
+def mistaken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder x, a copy of it, one of when it was not finished, and a file."""
+    top = tmp_path_factory.mktemp("mistaken")
+    whole = slower(top / "x")
+    (top / "file").write_text("")
+    for name, size in (("copy", None), ("begun", 20_000)):
+        (top / name).mkdir()
+        for file in whole.iterdir():
+            (top / name / file.name).write_bytes(file.read_bytes()[: size if file.suffix == ".jsonl" else None])
+    return top
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("/proc/x", "cannot write /proc/x/report.html: No such file or directory; write elsewhere"),
+        ("/dev/null", "cannot write /dev/null/report.html: a file is where a folder should be; write elsewhere"),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_told_with_a_fitting_hint(folder: Path, place: str, said: str) -> None:
+    done = tare("report", folder, "--out", place)
+    assert done.returncode == 5
+    in_one_line(done, said)
+
+
+def test_names_that_are_not_utf_8(folder: Path, tmp_path: Path) -> None:
+    strange = tmp_path / os.fsdecode(b"caf\xe9")
+    strange.mkdir()
+    for file in folder.iterdir():
+        (strange / file.name).write_bytes(file.read_bytes())
+    done = tare("report", strange)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (strange / "report.html").is_file()
+    assert (strange / "samples.parquet").is_file()
+    outputs = [
+        strange / os.fsdecode(b"\xe9.md"),
+        strange / os.fsdecode(b"\xe9.svg"),
+        strange / os.fsdecode(b"\xe9.xml"),
+    ]
+    done = tare(
+        *("check", f"{strange}:base", f"{strange}:slow"),
+        *("--markdown", outputs[0], "--svg", outputs[1], "--junit", outputs[2]),
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert all("caf?" in file.read_text(encoding="utf-8") for file in outputs)
