@@ -27,8 +27,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--kind", default="", help="only these, like report, compare, plan")
     parser.add_argument("--keep", type=Path, default=Path("fuzz-found"), metavar="DIR", help="where what is found goes")
     given = parser.parse_args(arguments)
-    count, found = drive(given.seed, given.seconds, tell=_tell, only=given.only, kind=given.kind, keep=given.keep)
-    _tell(f"{count} cases of seed {given.seed}, {len(found)} found")
+    ended, found = drive(given.seed, given.seconds, tell=_tell, only=given.only, kind=given.kind, keep=given.keep)
+    codes = ", ".join(f"{count} with {code}" for code, count in ended.most_common())
+    _tell(f"{ended.total()} cases of seed {given.seed}, {len(found)} found; exit status: {codes}")
     return 1 if found else 0
 
 

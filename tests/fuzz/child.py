@@ -65,8 +65,8 @@ def _limited() -> Iterator[None]:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def run(argv: list[str]) -> str | None:
-    """What is wrong with how a command ends, with what it printed; None where nothing is."""
+def run(argv: list[str]) -> tuple[object, str | None]:
+    """A command's exit code, and what is wrong with how it ends, with what it printed; None where nothing is."""
     from bench import cli
 
     out, err = io.StringIO(), io.StringIO()
@@ -77,16 +77,16 @@ def run(argv: list[str]) -> str | None:
     except SystemExit as error:
         code = error.code
     except _TooLong:
-        return f"took more than {_SECONDS:g} s of processor time\n{traceback.format_exc()[-3000:]}"
+        return "never", f"took more than {_SECONDS:g} s of processor time\n{traceback.format_exc()[-3000:]}"
     except BaseException:
-        return f"a traceback\n{traceback.format_exc()[-3000:]}"
+        return "never", f"a traceback\n{traceback.format_exc()[-3000:]}"
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10
     wrong = _fault(code, out.getvalue(), err.getvalue(), argv)
     if grown > _BYTES:
         wrong = f"took {grown >> 20} MiB"
     kept = re.search(r"the traceback is in (\S+)", err.getvalue())
     traces = Path(kept[1]).read_text()[-3000:] if kept else ""
-    return wrong and f"{wrong}\n{out.getvalue()[-1000:]}{err.getvalue()[-2000:]}{traces}"
+    return code, wrong and f"{wrong}\n{out.getvalue()[-1000:]}{err.getvalue()[-2000:]}{traces}"
 
 
 def main() -> None:
@@ -109,11 +109,13 @@ def main() -> None:
         seed, number, *kind = line.split()
         case = inputs.case(int(seed), int(number), top / "sound", top / "case", *kind)
         os.chdir(top / "case")
-        wrong = run(case.argv)
+        ended, wrong = run(case.argv)
         os.chdir(top)
         if strange := {path.name for path in top.iterdir()} - {"home", "sound", "case"}:
             wrong = f"wrote outside its folder: {', '.join(strange)}"
-        answers.write(json.dumps({"broken": case.broken, "argv": case.argv, "wrong": wrong}) + "\n")
+        answers.write(
+            json.dumps({"broken": case.broken, "argv": case.argv, "ended": str(ended), "wrong": wrong}) + "\n"
+        )
         answers.flush()
 
 

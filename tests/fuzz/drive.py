@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,8 +50,8 @@ class _Child:
             stdout=subprocess.PIPE,
         )
 
-    def ask(self, seed: int, number: int, kind: str) -> tuple[str, list[str], str | None] | None:
-        """What was broken, the command, and what is wrong; None where there is no answer."""
+    def ask(self, seed: int, number: int, kind: str) -> tuple[str, list[str], str, str | None] | None:
+        """What was broken, the command, its exit code, and what is wrong; None where there is no answer."""
         assert self._process.stdin
         assert self._process.stdout
         try:
@@ -64,7 +65,7 @@ class _Child:
         if not line:
             return None
         answer = json.loads(line)
-        return answer["broken"], answer["argv"], answer["wrong"]
+        return answer["broken"], answer["argv"], answer["ended"], answer["wrong"]
 
     def end(self) -> None:
         self._process.kill()
@@ -79,14 +80,15 @@ def drive(
     only: int | None = None,
     kind: str = "",
     keep: Path | None = None,
-) -> tuple[int, list[Finding]]:
-    """How many cases were run in so many seconds, and what was found. keep: where the folders of these are copied.
+) -> tuple[Counter[str], list[Finding]]:
+    """How the cases ended that were run in so many seconds, and what was found. keep: where the folders of these are
+    copied.
 
     only: the case of this number alone; kind: see inputs.case().
     """
     deadline = time.monotonic() + seconds
     found: list[Finding] = []
-    count = 0
+    ended: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="tare-fuzz-") as scratch:
         child: _Child | None = None
         for number in itertools.count() if only is None else [only]:
@@ -94,8 +96,8 @@ def drive(
                 break
             child = child or _Child(Path(scratch) / f"child-{number}")
             answer = child.ask(seed, number, kind)
-            count += 1
-            broken, argv, wrong = answer or ("file", ["…"], "no answer: it hangs, or has died")
+            broken, argv, end, wrong = answer or ("file", ["…"], "never", "no answer: it hangs, or has died")
+            ended[end] += 1
             if wrong is not None:
                 found.append(finding := Finding(seed, number, kind, broken, argv, wrong))
                 tell(str(finding))
@@ -109,4 +111,4 @@ def drive(
                 child = None
         if child:
             child.end()
-    return count, found
+    return ended, found

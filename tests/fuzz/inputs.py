@@ -127,6 +127,7 @@ def make(folder: Path) -> None:
     synthetic.suite(folder / "next.json", runs=12, values=2, metrics=3, factor=1.2, seed=2)
     _begin(folder / "begun")
     _work(folder / "work")
+    _foreign(folder / "foreign")
     kernel = folder / "cache/tare/kernels/6.1"
     kernel.mkdir(parents=True)
     (kernel / "image").write_text("image")
@@ -136,6 +137,50 @@ def make(folder: Path) -> None:
     (folder / "nights").mkdir()
     for night in range(9):
         synthetic.suite(folder / f"nights/n{night}.json", runs=3, values=2, metrics=2, seed=night)
+
+
+def _foreign(folder: Path) -> None:
+    """What other tools write, as far as their readers look at it: two files each, and three more nights."""
+    folder.mkdir()
+    for number in range(5):
+        draw = random.Random(number)
+        values = [round(draw.gauss(0.1, 0.003), 9) for _ in range(8)]
+        day = f"2026-11-{10 + number:02}"
+        hyperfine = {"command": "sleep 0.1", "mean": 0.1, "stddev": 0.003, "median": 0.1, "user": 0.01, "system": 0.01}
+        hyperfine |= {"min": min(values), "max": max(values), "times": values, "exit_codes": [0] * 8}
+        rows: list[dict[str, Any]] = [
+            {"name": f"BM_sort/{size}", "run_name": f"BM_sort/{size}", "run_type": "iteration", "repetitions": 4}
+            | {"repetition_index": place, "iterations": 100, "real_time": value * 1e9, "cpu_time": value * 9e8}
+            | {"time_unit": "ns", "threads": 1}
+            for size in (8, 64)
+            for place, value in enumerate(values[:4])
+        ]
+        rows.append(rows[-1] | {"name": "BM_sort/64_mean", "run_type": "aggregate", "aggregate_name": "mean"})
+        stats = {"min": min(values), "max": max(values), "mean": 0.1, "median": 0.1, "stddev": 0.003, "rounds": 8}
+        row = {"group": None, "name": "test_sort", "fullname": "tests/test_sort.py::test_sort", "params": None}
+        commit = {"id": "ab" * 20, "time": f"{day}T10:00:00+01:00", "branch": "main", "dirty": False}
+        asv = {
+            "commit_hash": "ab" * 20,
+            "env_name": "virtualenv-py3.11",
+            "date": 1795000000000 + number * 86400000,
+            "params": {"machine": "lab", "cpu": "Made-up CPU", "os": "Linux"},
+            "result_columns": ["result", "params", "version", "started_at", "duration", "samples"],
+            "results": {
+                "time.Sort.time_sort": [[0.1, 0.2], [["8", "64"]], "ab", 1795000000000, 1.5, [values[:4], values[4:]]],
+                "time.mem_all": [[1000], [], "ab", 1795000000000, 1.5],
+            },
+            "version": 2,
+        }
+        whole: dict[str, Any] = {
+            "hyperfine": {"results": [hyperfine]},
+            "google": {"context": {"date": f"{day}T10:00:00+01:00", "num_cpus": 2, "caches": []}, "benchmarks": rows},
+            "pytest": {"machine_info": {"node": "lab"}, "commit_info": commit, "datetime": f"{day}T11:00:00"}
+            | {"benchmarks": [row | {"stats": stats | {"data": values}}], "version": "4.0.0"},
+            "asv": asv,
+        }
+        for tool, document in whole.items():
+            (folder / tool).mkdir(exist_ok=True)
+            (folder / tool / f"{number}.json").write_text(json.dumps(document))
 
 
 def _begin(folder: Path) -> None:
@@ -230,6 +275,15 @@ def _history(draw: Draw) -> tuple[str, list[str]]:
     return f"nights/n{draw.randrange(9)}.json", ["history", "nights", "--metric", "all", "--out", "out"]
 
 
+def _tools(draw: Draw) -> tuple[str, list[str]]:
+    folder = f"foreign/{draw.choice(('hyperfine', 'google', 'pytest', 'asv'))}"
+    if draw.random() < 0.2:
+        return f"{folder}/3.json", ["history", folder, "--metric", "all", "--out", "out"]
+    more = draw.choice(([], ["--json"]))
+    sides = draw.choice(([f"{folder}/0.json", f"{folder}/1.json"], [f"{folder}/1.json", f"{folder}/0.json"]))
+    return f"{folder}/1.json", [draw.choice(("compare", "check")), *sides, *more]
+
+
 def _plan(draw: Draw) -> tuple[str, list[str]]:
     file = draw.choice(("campaign.toml", "campaign.toml", "far.toml", "slurm.toml"))
     broken = draw.choice((file, file, "own.toml"))
@@ -259,6 +313,7 @@ _KINDS: tuple[tuple[int, _Make], ...] = (
     (6, _suites),
     (8, _plan),
     (3, _hosts),
+    (6, _tools),
     (5, _resume),
     (2, _kernels),
 )

@@ -245,7 +245,7 @@ def _dump_toml(table: Any) -> bytes:
 def mutated(draw: Draw, data: bytes, name: str, tree: Any = None) -> bytes:
     """A file's content, broken in one to three ways. tree: of TOML, what it says."""
     count = draw.choice((1, 1, 1, 2, 3))
-    if draw.random() < 0.25:
+    if draw.random() < 0.15:
         for _ in range(count):
             data = content(draw, data)
         return data

@@ -10,6 +10,6 @@ _SECONDS = 20.0
 
 
 def test_broken_files_end_in_a_result_or_in_one_clear_line(tmp_path: Path) -> None:
-    count, found = drive(1, _SECONDS, keep=tmp_path, tell=print)
+    ended, found = drive(1, _SECONDS, keep=tmp_path, tell=print)
     assert not found, "\n".join(map(str, found))
-    assert count > 10
+    assert min(ended["0"] + ended["3"], ended["2"]) > 3, "what is broken too well, or not at all, tries nothing"
