@@ -75,7 +75,7 @@ def begun(folder: Path) -> tuple[Record, Record]:
         planned = {slot["slot"]: slot for slot in plan["slots"]}
         for line in read_journal(folder / JOURNAL):
             slot = planned.get(line["slot"], {})
-            if any(slot.get(key) != line.get(key) for key in _SLOT):
+            if any(slot.get(key) != line.get(key) for key in _SLOT) or "status" not in line:
                 raise InputError(f"{folder / JOURNAL}: the slot {line['slot']!a:.60} is not of this plan")
     return plan, known
 

@@ -26,9 +26,9 @@ from bench.units import show_size
 #: The most that is read of a file that people write by hand.
 WRITTEN: Final = 1 << 20
 #: The most that is read of a file that Tare writes in one go: a plan, facts.
-SMALL: Final = 64 << 20
-#: The most that is read of a file that grows with what was measured, as it lies on the disk and unpacked.
-LARGE: Final = 256 << 20
+SMALL: Final = 32 << 20
+#: The most that is read of results of other tools, as they lie on the disk and unpacked.
+LARGE: Final = 128 << 20
 
 _CHUNK = 1 << 20
 #: Records are five or six levels deep.

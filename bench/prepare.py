@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench import facts, files, image, kernels, parcel
+from bench import facts, files, image, kernels, parcel, units
 from bench.backends import base
 from bench.config import Campaign
 from bench.errors import InputError, RecordError, TareError
@@ -213,7 +213,10 @@ def names(top: Path, campaign: Campaign) -> Iterator[Path]:
 
 
 def folder(names: Iterator[Path], texts: Mapping[str, str]) -> Path:
-    """A results folder with these files, all on the disk. Raises RecordError."""
+    """A results folder with these files, all on the disk. Raises RecordError, InputError for what nobody would read."""
+    for name, text in texts.items():
+        if len(text) > files.SMALL:
+            raise InputError(f"{name} would be {units.show_size(len(text))}: too many slots", hint="take fewer blocks")
     folder = Path()
     try:
         for folder in names:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import json
 import math
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -54,6 +55,8 @@ _LEAST, _MOST = 1e-30, 2.0**63
 _TAIL_BYTES = 1 << 16
 #: A ramp of thousands of instances has a line of a megabyte or two.
 _LONGEST_LINE = 16 << 20
+#: Half a million slots.
+_LARGEST_JOURNAL = 4 << 30
 
 _ANY: Shape = {...: object}
 _HOST: Shape = {
@@ -236,7 +239,7 @@ def read_journal(path: Path) -> list[Record]:
     Raises InputError where the file is missing, or where a line is not a record (naming file and line).
     """
     try:
-        data = files.read(path, limit=files.LARGE)
+        return list(_lines(path))
     except MissingFile as error:
         hint = "name a results folder that `tare run` made"
         with contextlib.suppress(InputError):
@@ -245,9 +248,22 @@ def read_journal(path: Path) -> list[Record]:
                     str(path.parent / name) for name in names
                 )
         raise InputError(f"no journal at {path}", hint=hint) from error
-    lines = data.split(b"\n")
-    del data, lines[-1]  # empty after a newline, torn otherwise
-    return [_record(line, path, number) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def _lines(path: Path) -> Iterator[Record]:
+    """One line at a time, so that one without an end costs no more than the longest that is read."""
+    with files.opened(path, limit=_LARGEST_JOURNAL) as journal:
+        for number in itertools.count(1):
+            try:
+                line = journal.readline(_LONGEST_LINE + 1)
+            except OSError as error:
+                raise InputError(f"cannot read {path}: {error.strerror}") from error
+            if len(line) > _LONGEST_LINE:
+                raise InputError(f"{path}:{number}: more than {show_size(_LONGEST_LINE)} are no journal line")
+            if not line.endswith(b"\n"):
+                return  # torn, or the end
+            if line.strip():
+                yield _record(line, path, number)
 
 
 def torn_bytes(path: Path) -> int:
@@ -264,8 +280,6 @@ def torn_bytes(path: Path) -> int:
 
 def _record(line: bytes, path: Path, number: int) -> Record:
     name = f"{path}:{number}"
-    if len(line) > _LONGEST_LINE:
-        raise InputError(f"{name}: a line of {show_size(len(line))} is no journal line")
     record: Record = _checked(files.parse_json(line, name), _LINE, name)
     if not record["slot"]:
         raise InputError(f"{name}: no slot id: each line needs a text `slot`")

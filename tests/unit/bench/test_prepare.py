@@ -12,7 +12,7 @@ import pytest
 
 from bench import prepare
 from bench.config import Campaign
-from bench.errors import RecordError
+from bench.errors import InputError, RecordError
 from bench.results import CAMPAIGN, FACTS, PLAN
 
 
@@ -61,3 +61,9 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RecordError, match=r"cannot write .*file/small-"):
         make(tmp_path / "file", 1)
+
+
+def test_a_plan_that_nobody_would_read_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"plan\.json would be 34 MiB: too many slots"):
+        prepare.folder(prepare.names(tmp_path / "results", cast(Campaign, Small)), {PLAN: " " * (34 << 20)})
+    assert not (tmp_path / "results").exists()

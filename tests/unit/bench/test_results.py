@@ -157,10 +157,14 @@ def test_a_journal_without_bounds_is_refused_without_reading_it(tmp_path: Path) 
     path = tmp_path / "journal.jsonl"
     with path.open("wb") as file:
         file.truncate(600 << 20)
-    with pytest.raises(InputError, match="600 MiB is too large"):
+    with pytest.raises(InputError, match=r"jsonl:1: more than 16 MiB are no journal line"):
         read_journal(path)
-    path.write_bytes(b'{"slot": "' + b"a" * (17 << 20) + b'"}\n')
-    with pytest.raises(InputError, match="a line of 17 MiB is no journal line"):
+    with path.open("wb") as file:
+        file.truncate(5 << 30)
+    with pytest.raises(InputError, match="5 GiB is too large"):
+        read_journal(path)
+    path.write_bytes(b'{"slot": "a"}\n{"slot": "' + b"b" * (17 << 20) + b'"}\n')
+    with pytest.raises(InputError, match=r"jsonl:2: more than 16 MiB"):
         read_journal(path)
 
 
