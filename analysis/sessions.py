@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from analysis.copies import copies_among
 from analysis.estimate import ratio_of, slot_medians
 from analysis.load import load, no_collector
 from analysis.suites import read_suite, suite_started
@@ -62,6 +63,9 @@ def read_sessions(paths: Sequence[Path]) -> Sessions:
     if not found:
         what = f"; {left_out[0]}" if left_out else ""
         raise InputError(f"no results folder and no pyperf file in {', '.join(map(str, paths))}{what}")
+    for copy, first in copies_among(found.values()).items():
+        left_out.append(f"{copy} is a copy of {first}")
+        del found[copy.resolve()]
     names = _names(list(found.values()))
     with no_collector():
         points = pd.concat([_session(path, name) for path, name in names.items()], ignore_index=True)[list(POINTS)]

@@ -20,6 +20,7 @@ from bench import cage, disk, kernels, ksm, mounts, process, state
 from bench.backends import base
 from bench.backends._command import RUN_VARIABLE
 from bench.errors import TareError
+from bench.text import one_line
 
 _LIMIT = 10.0
 #: The beginning of the name of what a batch job keeps on its node; the run's id follows.
@@ -59,7 +60,9 @@ def _remove(run: state.Run) -> list[Removed]:
         removed += _runtimes_files(run)
     removed += _attempt(kept, _of_docker, run)
     if kept:
-        sys.stderr.write(f"tare: the rest of a dead run stays until it can be removed: {'; '.join(kept)}\n")
+        sys.stderr.write(
+            one_line(f"tare: the rest of a dead run stays until it can be removed: {'; '.join(kept)}") + "\n"
+        )
         return removed
     removed += _folders(run)
     state.forget(run.id)

@@ -1,0 +1,52 @@
+"""What is given twice counts once, or is refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from analysis.copies import copies_among, refuse_copies
+from analysis.load import load
+from analysis.sessions import read_sessions
+from bench.errors import InputError
+from tests.synthetic import ARMS, campaign, suite
+
+FEW = {name: ARMS[name] for name in ("process", "crun")}
+
+
+def test_campaigns_with_a_slot_in_common_are_refused(tmp_path: Path) -> None:
+    one = campaign(tmp_path / "one", arms=FEW, blocks=3)
+    other = campaign(tmp_path / "other", arms=FEW, blocks=3, seed=2)
+    begun = campaign(tmp_path / "begun", arms=FEW, blocks=1, planned_blocks=3)
+    lines = (one / "journal.jsonl").read_text().splitlines(keepends=True)
+    (begun / "journal.jsonl").write_text("".join(lines[:4]))
+    assert len(load([one, other]).campaigns) == 2
+    for twice in ([one, one], [one, other, begun], [one, other, one / ".." / "one"]):
+        with pytest.raises(InputError, match=r"given twice|hold the same slots.*name each campaign once"):
+            load(twice)
+
+
+def test_slots_that_measured_nothing_may_be_alike() -> None:
+    failed = {"slot": "b01-s01", "arm": "crun", "status": "failed", "reason": "gone"}
+    refuse_copies([(Path("a"), [failed]), (Path("b"), [dict(failed)])])
+
+
+def test_a_copy_is_known_by_its_bytes(tmp_path: Path) -> None:
+    folder = campaign(tmp_path / "x", arms=FEW, blocks=1)
+    shutil.copytree(folder, tmp_path / "y")
+    night = suite(tmp_path / "n.json", metrics=1, seed=1)
+    shutil.copy(night, tmp_path / "m.json")
+    paths = [folder, night, tmp_path / "y", tmp_path / "m.json", tmp_path / "none", folder]
+    assert copies_among(paths) == {tmp_path / "y": folder, tmp_path / "m.json": night}
+
+
+def test_a_history_counts_a_copied_night_once_and_says_so(tmp_path: Path) -> None:
+    for number in range(3):
+        suite(tmp_path / f"night-{number}.json", metrics=1, seed=number)
+    shutil.copy(tmp_path / "night-1.json", tmp_path / "night-1-again.json")
+    found = read_sessions([tmp_path])
+    assert found.points["session"].nunique() == 3
+    (said,) = found.left_out
+    assert said.endswith(f"is a copy of {tmp_path / 'night-1-again.json'}")
