@@ -130,7 +130,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="tare",
         description="What a container, a KVM/QEMU guest and a User-Mode Linux guest weigh for the same work.",
         epilog="Exit status: 0 done, or check passed; 1 check proved a regression; 2 bad input; 3 check proved "
-        "neither; 4 this host cannot; 5 slots failed, or a file cannot be written; 70 a defect of Tare; 130 interrupted.",
+        "neither; 4 this host cannot; 5 slots failed, or a file cannot be written; 70 a defect of Tare; "
+        "130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"tare {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
