@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from html import escape
 
 import pandas as pd
 
@@ -82,4 +83,13 @@ def chart_sections(
                 )
             ],
         }
-    return {name: [replace(chart, said=said) for said, chart in charts if chart] for name, charts in drawn.items()}
+    return {name: [_saying(chart, said) for said, chart in charts if chart] for name, charts in drawn.items()}
+
+
+def _saying(chart: Chart, said: str) -> Chart:
+    """A chart with its sentence, which is also what is read instead of the picture."""
+    if not said:
+        return chart
+    label = f'aria-label="{escape(chart.title, quote=True)}"'
+    told = f'aria-label="{escape(f"{chart.title}: {said}", quote=True)}"'
+    return replace(chart, said=said, svg=chart.svg.replace(label, told, 1))

@@ -63,6 +63,17 @@ def conditions(loaded: Loaded) -> str:
     return " ".join(said)
 
 
+def uncertainty(loaded: Loaded) -> str:
+    """What is known of how well slopes would repeat, in a sentence."""
+    ramps = good_ramps(loaded)[["arm", "run", "slot"]].drop_duplicates()
+    if ramps["arm"].duplicated().any():
+        return "Of an arm with several ramps the slope is their median, and has no interval here."
+    return (
+        "One ramp an arm, so ratios of density carry no interval; the brackets below are the uncertainty of the line "
+        "through that one ramp."
+    )
+
+
 def most(loaded: Loaded, chosen: Chosen) -> str:
     """How many tenants of each arm kept within the scenario's limits; at least so many, where no more were tried."""
     parts = []

@@ -239,15 +239,22 @@ def _resumed(campaign: Campaign) -> Iterator[Caution]:
             yield Caution(f"Resumed on {clean(each['when'])}, and meanwhile: {what}.")
 
 
+def unhelped(loaded: Loaded, chosen: Chosen) -> bool:
+    """Whether machines were to be measured, and none ran Linux with hardware help."""
+    machines = {name: arm for name, arm in loaded.arms.items() if arm.family == "hypervisor"}
+    # A boot sector is no guest: what starts one may still be unable to run Linux. Counted instructions are not chosen.
+    if any(chosen.measured(name, but="firmware") for name, arm in machines.items() if not arm.emulated):
+        return False
+    return any(chosen.measured(name) or not arm.emulated for name, arm in machines.items())
+
+
 def _no_hardware_help(loaded: Loaded, chosen: Chosen) -> list[Caution]:
     """That no virtual machine ran with hardware help, where a reader would take figures for those of one; and why."""
+    if not unhelped(loaded, chosen):
+        return []
     machines = {name: arm for name, arm in loaded.arms.items() if arm.family == "hypervisor"}
     emulated = [arm.label for name, arm in machines.items() if arm.emulated and chosen.measured(name)]
     helped = {name: arm for name, arm in machines.items() if not arm.emulated}
-    ran = loaded.slots[(loaded.slots["status"] == "ok") & loaded.slots["arm"].isin(list(helped))]
-    # A boot sector is no guest: what starts one may still be unable to run Linux.
-    if any(chosen.measured(str(name), but="firmware") for name in ran["arm"].unique()) or not (emulated or helped):
-        return []
     if helped:
         reasons: dict[str, list[str]] = {}
         for name, arm in helped.items():

@@ -191,7 +191,7 @@ def _sides(loaded: Loaded, found: Isolation, rows: list[Harm]) -> list[str]:
 
 
 def _one(loaded: Loaded, harm: Harm) -> str:
-    return f"{loaded.arms[harm.arm].label} ({harm.text} {harm.detail})"
+    return f"{loaded.arms[harm.arm].label} ({harm.text})"
 
 
 def _span(points: list[float]) -> str:

@@ -105,7 +105,7 @@ def phases(
     rows = sum(len(panel) for panel in panels)
     height = 0.4 + 0.27 * rows + 0.45 * len(panels)
     drawn = figure(height)
-    left = _label_room(arms, table.index)
+    left = label_room(arms, table.index)
     top = height - 0.4
     for panel in panels:
         inches = 0.27 * len(panel)
@@ -181,7 +181,7 @@ def strip(
     height = 0.35 + 0.29 * len(groups)
     drawn = figure(height)
     names = list(groups)
-    left = _label_room(arms, names)
+    left = label_room(arms, names)
     axes = drawn.add_axes((left, 0.25 / height, 0.82 - left, 1 - 0.35 / height))
     dots = pd.DataFrame([(n, v) for n in names for v in groups[n][:_DRAWN_DOTS]], columns=["arm", "value"])
     palette = {name: looks[name].light for name in names}
@@ -231,7 +231,7 @@ def short(label: str) -> str:
     return label if len(label) <= _LABEL else f"{name if len(name) <= room else f'{name[: room - 1]}…'}{end}"
 
 
-def _label_room(arms: dict[str, Arm], names: Iterable[object]) -> float:
+def label_room(arms: dict[str, Arm], names: Iterable[object]) -> float:
     """The share of a chart's width that the longest of these arms' labels takes on the left."""
     return 0.03 + max(text_width(short(arms[str(name)].label), 9) for name in names)
 

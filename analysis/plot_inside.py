@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 from matplotlib.axes import Axes
 
 from analysis.canvas import Chart, chart, figure, quiet_axes, text_width
@@ -97,9 +96,9 @@ def _axis(axes: Axes, area: Area) -> None:
             if abs(math.log(step / last)) >= gap and low / 1.04 <= step <= high * 1.04:
                 ticks.append(step)
                 last = step
-    axes.set_xticks(ticks, [f"{np.round(tick, 2):g}×" for tick in ticks])
+    axes.set_xticks(ticks, [f"{tick:.3g}×" if tick < 1000 else f"{tick:,.0f}×" for tick in ticks])
     axes.set_xticks([], minor=True)
-    axes.set_xlabel("← better     worse →", labelpad=2)
+    axes.set_xlabel("← better · worse →", labelpad=2)
 
 
 def _short(metric: str) -> str:

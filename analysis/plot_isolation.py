@@ -13,7 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from analysis.canvas import Chart, chart, figure
 from analysis.isolation import Harm, Isolation
 from analysis.load import Arm
-from analysis.plot import short
+from analysis.plot import label_room, short
 from analysis.style import INK, PAPER
 
 #: From the fair share to five times that, and as far below; what did not finish is as dark as the worst.
@@ -31,7 +31,8 @@ def heat_map(found: Isolation, arms: dict[str, Arm], colours: dict[str, str]) ->
     texts = np.array([[_text(harm) for harm in row] for row in cells], dtype=object)
     height = 0.55 + _ROW * len(found.arms)
     drawn = figure(height)
-    axes = drawn.add_axes((0.24, 0.01, 0.75, 1 - 0.5 / height))
+    left = label_room(arms, found.arms)
+    axes = drawn.add_axes((left, 0.01, 0.99 - left, 1 - 0.5 / height))
     sns.heatmap(
         depth,
         ax=axes,

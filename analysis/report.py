@@ -13,7 +13,7 @@ from analysis import busy, export, findings, hosts, inside, instructions, isolat
 from analysis.anomalies import anomalies
 from analysis.caution import SECTIONS
 from analysis.charts import Section, chart_sections
-from analysis.density import conditions, density_rows
+from analysis.density import conditions, density_rows, uncertainty
 from analysis.equal import equivalences
 from analysis.estimate import drifts, estimates, flat, slopes, slot_medians
 from analysis.files import replacing
@@ -131,7 +131,7 @@ def _page(loaded: Loaded) -> tuple[dict[str, Any], dict[str, Section]]:
         "fair": findings.fairness(loaded, equal, failed),
         "failures": failed,
         "density": density_rows(loaded, inclines),
-        "density_conditions": conditions(loaded),
+        "density_conditions": f"{conditions(loaded)} {uncertainty(loaded)}",
         "inside": work,
         "inside_arms": [arm for arm in loaded.arms if any(arm in row.costs for area in work for row in area.rows)],
         "isolation": harm,
@@ -149,7 +149,10 @@ def _page(loaded: Loaded) -> tuple[dict[str, Any], dict[str, Section]]:
 
 def _headline(loaded: Loaded, chosen: Chosen, counted: list[instructions.Table]) -> list[str]:
     """What starts, runs, ends and weighs what, and how much work a boot is, where that was counted."""
-    return [*headline(loaded, chosen), *(text for table in counted for text in findings.work(loaded, table))]
+    said = headline(loaded, chosen)
+    if said and findings.unhelped(loaded, chosen):
+        said.insert(1, "No virtual machine was measured with hardware help.")
+    return [*said, *(text for table in counted for text in findings.work(loaded, table))]
 
 
 def _sections(

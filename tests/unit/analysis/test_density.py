@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from analysis.density import conditions
+from analysis.density import conditions, uncertainty
 from analysis.load import load
 from analysis.plot_density import _curves, _panels, _per_instance
 from analysis.report import write_report
@@ -94,3 +94,9 @@ def test_memory_is_drawn_for_each_instance_and_nothing_vanishes(tmp_path: Path) 
 def test_arms_of_like_size_share_a_panel() -> None:
     sizes = {"qemu": 190.0, "uml": 24.0, "runc": 2.6, "crun": 0.8, "bwrap": 0.6, "process": -0.1}
     assert _panels(sizes) == [["qemu"], ["uml"], ["runc", "crun", "bwrap", "process"]]
+
+
+def test_several_ramps_an_arm_are_not_called_one(tmp_path: Path) -> None:
+    one, other = (campaign(tmp_path / name, blocks=2, arms=FEW, seed=seed) for seed, name in ((1, "a"), (2, "b")))
+    assert uncertainty(load([one])).startswith("One ramp an arm")
+    assert uncertainty(load([one, other])).startswith("Of an arm with several ramps the slope is their median")

@@ -13,6 +13,7 @@ from analysis.estimate import estimates, flat, slopes, slot_medians
 from analysis.headline import headline, longest_phases, phase_shares, sentence
 from analysis.load import VIEWS, Loaded, load
 from analysis.matrix import Chosen
+from analysis.plot import short
 from analysis.report import write_report
 from tests.synthetic import ARMS, Arm, campaign
 
@@ -191,3 +192,31 @@ def test_emulation_is_said_wherever_the_arm_is_named(tmp_path: Path) -> None:
     assert [line.split(" |")[0] for line in rows] == ["| qemu (emulated)", "| qemu-firmware (emulated)"]
     assert all("emulated: tcg" in line for line in rows)
     assert "qemu " not in text.replace("qemu (emulated)", "")
+
+
+def test_the_headline_says_that_no_machine_had_hardware_help(tmp_path: Path) -> None:
+    emulated = {name: arm for name, arm in MACHINES.items() if name != "kvm"}
+    for name, arms, said in (("a", emulated, True), ("b", MACHINES, False)):
+        folder = campaign(tmp_path / name, blocks=2, arms=arms, ramp=0)
+        write_report([folder])
+        lines = (folder / "report.md").read_text().splitlines()
+        assert ("- No virtual machine was measured with hardware help." in lines) is said
+
+
+def test_a_chart_says_its_sentence_to_who_cannot_see_it(tmp_path: Path) -> None:
+    folder = campaign(tmp_path / "a", blocks=6, arms=MACHINES, ramp=0)
+    write_report([folder])
+    figure = (folder / "report.html").read_text().partition('<figure id="chart-spawn">')[2].partition("</figure>")[0]
+    assert 'aria-label="Spawn: crun runs /bin/true inside in ' in figure
+
+
+def test_the_page_is_named_by_what_it_holds(tmp_path: Path) -> None:
+    folder = campaign(tmp_path / "a", blocks=2, arms=MACHINES, ramp=0)
+    write_report([folder])
+    assert "<title>synthetic · Made-up CPU · 2026-11-22 · Tare</title>" in (folder / "report.html").read_text()
+
+
+def test_a_label_that_is_cut_still_says_that_it_is_emulated() -> None:
+    assert short("qemu@6.1.0-56-cloud-amd64-with-a-long-name (emulated)") == "qemu@6.1.0-5… (emulated)"
+    assert short("qemu (emulated)") == "qemu (emulated)"
+    assert short("crun@6.1.0-56-cloud-amd64") == "crun@6.1.0-56-cl…"

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from analysis import inside
 from analysis.estimate import Interval, estimates, slot_medians
 from analysis.load import Loaded, load
+from analysis.plot_inside import _axis
 from analysis.report import write_report
 from tests.synthetic import ARMS, campaign
 
@@ -102,3 +104,13 @@ def test_what_is_better_is_said_so_the_right_way_round() -> None:
     assert inside.stands(better) == "4.0× better"
     row = inside.Row("a.rate", "higher", costs={"uml": better})
     assert row.interval("uml") == "[3.8,\N{NO-BREAK SPACE}4.2]"
+
+
+@pytest.mark.parametrize("cost", [1 / 700, 1 / 30, 0.9, 5.0, 900.0])
+def test_ticks_are_not_rounded_away(cost: float) -> None:
+    area = inside.Area("disk", [inside.Row("a.rate", "higher", costs={"uml": Interval(cost, cost, cost, 9)})], [])
+    axes = Figure().add_subplot()
+    axes.set_xscale("log")
+    _axis(axes, area)
+    for place, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True):
+        assert float(label.get_text().removesuffix("×").replace(",", "")) == pytest.approx(place, rel=0.005)

@@ -71,8 +71,8 @@ def test_what_is_told_of_it_and_what_is_not_told_from_nothing(found: tuple[Loade
     assert cpu.startswith("Beside busy loops, ")
     assert "a request takes 1.0 to 2.1 times as long as alone" in cpu
     assert "that is the fair share of 2.0× in process" in cpu
-    assert "more than its fair share in crun (2.10× [2.08, 2.12])" in cpu
-    assert "less than its fair share in uml (1.00× [0.990, 1.01])" in cpu
+    assert "more than its fair share in crun (2.10×)" in cpu
+    assert "less than its fair share in uml (1.00×)" in cpu
     assert fork.startswith("Beside a fork bomb, ")
     assert fork.endswith("did not finish.")
 
