@@ -28,7 +28,12 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-VIEWS = {"desk": (1280, 900, "light"), "tablet": (768, 1024, "light"), "phone": (390, 844, "light"), "night": (390, 844, "dark")}
+VIEWS = {
+    "desk": (1280, 900, "light"),
+    "tablet": (768, 1024, "light"),
+    "phone": (390, 844, "light"),
+    "night": (390, 844, "dark"),
+}
 CHARTS = (
     "boot-ecdf",
     "boot-phases",
