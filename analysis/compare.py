@@ -101,8 +101,10 @@ def _test(each: Matched, limits: Limits, sessions: float, looks: tuple[int, ...]
         gates=limits.gates,
         exact=each.unit == EXACT,
         looks=looks if each.paired else (),
-        spread=1.0 if each.paired else sessions,
+        spread=1.0 if each.paired or each.sessions else sessions,
         step=each.step,
+        sessions=each.sessions,
+        proves=each.proves,
     )
 
 

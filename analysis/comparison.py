@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -23,7 +24,7 @@ PASSED: Final = 0
 REGRESSED: Final = 1
 UNPROVED: Final = 3
 
-UNITS: Final = {"blocks": "block", "campaigns": "slot", "suites": "run"}
+UNITS: Final = {"blocks": "block", "campaigns": "slot", "suites": "run", "sessions": "session"}
 _SHOWN = 4
 
 
@@ -66,7 +67,8 @@ class Comparison:
     def as_dict(self) -> dict[str, Any]:
         """What --json prints. Fractions, not per cent; null where there is no number.
 
-        {"base", "new": text, "design": "blocks" | "campaigns" | "suites", "unit": "block" | "slot" | "run",
+        {"base", "new": text, "design": "blocks" | "campaigns" | "suites" | "sessions",
+        "unit": "block" | "slot" | "run" | "session", "sessions": [[names of BASE's], [of NEW's]],
         "interleaved": bool, "alpha": number, "notes": [text],
         "metrics": [{every column of `analysis.compare.judged`, "badges": [text]}],
         "not_compared": [{"arm", "scenario", "metric", "why": text, "unproved": bool}]}
@@ -87,6 +89,7 @@ class Comparison:
             "new": self.sides.new,
             "design": self.sides.design,
             "unit": self.unit,
+            "sessions": [list(names) for names in self.sides.sessions],
             "interleaved": self.sides.design == "blocks",
             "alpha": self.policy.alpha,
             "notes": self.notes,
@@ -103,8 +106,10 @@ class Gate:
     text: str
 
 
-def compare(base: str, new: str, policy: Policy | None = None, **given: Any) -> Comparison:
-    """Reads and judges what two references name; `given` as `analysis.sides.sides` takes it.
+def compare(
+    base: str | Sequence[str], new: str | Sequence[str], policy: Policy | None = None, **given: Any
+) -> Comparison:
+    """Reads and judges what references name, one or several a side; `given` as `analysis.sides.sides` takes it.
 
     Raises InputError for anything that cannot be read or is not alike, where the two have nothing in common, and
     where there is but one block (or slot, or run) to judge by.
@@ -115,14 +120,21 @@ def compare(base: str, new: str, policy: Policy | None = None, **given: Any) -> 
         table = judged(both.found, policy, informs=both.informs, looks=both.looks)
     unit = UNITS[both.design]
     if table.empty:
-        raise InputError(f"{base} and {new} have no metric in common that can be compared: {_reasons(both)}")
+        raise InputError(f"{both.base} and {both.new} have no metric in common that can be compared: {_reasons(both)}")
     if int(table["count"].max()) < 2:
         needed = int(table["needed"].min())
-        raise InputError(f"one {unit} alone tells nothing of {base} and {new}", hint=f"at least {needed} are needed")
+        raise InputError(
+            f"one {unit} alone tells nothing of {_as_given(base)} and {_as_given(new)}",
+            hint=f"at least {needed} are needed",
+        )
     notes = [*both.notes, *_unmatched_rules(policy, table)]
-    if both.design != "blocks" and policy.sessions > 1:
+    if both.design in ("campaigns", "suites") and policy.sessions > 1:
         notes.append(f"intervals are {policy.sessions:g} times as wide as the scatter within each run says")
     return Comparison(both, policy, table, notes)
+
+
+def _as_given(names: str | Sequence[str]) -> str:
+    return names if isinstance(names, str) else listed(names)
 
 
 def gate(comparison: Comparison) -> Gate:

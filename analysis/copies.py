@@ -1,4 +1,4 @@
-"""Campaigns given twice: by one path, by another, or as a copy. Counted twice, they would feign certainty."""
+"""Data given twice: by one path, by another, or as a copy. Counted twice, they would feign certainty."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ import itertools
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
 
 from bench.errors import InputError
 from bench.results import JOURNAL, Record
+
+_COLUMNS: Final = ["metric", "slot", "index", "value"]
 
 
 def refuse_copies(given: Sequence[tuple[Path, Sequence[Record]]]) -> None:
@@ -39,6 +45,16 @@ def copies_among(paths: Iterable[Path]) -> dict[Path, Path]:
             if first.setdefault(digest, path) != path:
                 found[path] = first[digest]
     return found
+
+
+def same_values(ours: pd.DataFrame, theirs: pd.DataFrame) -> bool:
+    """Whether two suites hold the same values, however they are written. Values that never vary may well agree."""
+    if len(ours) != len(theirs):
+        return False
+    left, right = (frame[_COLUMNS].reset_index(drop=True) for frame in (ours, theirs))
+    if not all(np.array_equal(left[column].to_numpy(), right[column].to_numpy()) for column in _COLUMNS):
+        return False
+    return bool((left.groupby("metric", observed=True)["value"].nunique() > 1).any())
 
 
 def _measured(records: Sequence[Record]) -> set[str]:

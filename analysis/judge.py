@@ -10,20 +10,21 @@ instance of each arm), or, without blocks, the run: never the single value, whic
   inside ±δ. A large p proves nothing and gives "inconclusive", with the smallest effect these data would have shown
   (MDE). Nor does a narrow interval where values come in steps above δ (analysis.resolution), or where the middle stayed
   and a part of the units moved (analysis.tails).
+- Groups of sessions: see analysis.between.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 from scipy import special
 
+from analysis import between, ranks, resolution, tails
 from analysis import power as powers
-from analysis import ranks, resolution, tails
 from analysis.estimate import CONFIDENCE, Interval, hodges_lehmann
 from analysis.looks import first_able, level
 from analysis.ranks import TIE, Floats, Shown
@@ -50,7 +51,8 @@ class Test:
     not yet reached. spread: how many times further apart two runs of the same lie than the scatter within them tells;
     1 for blocks, BETWEEN_SESSIONS for groups that ran at different times. proves: false where these data can inform but
     prove nothing, either way. step: between values that differ, as a fraction of their level; as the numbers tell it,
-    where it is not given. Raises ValueError for anything else.
+    where it is not given. sessions: the names of base's and then new's, where each number is a session's. Raises
+    ValueError for anything else.
     """
 
     __test__ = False  # no test of pytest's
@@ -66,6 +68,7 @@ class Test:
     spread: float = 1.0
     proves: bool = True
     step: float | None = None
+    sessions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, values in (("base", self.base), ("new", self.new)):
@@ -81,6 +84,8 @@ class Test:
             raise ValueError("only paired blocks can be looked at while they run")
         if self.spread < 1 or (self.spread > 1 and self.paired):
             raise ValueError(f"spread is 1 for blocks and 1 or more for groups, not {self.spread!r}")
+        if self.sessions and (self.paired or len(self.sessions) != len(self.base) + len(self.new)):
+            raise ValueError("sessions: one name a number of two groups")
         if not 0 < self.delta < 10:
             raise ValueError(f"delta is a fraction above 0, like 0.05, not {self.delta!r}")
 
@@ -91,7 +96,7 @@ class Test:
 
     @property
     def unit(self) -> str:
-        return "block" if self.paired else "run"
+        return "block" if self.paired else "session" if self.sessions else "run"
 
 
 @dataclass(frozen=True)
@@ -130,17 +135,42 @@ def percent(fraction: float) -> str:
     return f"{float(f'{fraction * 100:.2g}'):g}%"
 
 
+@dataclass(frozen=True)
+class Summary:
+    """What a test's data say, whatever the method: what verdicts are made of.
+
+    reach: the p that it must reach. needed: units below which nothing can. inner: the interval that must lie inside ±δ
+    for a claim that nothing changed; None where there is none.
+    """
+
+    shown: Shown
+    ratio: Interval
+    inner: Interval | None
+    reach: float
+    needed: int
+    mde: float | None
+
+    def alike(self, delta: float, count: int) -> bool:
+        return count >= self.needed and self.inner is not None and _inside(self.inner, delta)
+
+
 def judge(tests: Sequence[Test], *, alpha: float = 0.05, power: float = 0.8) -> list[Verdict]:
     """A verdict for each test. Those that gate are one family of error rate alpha; others are judged at alpha each."""
     statistical = {i: test for i, test in enumerate(tests) if not (test.exact and _repeats(test))}
-    family = {i for i, test in statistical.items() if test.gates}
-    lone = dict.fromkeys(statistical, alpha) | dict.fromkeys(family, alpha / max(len(family), 1))
-    seen = {i: evidence(test) for i, test in statistical.items()}
+    ranked = {i: test for i, test in statistical.items() if not test.sessions}
+    summaries = _by_ranks(ranked, alpha, power)
+    summaries |= _by_sessions({i: test for i, test in statistical.items() if test.sessions}, alpha, power)
+    return [_verdict(test, summaries[i]) if i in summaries else _exact(test) for i, test in enumerate(tests)]
+
+
+def _by_ranks(tests: Mapping[int, Test], alpha: float, power: float) -> dict[int, Summary]:
+    """Holm's steps, each metric being held to what its own looks leave of the step's level."""
+    family = {i for i, test in tests.items() if test.gates}
+    lone = dict.fromkeys(tests, alpha) | dict.fromkeys(family, alpha / max(len(family), 1))
+    seen = {i: evidence(test) for i, test in tests.items()}
     # What has too few units to be found alone proves nothing, whatever the others have.
-    able = {i for i, test in statistical.items() if test.proves and test.count >= least_count(test, lone[i])}
-    rejected = {i for i in able - family if seen[i].p <= nominal(tests[i], alpha)}
+    able = {i for i, test in tests.items() if test.proves and test.count >= least_count(test, lone[i])}
     levels = dict(lone)
-    # Holm's steps, each metric being held to what its own looks leave of the step's level.
     left = set(family)
     while left:
         step = alpha / len(left)
@@ -148,13 +178,54 @@ def judge(tests: Sequence[Test], *, alpha: float = 0.05, power: float = 0.8) -> 
         levels |= dict.fromkeys(left, step)
         if not found:
             break
-        first = min(found, key=lambda i: seen[i].p)
-        rejected.add(first)
-        left.remove(first)
-    return [
-        _verdict(test, seen[i], levels[i], lone[i], i in rejected, alpha, power) if i in statistical else _exact(test)
-        for i, test in enumerate(tests)
-    ]
+        left.remove(min(found, key=lambda i: seen[i].p))
+    return {
+        i: Summary(
+            shown=seen[i],
+            ratio=ratio(test),
+            inner=_inner(test, alpha),
+            reach=nominal(test, levels[i]),
+            needed=least_count(test, lone[i]),
+            mde=mde(test, lone[i], power),
+        )
+        for i, test in tests.items()
+    }
+
+
+def _by_sessions(tests: Mapping[int, Test], alpha: float, power: float) -> dict[int, Summary]:
+    """Metrics of the same sessions are drawn together; where some lack a session, each group has its share of alpha."""
+    found: dict[int, Summary] = {}
+    family = sum(test.gates for test in tests.values())
+    for sessions in dict.fromkeys(test.sessions for test in tests.values()):
+        for gates in (True, False):
+            group = {i: test for i, test in tests.items() if test.sessions == sessions and test.gates == gates}
+            share = alpha * len(group) / family if gates and family else alpha
+            found |= _of_group(group, share, alpha, power) if group else {}
+    return found
+
+
+def _of_group(tests: Mapping[int, Test], share: float, alpha: float, power: float) -> dict[int, Summary]:
+    needed = ranks.least_group(share)
+    found = between.moved([(np.log(test.base), np.log(test.new)) for test in tests.values()])
+    summaries = {}
+    for (i, test), each in zip(tests.items(), found, strict=True):
+        least = each.least(share, power) if test.count >= needed else math.nan
+        summaries[i] = Summary(
+            shown=Shown(each.p(test.gates), int(np.sign(each.shift)) if abs(each.shift) > TIE else 0),
+            ratio=_interval(each.shift, each.half(1 - CONFIDENCE), test.count),
+            inner=_interval(each.shift, each.half(2 * alpha), test.count),
+            reach=share,
+            needed=needed,
+            mde=max(float(np.expm1(least)), step(test)) if math.isfinite(least) else None,
+        )
+    return summaries
+
+
+def _interval(shift: float, half: float, count: int) -> Interval:
+    point, low, high = (
+        float(np.exp(np.clip(end, -_FARTHEST, _FARTHEST))) for end in (shift, shift - half, shift + half)
+    )
+    return Interval(point, low, high, count)
 
 
 def nominal(test: Test, alpha: float) -> float:
@@ -194,12 +265,13 @@ def ratio(test: Test, confidence: float = CONFIDENCE) -> Interval:
 
 def equivalent(test: Test, alpha: float = 0.05) -> bool:
     """Whether both one-sided tests at alpha place the ratio inside the margin, 1/(1+δ) to 1+δ."""
+    found = _inner(test, alpha)
+    return found is not None and _inside(found, test.delta)
+
+
+def _inner(test: Test, alpha: float) -> Interval | None:
     both = nominal(test, 2 * alpha)
-    if not both:
-        return False
-    found = ratio(test, 1 - both)
-    margin = 1 + test.delta
-    return found.bounded and 1 / margin < found.low and found.high < margin
+    return ratio(test, 1 - both) if both else None
 
 
 def least_count(test: Test, alpha: float) -> int:
@@ -274,13 +346,8 @@ def _exact(test: Test) -> Verdict:
     )
 
 
-def _verdict(
-    test: Test, shown: Shown, level: float, lone: float, rejected: bool, alpha: float, power: float
-) -> Verdict:
-    """level: of Holm's step that it came to; lone: that of a metric that is the only one that changed."""
-    found = ratio(test)
-    reach = nominal(test, level)
-    needed = least_count(test, lone)
+def _verdict(test: Test, seen: Summary) -> Verdict:
+    found, shown = seen.ratio, seen.shown
     reasons = []
     if test.exact:
         reasons.append(
@@ -290,9 +357,10 @@ def _verdict(
         )
     kind: Kind = "inconclusive"
     within = False
-    alike = test.count >= needed and equivalent(test, alpha)
+    able = test.proves and test.count >= seen.needed
+    alike = able and seen.alike(test.delta, test.count)
     doubt = _doubt(test) if alike else ""
-    if rejected and (found.low > 1 if shown.direction > 0 else found.high < 1):
+    if able and shown.p <= seen.reach and (found.low > 1 if shown.direction > 0 else found.high < 1):
         kind = _changed(shown.direction, test.better)
         within = alike and not doubt and _inside(found, test.delta)
         if doubt:
@@ -300,19 +368,19 @@ def _verdict(
         if within:
             size = percent(abs(found.point - 1))
             reasons.append(f"{size} {'up' if shown.direction > 0 else 'down'} is proved, and lies within ±δ: it passes")
-    elif test.proves and alike and not doubt:
+    elif alike and not doubt:
         kind = "equivalent"
     else:
-        reasons += _why(test, shown, reach, needed, doubt)
+        reasons += _why(test, seen, doubt)
     return Verdict(
         kind=kind,
         ratio=found,
         p=shown.p,
-        alpha=reach,
+        alpha=seen.reach,
         delta=test.delta,
-        mde=mde(test, lone, power),
+        mde=seen.mde,
         count=test.count,
-        needed=needed,
+        needed=seen.needed,
         reason="; ".join(reasons),
         exact=False,
         within=within,
@@ -334,9 +402,9 @@ def _doubt(test: Test) -> str:
     return tails.of_groups(np.log(test.base), np.log(test.new), margin, test.unit)
 
 
-def _why(test: Test, shown: Shown, reach: float, needed: int, doubt: str) -> list[str]:
+def _why(test: Test, seen: Summary, doubt: str) -> list[str]:
     """Why nothing is proved."""
-    unit = test.unit
+    unit, shown, reach, needed = test.unit, seen.shown, seen.reach, seen.needed
     reasons = []
     if test.count < needed:
         reasons.append(

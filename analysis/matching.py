@@ -6,8 +6,8 @@ unit, better, warmup, index, value); `analysis.load` and `analysis.suites` make 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ from bench.errors import InputError
 
 Floats = npt.NDArray[np.float64]
 Key = tuple[str, str]
+#: A session: its samples, and which arm of them.
+Session = tuple[pd.DataFrame, str]
 #: A slot that did not end well: its scenario, run and block.
 Failed = tuple[str, int, int]
 
@@ -39,6 +41,8 @@ class Matched:
     levels        the medians of both, in `unit`
     dropped       blocks (paired) or slots without a good value: a slot failed, or has no such value
     step          between values that differ, as a fraction of their level (analysis.resolution)
+    sessions      the names of base's and then new's, where each number is a session's
+    proves        false where one session a side stands alone, with nothing beside it to divide by
     """
 
     scenario: str
@@ -52,6 +56,8 @@ class Matched:
     dropped: int = 0
     per: str = ""
     step: float = 0.0
+    sessions: tuple[str, ...] = ()
+    proves: bool = True
 
 
 @dataclass(frozen=True)
@@ -141,6 +147,60 @@ def match_runs(
         by = (per or "") if divide else ""
         found.append(_matched(head, values, levels, False, dropped, steps.get(key, 0.0), by))
     return found
+
+
+def match_sessions(
+    base: Mapping[str, Session], new: Mapping[str, Session], *, per: str | None = None, dropped: int = 0
+) -> list[Found]:
+    """The metrics of several sessions a side, by name: a number a session, the median over its slots.
+
+    per: as `match_runs` has it, for metrics of which all sessions that have them have that. Errors: as `match_blocks`.
+    """
+    sides = [[_good(frame, [arm]) for frame, arm in side.values()] for side in (base, new)]
+    together = [pd.concat(side) for side in sides]
+    gaps = _unusable(together[0]) | _unusable(together[1])
+    steps = _steps(pd.concat(together))
+    plain = [
+        _by_session(side, [_levels(good) for good in goods]) for side, goods in zip((base, new), sides, strict=True)
+    ]
+    scaled: list[dict[Key, dict[str, float]]] = [{}, {}]
+    if per is not None:
+        scaled = [_by_session(side, [_scaled_levels(*each, per) for each in side.values()]) for side in (base, new)]
+    found: list[Found] = []
+    for key, head in _heads(*together).items():
+        if isinstance(head, Gap) or key in gaps:
+            found.append(head if isinstance(head, Gap) else gaps[key])
+            continue
+        divide = head.unit != EXACT and all(
+            side.get(key, {}).keys() == level[key].keys() for side, level in zip(scaled, plain, strict=True)
+        )
+        chosen = [side[key] for side in (scaled if divide else plain)]
+        values, levels = (
+            tuple(np.array(list(side.values())) for side in both) for both in (chosen, [side[key] for side in plain])
+        )
+        lost = len(base) + len(new) - sum(map(len, chosen)) + dropped
+        by = (per or "") if divide else ""
+        one = _matched(head, (values[0], values[1]), (levels[0], levels[1]), False, lost, steps.get(key, 0.0), by)
+        names = (*chosen[0], *chosen[1])
+        found.append(replace(one, sessions=names) if isinstance(one, Matched) else one)
+    return found
+
+
+def _by_session(side: Iterable[str], levels: Sequence[Mapping[Key, float]]) -> dict[Key, dict[str, float]]:
+    found: dict[Key, dict[str, float]] = {}
+    for name, of_session in zip(side, levels, strict=True):
+        for key, level in of_session.items():
+            found.setdefault(key, {})[name] = level
+    return found
+
+
+def _levels(good: pd.DataFrame) -> dict[Key, float]:
+    return {key: float(values.median()) for key, values in _values(good)}
+
+
+def _scaled_levels(frame: pd.DataFrame, arm: str, per: str) -> dict[Key, float]:
+    divided = _scaled(_by_block(_good(frame, [arm, per]), arm, per))
+    return {key: float(np.median(values)) for key, values in divided.items() if len(values)}
 
 
 def _good(samples: pd.DataFrame, arms: list[str]) -> pd.DataFrame:

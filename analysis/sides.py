@@ -1,7 +1,11 @@
-"""What BASE and NEW are: two arms of a campaign, two campaigns, or two pyperf files; loaded and checked to be alike."""
+"""What BASE and NEW are: two arms of a campaign, two campaigns or pyperf files, or several a side.
+
+Loaded, and checked to be alike, and not to be the same data.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,20 +14,25 @@ from typing import Any, Final, Literal
 import numpy as np
 import pandas as pd
 
+from analysis import copies, ranks
 from analysis.badges import between
+from analysis.between import apart
 from analysis.load import Campaign, Loaded, load
 from analysis.looks import looks_of
-from analysis.matching import Failed, Found, Gap, Matched, match_blocks, match_runs
+from analysis.matching import EXACT, Failed, Found, Gap, Matched, Session, match_blocks, match_runs, match_sessions
 from analysis.suites import read_suite
 from analysis.words import listed, plural
 from bench.errors import InputError
 from bench.results import FACTS, JOURNAL, PLAN, Record
 from bench.text import clean
 
-Design = Literal["blocks", "campaigns", "suites"]
+Design = Literal["blocks", "campaigns", "suites", "sessions"]
 
 NOT_INTERLEAVED: Final = "not interleaved: drift between the two runs counts as a difference"
 _HOW = "write DIR:ARM DIR:ARM, or ARM ARM --in DIR, or two results folders, or two pyperf .json files"
+SEVERAL: Final = "several sessions a side: BASE… -- NEW…"
+#: A side that has fewer sessions than can prove anything loses none.
+_KEPT: Final = ranks.least_group(0.05)
 #: What may differ between two campaigns' scenarios of one name: it does not change what a value is.
 _MAY_DIFFER = frozenset({"description", "blocks", "timeout"})
 
@@ -44,13 +53,14 @@ class Reference:
 class Sides:
     """Both sides, matched.
 
-    design   blocks (two arms, interleaved), campaigns or suites
+    design   blocks (two arms, interleaved), campaigns or suites (one a side), sessions (several a side)
     found    what was matched, by arm; "" where one arm was named for each side
     informs  arms of `found` that gate nothing: the one that the others are divided by
     badges   by arm what differs between the sides beside the metrics
     notes    what a reader must know, a sentence each
     failed   by arm how many slots of BASE and of NEW did not end well
     looks    by scenario the block counts at which the campaign was looked at, where it could stop early
+    sessions the names of BASE's and of NEW's, where there are several a side
     """
 
     base: str
@@ -62,25 +72,39 @@ class Sides:
     notes: list[str] = field(default_factory=list)
     failed: dict[str, tuple[int, int]] = field(default_factory=dict)
     looks: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    sessions: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
 
-def sides(base: str, new: str, *, inside: Path | None = None, arms: Sequence[str] = ()) -> Sides:
-    """Reads what BASE and NEW name. Raises InputError: how to write it, which arms there are, what is not alike.
+def sides(
+    base: str | Sequence[str], new: str | Sequence[str], *, inside: Path | None = None, arms: Sequence[str] = ()
+) -> Sides:
+    """Reads what BASE and NEW name: one each, or several sessions a side.
 
-    inside: the results folder of which both are arms; arms: of two results folders only these.
+    inside: the results folder of which both are arms; arms: of results folders only these. Raises InputError: how to
+    write it, which arms there are, what is not alike, what is the same.
     """
-    first, second = _reference(base, inside), _reference(new, inside)
-    if first.suite != second.suite:
+    first, second = ([_reference(text, inside) for text in _texts(given)] for given in (base, new))
+    if not first or not second:
+        raise InputError("BASE and NEW are both needed", hint=_HOW)
+    every = [*first, *second]
+    if len({each.suite for each in every}) > 1:
+        odd = next(each for each in every if each.suite != every[0].suite)
         raise InputError(
-            f"{first} and {second} are not of one kind", hint="a campaign's arm as a pyperf file is DIR/pyperf/ARM.json"
+            f"{every[0]} and {odd} are not of one kind", hint="a campaign's arm as a pyperf file is DIR/pyperf/ARM.json"
         )
-    if arms and (first.suite or first.arm or second.arm):
-        raise InputError("--arm is for two results folders without arms in their names")
-    if first.suite:
-        return _suites(first, second)
-    if first.path.resolve() == second.path.resolve():
-        return _blocks(first, second)
-    return _campaigns(first, second, arms)
+    if arms and (every[0].suite or any(each.arm for each in every)):
+        raise InputError("--arm is for results folders without arms in their names")
+    if len(every) > 2:
+        return _several_suites(first, second) if every[0].suite else _several_campaigns(first, second, arms)
+    if every[0].suite:
+        return _suites(*every)
+    if every[0].path.resolve() == every[1].path.resolve():
+        return _blocks(*every)
+    return _campaigns(every[0], every[1], arms)
+
+
+def _texts(given: str | Sequence[str]) -> Sequence[str]:
+    return [given] if isinstance(given, str) else given
 
 
 def _reference(text: str, inside: Path | None) -> Reference:
@@ -111,11 +135,145 @@ def _arm_name(text: str) -> str:
 
 
 def _suites(base: Reference, new: Reference) -> Sides:
-    if base.path.resolve() == new.path.resolve():
-        raise InputError(f"{base} is both sides")
-    matched = match_runs(read_suite(base.path, "base"), read_suite(new.path, "new"), "base", "new")
+    frames = _read_suites([base, new])
+    both = match_runs(frames[0], frames[1], "session", "session")
+    matched = [replace(each, proves=False) if isinstance(each, Matched) else each for each in both]
     notes = [NOT_INTERLEAVED, "the unit is the pyperf run: the values of one process share its fate"]
     return Sides(str(base), str(new), "suites", {"": matched}, notes=notes)
+
+
+def _read_suites(given: Sequence[Reference]) -> list[pd.DataFrame]:
+    _named_once(given)
+    frames = [read_suite(each.path, "session") for each in given]
+    for (one, ours), (other, theirs) in itertools.combinations(zip(given, frames, strict=True), 2):
+        if copies.same_values(ours, theirs):
+            raise InputError(f"{one} and {other} hold the same data", hint="name two different sessions")
+    return frames
+
+
+def _named_once(given: Sequence[Reference]) -> None:
+    seen: dict[tuple[Path, str | None], Reference] = {}
+    for each in given:
+        place = each.path.resolve(), each.arm
+        if place in seen:
+            raise InputError(f"{each} is named twice", hint="BASE and NEW must be different data")
+        seen[place] = each
+
+
+def _several_suites(base: Sequence[Reference], new: Sequence[Reference]) -> Sides:
+    frames = _read_suites([*base, *new])
+    sessions: dict[str, Session] = {
+        str(each): (frame, "session") for each, frame in zip((*base, *new), frames, strict=True)
+    }
+    ours = {str(each): sessions[str(each)] for each in base}
+    theirs = {str(each): sessions[str(each)] for each in new}
+    return _of_sessions(ours, theirs, {"": match_sessions(ours, theirs)}, [], {}, {})
+
+
+def _several_campaigns(base: Sequence[Reference], new: Sequence[Reference], arms: Sequence[str]) -> Sides:
+    every = [*base, *new]
+    _named_once(every)
+    loads = {str(each): load([each.path]) for each in every}
+    _no_copies(list(loads.values()))
+    old, late = loads[str(base[0])], loads[str(new[0])]
+    for loaded in loads.values():
+        _same_scenarios(old.campaigns[0], loaded.campaigns[0])
+    if any(each.arm for each in every):
+        pairs = {"": {str(each): _known(loads[str(each)], each) for each in every}}
+    else:
+        pairs = {arm: dict.fromkeys(loads, arm) for arm in _in_all(every, loads, arms)}
+    per = _normaliser(*loads.values())
+    found: dict[str, list[Found]] = {}
+    badges: dict[str, list[str]] = {}
+    lost: dict[str, tuple[int, int]] = {}
+    notes = [told for loaded in loads.values() for told in _torn(loaded)]
+    for label, names in pairs.items():
+        scale = None if per in names.values() else per
+        ours, theirs = (
+            {str(each): (_samples(loads[str(each)], (names[str(each)], scale)), names[str(each)]) for each in side}
+            for side in (base, new)
+        )
+        found[label] = match_sessions(ours, theirs, per=scale)
+        others = [between(old, loads[str(each)], names[str(base[0])], names[str(each)]) for each in new]
+        badges[label] = list(dict.fromkeys(itertools.chain(*others)))
+        failed = [sum(len(_failed(loads[str(each)], {names[str(each)]})) for each in side) for side in (base, new)]
+        lost[label] = (failed[0], failed[1])
+        if any(failed):
+            what = f"{plural(failed[0], 'slot')} of BASE and {failed[1]} of NEW"
+            notes.append(f"did not end well, and are left out: {what} {label}".strip())
+    divided = any(getattr(each, "per", "") for metrics in found.values() for each in metrics)
+    informs = frozenset({str(per)}) if divided and per in pairs and not arms else frozenset()
+    if divided:
+        notes.append(f"host-normalised: values are divided by those of {per} in the same block")
+    notes += _emulated(*loads.values()) + _hosts(old.campaigns[0], late.campaigns[0])
+    made = _of_sessions(dict.fromkeys(map(str, base)), dict.fromkeys(map(str, new)), found, notes, badges, lost)
+    return replace(made, informs=informs)
+
+
+def _of_sessions(
+    base: Mapping[str, object],
+    new: Mapping[str, object],
+    found: dict[str, list[Found]],
+    notes: list[str],
+    badges: dict[str, list[str]],
+    lost: dict[str, tuple[int, int]],
+) -> Sides:
+    found, told = _without_far(found, list(base), list(new))
+    unit = f"the unit is the session: {len(base)} of BASE, {len(new)} of NEW; what drifts between their times counts"
+    return Sides(
+        _some(list(base)),
+        _some(list(new)),
+        "sessions",
+        found,
+        badges=badges,
+        notes=[unit, *told, *notes],
+        failed=lost,
+        sessions=(tuple(base), tuple(new)),
+    )
+
+
+def _some(names: list[str]) -> str:
+    shown = names if len(names) < 4 else [*names[:2], f"{len(names) - 2} more"]
+    return listed(shown)
+
+
+def _without_far(
+    found: dict[str, list[Found]], base: list[str], new: list[str]
+) -> tuple[dict[str, list[Found]], list[str]]:
+    """Without sessions that lie far from all others in most metrics, where enough are left; and that in sentences."""
+    whole = [
+        np.log(np.concatenate([each.base, each.new]))
+        for metrics in found.values()
+        for each in metrics
+        if isinstance(each, Matched) and len(each.sessions) == len(base) + len(new)
+    ]
+    names = [*base, *new]
+    far = {names[place]: size for place, size in apart(np.array(whole))} if whole else {}
+    if not far or any(len(set(side) - set(far)) < _KEPT for side in (base, new)):
+        return found, []
+    kept = {
+        arm: [each if isinstance(each, Gap) else _without(each, set(far)) for each in metrics]
+        for arm, metrics in found.items()
+    }
+    told = [
+        f"set aside: {name}, which lies {np.expm1(size):+.0%} off the other sessions in its metrics on the whole"
+        for name, size in far.items()
+    ]
+    return kept, told
+
+
+def _without(each: Matched, far: set[str]) -> Matched:
+    keep = np.array([name not in far for name in each.sessions])
+    count = len(each.base)
+    base, new = each.base[keep[:count]], each.new[keep[count:]]
+    names = tuple(name for name in each.sessions if name not in far)
+    return replace(each, base=base, new=new, sessions=names, dropped=each.dropped + int((~keep).sum()))
+
+
+def _no_copies(loads: Sequence[Loaded]) -> None:
+    """Two arms of one folder are no copies."""
+    campaigns = {loaded.campaigns[0].folder.resolve(): loaded.campaigns[0] for loaded in loads}
+    copies.refuse_copies([(campaign.folder, campaign.records) for campaign in campaigns.values()])
 
 
 def _blocks(base: Reference, new: Reference) -> Sides:
@@ -156,6 +314,7 @@ def _ended(each: Found, decisions: Mapping[str, Any], names: set[str]) -> Found:
 
 def _campaigns(base: Reference, new: Reference, arms: Sequence[str]) -> Sides:
     old, late = load([base.path]), load([new.path])
+    _no_copies([old, late])
     _same_scenarios(old.campaigns[0], late.campaigns[0])
     notes = [NOT_INTERLEAVED, *_torn(old), *_torn(late)]
     if base.arm or new.arm:
@@ -170,7 +329,8 @@ def _campaigns(base: Reference, new: Reference, arms: Sequence[str]) -> Sides:
         scale = None if per in (left, right) else per
         failed = [*_failed(old, {left}), *_failed(late, {right})]
         left_frame, right_frame = _samples(old, (left, scale)), _samples(late, (right, scale))
-        found[label] = match_runs(left_frame, right_frame, left, right, per=scale, failed=failed)
+        matched = match_runs(left_frame, right_frame, left, right, per=scale, failed=failed)
+        found[label] = [_alone_or_not(each) for each in matched]
         badges[label] = between(old, late, left, right)
         lost[label], told = _failures((old, left), (late, right))
         notes += told
@@ -188,6 +348,11 @@ def _campaigns(base: Reference, new: Reference, arms: Sequence[str]) -> Sides:
     notes += _boots((old, [left for left, _ in pairs.values()]), (late, [right for _, right in pairs.values()]))
     notes += _emulated(old, late) + _hosts(old.campaigns[0], late.campaigns[0])
     return Sides(str(base), str(new), "campaigns", found, informs, badges, notes, lost)
+
+
+def _alone_or_not(each: Found) -> Found:
+    """Two campaigns prove something of what ran beside a common baseline, and of counts, which no speed changes."""
+    return replace(each, proves=bool(each.per) or each.unit == EXACT) if isinstance(each, Matched) else each
 
 
 def _known(loaded: Loaded, given: Reference) -> str:
@@ -226,6 +391,18 @@ def _shared(old: Loaded, late: Loaded, base: Reference, new: Reference, arms: Se
     return shared
 
 
+def _in_all(given: Sequence[Reference], loads: Mapping[str, Loaded], arms: Sequence[str]) -> list[str]:
+    """The arms to compare of several campaigns: those that were asked for, or all that ran well in each."""
+    for name in arms:
+        for each in given:
+            _known(loads[str(each)], Reference(each.path, _arm_name(name)))
+    shared = set.intersection(*(_good(loaded) for loaded in loads.values()))
+    found = list(dict.fromkeys(arms)) or [name for name in loads[str(given[0])].arms if name in shared]
+    if not found:
+        raise InputError("no arm ran in all of these campaigns", hint="write DIR:ARM… -- DIR:ARM…")
+    return found
+
+
 def _alone(old: Loaded, late: Loaded, shared: set[str]) -> dict[str, list[Found]]:
     """The arms of which only one campaign has a slot that ended well."""
     left, right = (
@@ -243,11 +420,12 @@ def _samples(loaded: Loaded, arms: Sequence[str | None]) -> pd.DataFrame:
     return loaded.samples[loaded.samples["arm"].isin([arm for arm in arms if arm])]
 
 
-def _normaliser(old: Loaded, late: Loaded) -> str | None:
-    """The baseline arm that both plans name, if it ran in both."""
-    names = [loaded.campaigns[0].plan.get("baseline") for loaded in (old, late)]
-    ran = all((loaded.slots["arm"] == names[0]).any() for loaded in (old, late))
-    return str(names[0]) if names[0] and names[0] == names[1] and ran else None
+def _normaliser(*loads: Loaded) -> str | None:
+    """The baseline arm that all plans name, if it ran in each."""
+    names = {loaded.campaigns[0].plan.get("baseline") for loaded in loads}
+    name = names.pop()
+    ran = all((loaded.slots["arm"] == name).any() for loaded in loads)
+    return str(name) if name and not names and ran else None
 
 
 def _scenarios(campaign: Campaign) -> dict[str, Record]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from bench.stops import Referee
 
 _HOST_CANNOT, _DEFECT = 4, 70
+#: Stands for `--` between BASE's and NEW's sessions, which argparse would swallow.
+_APART = "\x1f--"
 #: What a system refuses for reasons of its own, wherever that comes up: no defect of Tare.
 _REFUSALS = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
@@ -58,7 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Exits with 2 for what is no command line, by the usage of the command that was meant."""
-    arguments, unknown = _parser().parse_known_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if next((word for word in words if not word.startswith("-")), "") in ("compare", "check"):
+        words = [_APART if word == "--" else word for word in words]
+    arguments, unknown = _parser().parse_known_args(words)
     if unknown:
         arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     return arguments
@@ -201,9 +206,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_comparison(command: argparse.ArgumentParser) -> None:
-    what = "DIR:ARM of a campaign (or ARM with --in), a results folder, or a pyperf .json file"
-    command.add_argument("base", metavar="BASE", help=what)
-    command.add_argument("new", metavar="NEW", help="the same for what is judged")
+    what = (
+        "DIR:ARM of a campaign (or ARM with --in), a results folder, or a pyperf .json file; several a side: A… -- B…"
+    )
+    command.usage = "%(prog)s [options] BASE NEW | BASE... -- NEW..."
+    command.add_argument("given", metavar="BASE NEW", nargs="+", help=what)
     command.add_argument("--in", dest="inside", type=Path, metavar="DIR", help="the results folder that has both arms")
     command.add_argument("--arm", action="append", metavar="NAME", help="of two results folders only this arm")
     command.add_argument("--policy", type=Path, metavar="FILE", help="TOML: margins, and which metrics gate")
@@ -479,7 +486,8 @@ def _compared(arguments: argparse.Namespace, *, gated: bool) -> int:
     from analysis import comparison, files, policy, tell
 
     rules = policy.read_policy(arguments.policy) if arguments.policy else None
-    found = comparison.compare(arguments.base, arguments.new, rules, inside=arguments.inside, arms=arguments.arm or [])
+    base, new = _base_and_new(arguments.given)
+    found = comparison.compare(base, new, rules, inside=arguments.inside, arms=arguments.arm or [])
     gate = comparison.gate(found) if gated else None
     for path, text in tell.documents(
         found, gate, arguments.markdown, arguments.svg, arguments.junit if gated else None
@@ -495,6 +503,17 @@ def _compared(arguments: argparse.Namespace, *, gated: bool) -> int:
     else:
         tell.on_screen(found, gate)
     return gate.code if gate else 0
+
+
+def _base_and_new(given: list[str]) -> tuple[list[str], list[str]]:
+    """What stands before `--` and after it; without one, there are two."""
+    if given.count(_APART) == 1:
+        place = given.index(_APART)
+        return given[:place], given[place + 1 :]
+    if len(given) == 2 and _APART not in given:
+        return given[:1], given[1:]
+    what = "which are BASE and which are NEW?" if len(given) > 2 else "BASE and NEW are both needed"
+    raise InputError(what, hint="write BASE NEW, or several sessions a side: BASE… -- NEW…")
 
 
 def _bisect(arguments: argparse.Namespace) -> int:

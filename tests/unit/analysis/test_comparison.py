@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import random
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -97,13 +100,146 @@ def test_an_arm_that_only_base_has_passes_no_gate(tmp_path: Path) -> None:
 def test_two_pyperf_files(tmp_path: Path) -> None:
     old = suite(tmp_path / "old.json", runs=20)
     new = suite(tmp_path / "new.json.gz", runs=20, factor=1.5, seed=2)
-    found = compare(str(old), str(new), policy=Policy(sessions=1.0))
-    assert (found.sides.design, found.unit) == ("suites", "run")
-    assert set(found.table["kind"]) == {"regressed"}
-    assert (found.table["count"] == 20).all()
-    assert "not interleaved" in notes(found)
-    assert "the unit is the pyperf run" in notes(found)
+    for policy in (Policy(), Policy(sessions=1.0)):
+        found = compare(str(old), str(new), policy=policy)
+        assert (found.sides.design, found.unit) == ("suites", "run")
+        assert set(found.table["kind"]) == {"inconclusive"}
+        assert (found.table["count"] == 20).all()
+        assert found.table["ratio"].between(1.45, 1.55).all()
+        assert "not interleaved" in notes(found)
+        assert "the unit is the pyperf run" in notes(found)
+        outcome = gate(found)
+        assert outcome.code == 3
+        assert "prove nothing: name several a side, BASE… -- NEW…" in screen(found)
+
+
+def nights(folder: Path, count: int, first: int, **given: Any) -> list[str]:
+    """So many pyperf files, on a host whose nights lie some per cent apart."""
+    draw = random.Random(first)
+    return [
+        str(
+            suite(
+                folder / f"{first + place}.json",
+                seed=first + place,
+                **(given | {"factor": given.get("factor", 1.0) * draw.gauss(1, 0.01)}),
+            )
+        )
+        for place in range(count)
+    ]
+
+
+def test_several_pyperf_files_a_side_prove_something(tmp_path: Path) -> None:
+    given = {"runs": 6, "metrics": 12}
+    old, same = nights(tmp_path, 5, 100, **given), nights(tmp_path, 5, 200, **given)
+    found = compare(old, same, Policy(delta=0.06))
+    assert (found.sides.design, found.unit) == ("sessions", "session")
+    assert (found.table["count"] == 5).all()
+    assert "the unit is the session: 5 of BASE, 5 of NEW" in notes(found)
+    assert gate(found).code in (0, 3)
+    assert "regressed" not in set(found.table["kind"])
+    slow = nights(tmp_path, 5, 300, factor=1.15, **given)
+    worse = compare(old, slow)
+    assert gate(worse).code == 1
+    assert (worse.table["kind"] == "regressed").mean() > 0.8
+    better = compare(slow, old)
+    assert (better.table["kind"] == "improved").mean() > 0.8
+    assert max(map(len, screen(worse).splitlines()[2:])) <= 80
+    assert len(worse.as_dict()["sessions"][0]) == 5
+
+
+@pytest.mark.parametrize(("base", "new"), [(1, 5), (3, 5), (3, 3), (2, 1)])
+def test_few_sessions_a_side_prove_nothing_and_say_how_many_it_takes(tmp_path: Path, base: int, new: int) -> None:
+    given = {"runs": 4, "metrics": 3}
+    old, late = nights(tmp_path, base, 100, **given), nights(tmp_path, new, 200, factor=2, **given)
+    if min(base, new) == 1:
+        with pytest.raises(InputError, match=r"one session alone tells nothing of .*; at least 4 are needed"):
+            compare(old, late)
+        return
+    found = compare(old, late)
+    assert set(found.table["kind"]) == {"inconclusive"}
+    assert gate(found).code == 3
+    assert "at least 4 are needed" in screen(found)
+
+
+def test_a_session_far_from_all_others_is_set_aside_and_said(tmp_path: Path) -> None:
+    given = {"runs": 4, "metrics": 12}
+    old, late = nights(tmp_path, 6, 100, **given), nights(tmp_path, 5, 200, **given)
+    late.append(str(suite(tmp_path / "bad.json", seed=9, factor=1.6, **given)))
+    found = compare(old, late)
+    assert "bad.json, which lies +6" in notes(found)
+    assert (found.table["count"] == 5).all()
+    assert "regressed" not in set(found.table["kind"])
+
+
+def test_a_metric_that_some_sessions_lack_is_judged_by_the_others(tmp_path: Path) -> None:
+    old = nights(tmp_path, 5, 100, runs=4, metrics=8)
+    late = nights(tmp_path, 4, 200, runs=4, metrics=8) + nights(tmp_path, 1, 300, runs=4, metrics=7)
+    rows = compare(old, late).table.set_index("metric")
+    assert rows.loc["bench_007", ["count", "dropped"]].tolist() == [4, 1]
+    assert rows.loc["bench_000", ["count", "dropped"]].tolist() == [5, 0]
+
+
+def test_several_campaigns_a_side_are_divided_by_their_baseline(tmp_path: Path) -> None:
+    def campaigns(first: int, arms: dict[str, Any]) -> list[str]:
+        return [str(make(tmp_path / str(first + place), 6, seed=first + place, arms=arms)) for place in range(5)]
+
+    old = campaigns(10, {"process": ARMS["process"], "crun": CRUN})
+    late = campaigns(20, {"process": ARMS["process"], "crun": SLOWER})
+    found = compare(old, late)
+    assert found.unit == "session"
+    table = found.table.set_index(["arm", "metric"])
+    assert table.loc[("crun", "boot"), ["kind", "count", "per"]].tolist() == ["regressed", 5, "process"]
+    assert not table.loc["process"]["gates"].any()
+    assert "host-normalised" in notes(found)
     assert gate(found).code == 1
+    named = compare([f"{path}:crun" for path in old], [f"{path}:crun" for path in late])
+    assert named.table.set_index("metric").loc["boot", "kind"] == "regressed"
+    with pytest.raises(InputError, match="has no arm 'runc'"):
+        compare([f"{path}:runc" for path in old], late)
+
+
+def test_two_campaigns_without_a_baseline_beside_inform_only(folder: Path, later: Path) -> None:
+    alone = compare(str(folder), str(later), Policy(sessions=1.0), arms=["process"])
+    assert set(alone.table["kind"]) == {"inconclusive"}
+    assert gate(alone).code == 3
+    crossed = compare(f"{folder}:process", f"{later}:new", Policy(sessions=1.0))
+    assert set(crossed.table["kind"]) == {"inconclusive"}
+
+
+def test_the_same_data_on_both_sides_are_refused(folder: Path, tmp_path: Path) -> None:
+    one = suite(tmp_path / "a.json", runs=4)
+    packed = tmp_path / "b.json.gz"
+    packed.write_bytes(gzip.compress(json.dumps(json.loads(one.read_text()), indent=2).encode()))
+    other, third = (suite(tmp_path / f"{seed}.json", runs=4, seed=seed) for seed in (7, 8))
+    (tmp_path / "link.json").symlink_to(one)
+    shutil.copytree(folder, tmp_path / "copy")
+    for base, new in (
+        ([one], [one]),
+        ([one], [packed]),
+        ([one], [tmp_path / "link.json"]),
+        ([one, other], [third, packed]),
+        ([one, other, one], [third]),
+        ([folder], [tmp_path / "copy"]),
+        ([f"{folder}:old"], [f"{tmp_path / 'copy'}:new"]),
+        ([folder], [f"{tmp_path / 'copy'}"]),
+    ):
+        with pytest.raises(InputError, match=r"hold the same (data|slots)|is named twice") as caught:
+            compare([*map(str, base)], [*map(str, new)])
+        assert "\n" not in str(caught.value)
+
+
+def test_values_that_never_vary_may_agree(tmp_path: Path) -> None:
+    def constant(name: str, date: str) -> str:
+        path = suite(tmp_path / name, runs=4, metrics=1)
+        text = json.loads(path.read_text())
+        for run in text["benchmarks"][0]["runs"]:
+            run["metadata"]["date"] = date
+            run["values"] = [0.012345678] * len(run.get("values", []))
+        path.write_text(json.dumps(text))
+        return str(path)
+
+    found = compare(constant("a.json", "2026-11-22 05:00:00"), constant("b.json", "2026-11-23 05:00:00"))
+    assert found.table["ratio"].tolist() == [1.0]
 
 
 @pytest.mark.parametrize(
@@ -116,14 +252,14 @@ def test_two_pyperf_files(tmp_path: Path) -> None:
         ("{x}:old", "{x}", {}, "which arm"),
         ("{x}:old", "new", {}, "no file or folder 'new'"),
         ("{x}", "{p}", {}, "are not of one kind"),
-        ("{p}", "{p}", {}, "is both sides"),
+        ("{p}", "{p}", {}, "is named twice"),
         ("{x}:", "{x}:old", {}, "'' is not the name of an arm"),
         ("{x}/none:old", "{x}:old", {}, "no results folder at"),
         ("{x}/journal.jsonl", "{p}", {}, "is a part of a results folder; name the folder"),
         ("{x}/..", "{x}", {}, "no journal at"),
         ("old", "new", {"inside": "{x}/none"}, "no results folder at"),
         ("a:old", "new", {"inside": "{x}"}, "'a:old' is not the name of an arm"),
-        ("{x}:old", "{x}:new", {"arms": ["old"]}, "--arm is for two results folders"),
+        ("{x}:old", "{x}:new", {"arms": ["old"]}, "--arm is for results folders"),
         ("{x}", "{y}", {"arms": ["none"]}, "has no arm 'none'"),
         ("{x}:qemu-firmware", "{x}:old", {}, "no metric in common"),
         ("{t}", "{x}:old", {}, "not a pyperf suite|not of one kind"),
@@ -161,7 +297,7 @@ def test_scenarios_of_one_name_must_be_one(folder: Path, tmp_path: Path) -> None
         return path
 
     old, same, other = (
-        plan(make(tmp_path / name, 2), **changes)
+        plan(make(tmp_path / name, 2, seed=ord(name)), **changes)
         for name, changes in (
             ("a", {"workload": "true"}),  # as plans were before there could be several
             ("b", {"workloads": ["true"], "blocks": 3, "description": "x"}),
@@ -291,7 +427,7 @@ def test_two_builds_of_one_release_are_two_kernels(tmp_path: Path) -> None:
 
 
 def test_other_hosts_and_envelopes_are_said(tmp_path: Path) -> None:
-    old, new = make(tmp_path / "x", 2), make(tmp_path / "y", 2)
+    old, new = make(tmp_path / "x", 2), make(tmp_path / "y", 2, seed=2)
     facts = json.loads((new / "facts.json").read_text())
     facts["host"]["cpu"] = "Another CPU"
     (new / "facts.json").write_text(json.dumps(facts))
@@ -482,5 +618,13 @@ def test_the_commands(folder: Path, tmp_path: Path, tare: Callable[..., tuple[in
     assert {row["delta"] for row in json.loads(out)["metrics"]} == {0.06}
     assert all(file.stat().st_size for file in files)
     assert tare("check", "old", "same", "--in", folder, *words)[0] == 0
+    nightly = nights(tmp_path, 8, 100, runs=4, metrics=9)
+    code, out, _ = tare("check", "--policy", tmp_path / "policy.toml", *nightly[:4], "--", *nightly[4:], "--json")
+    assert code in (0, 3)
+    assert json.loads(out)["unit"] == "session"
+    for words in (nightly[:3], nightly[:1], ["--", *nightly], [*nightly, "--"], [nightly[0], "--", "--", nightly[1]]):
+        code, _, err = tare("check", *words)
+        assert (code, err.count("\n")) == (2, 1)
+        assert "BASE" in err
     code, _, err = tare("check", "old", "none", "--in", folder)
     assert (code, err.count("\n")) == (2, 1)
