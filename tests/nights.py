@@ -1,7 +1,7 @@
-"""Made-up nights of a benchmark suite, as public ones are: what a night does to a level is far more than its own scatter.
+"""Made-up nights of a benchmark suite, as public ones are: a night moves a level far more than its own runs scatter.
 
-Benchmarks differ in how far their nights lie apart (most by 0.3 to 5 %), with heavy tails; some have two levels, of which
-each night has one; now and then a night is off for one benchmark, or for all of them; a night moves all a little.
+Benchmarks differ in how far their nights lie apart (most by 0.3 to 5 %), with heavy tails; some have two levels, of
+which each night has one; now and then a night is off for one benchmark, or for all; a night moves all a little.
 """
 
 from __future__ import annotations
