@@ -73,6 +73,7 @@ def _obey(arguments: argparse.Namespace) -> int:
     interrupts.listen()
     stalls.Continued.listen()
     limits.raise_open_files()
+    os.environ["MPLBACKEND"] = "agg"  # charts go to files, also where a notebook has said otherwise
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
         code = command(arguments)

@@ -56,8 +56,7 @@ def writing(path: Path, *, mode: int = 0o644, within: Path | None = None) -> Ite
     is replaced. Raises OSError.
     """
     with _folder(path.parent, within) as folder:
-        if within is not None:
-            _refuse_link(path, folder)
+        _refuse_others(path, folder, links=within is not None)
         partial = f".{secrets.token_hex(8)}.partial"
         fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=folder)
         try:
@@ -145,10 +144,14 @@ def _step(above: int, name: str, path: Path, *, follow: bool = False) -> int:
         raise OSError(errno.ENOTDIR, "is a symbolic link or no folder", str(path)) from error
 
 
-def _refuse_link(path: Path, folder: int) -> None:
+def _refuse_others(path: Path, folder: int, *, links: bool) -> None:
+    """Only regular files are replaced, and links where they are no way out of a folder."""
     with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISLNK(os.stat(path.name, dir_fd=folder, follow_symlinks=False).st_mode):
+        mode = os.stat(path.name, dir_fd=folder, follow_symlinks=False).st_mode
+        if stat.S_ISLNK(mode) and links:
             raise OSError(errno.ELOOP, "is a symbolic link", str(path))
+        if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
+            raise OSError(errno.EINVAL, f"is {_kind(mode)}, not a file", str(path))
 
 
 def _sync(folder: int) -> None:

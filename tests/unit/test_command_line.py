@@ -335,3 +335,18 @@ def test_names_that_are_not_utf_8(folder: Path, tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (1, "")
     assert all("caf?" in file.read_text(encoding="utf-8") for file in outputs)
+
+
+def test_charts_are_drawn_whatever_a_notebook_has_set(folder: Path, tmp_path: Path) -> None:
+    env = {"MPLBACKEND": "nowhere", "MPLCONFIGDIR": "/proc/none"}
+    done = tare("check", f"{folder}:base", f"{folder}:slow", "--svg", tmp_path / "x.svg", env=env)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "<svg" in (tmp_path / "x.svg").read_text()
+
+
+def test_a_pipe_in_the_place_of_a_reports_file_stays(mistaken: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "report.html")
+    done = tare("report", mistaken / "x", "--out", tmp_path)
+    assert done.returncode == 5
+    in_one_line(done, "report.html: is a pipe, not a file")
+    assert stat.S_ISFIFO((tmp_path / "report.html").lstat().st_mode)
