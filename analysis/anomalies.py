@@ -100,7 +100,7 @@ def _slow_help(loaded: Loaded, chosen: Chosen) -> Iterator[Caution]:
         for arm, slow in helped:
             for other, fast in emulated:
                 bounded = slow.known.bounded and fast.known.bounded
-                if slow.median < (_FASTER if bounded else _FAR) * fast.median:
+                if fast.median <= 0 or slow.median < (_FASTER if bounded else _FAR) * fast.median:
                     continue
                 if not bounded or slow.known.low > fast.known.high:
                     what = "its firmware" if metric == "firmware" else "a start"

@@ -226,7 +226,7 @@ def slopes(loaded: Loaded, views: tuple[str, ...]) -> list[Slope]:
             fits = [
                 _theil_sen(points["n"].to_numpy(dtype=float), points[view].to_numpy(dtype=float))
                 for _, points in rows.dropna(subset=[view]).groupby(["run", "slot"], sort=False)
-                if len(points) > 1
+                if points["n"].nunique() > 1
             ]
             if len(fits) > 1:
                 middle = float(np.median([fit.point for fit in fits]))

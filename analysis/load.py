@@ -28,6 +28,7 @@ from bench.results import (
     read_lost,
     read_nodes,
     read_plan,
+    resolved,
     torn_bytes,
 )
 from bench.text import clean
@@ -262,6 +263,8 @@ def _slot_row(run: int, record: Record) -> Record:
     for key in _SLOT_TEXTS:
         value = record.get(key)
         row[key] = None if value is None else clean(value)
+    if row["arm"] is None:
+        raise ValueError("it has no arm")
     for key in _SLOT_NUMBERS:
         row[key] = _number(record.get(key), key)
     row["block"], row["order"] = int(row["block"] or 0), int(row["order"] or 0)
@@ -311,7 +314,9 @@ class _SampleColumns:
         self._slots.append((row["run"], row["slot"], row["block"], row["scenario"], row["arm"], row["status"]))
         for sample in samples:
             _number(sample.get("clock"), "clock")
-            key: Any = (sample["metric"], sample.get("unit"), sample.get("better", "lower"))
+            key: Any = (sample["metric"], sample.get("unit"), sample.get("better") or "lower")
+            if key[2] not in ("lower", "higher"):
+                raise ValueError(f"`better` is {key[2]!a:.60}, neither lower nor higher")
             head = self._heads.setdefault(key, len(self._heads))
             for values, warm in ((sample.get("warmups"), True), (sample.get("values"), False)):
                 if values:
@@ -340,9 +345,9 @@ class _SampleColumns:
 def _numbers(values: list[Any], metric: str) -> list[float]:
     """Finite numbers. A warm-up may be [loops, seconds], as pyperf writes them. Raises ValueError else."""
     if set(map(type, values)) <= {float, int} and measurable(values):
-        return values
+        return resolved(values)
     seconds = [value[1] if isinstance(value, list) and len(value) == 2 else value for value in values]
     found = [_number(value, metric) for value in seconds]
     if None in found:
         raise ValueError(f"`{metric}` has a value that is null")
-    return [number for number in found if number is not None]
+    return resolved([number for number in found if number is not None])

@@ -22,6 +22,7 @@ from bench.errors import InputError, MissingFile
 
 DELTA: Final = 0.03
 ALPHA: Final = 0.05
+_LEAST_ALPHA: Final = 1e-9  # below, no test of any count of blocks proves anything
 
 
 class Rule(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -127,7 +128,7 @@ def read_policy(path: Path) -> Policy:
     except MissingFile as error:
         raise InputError(f"{path}: no such file", hint="scenarios/policy.toml is an example") from error
     found = _convert(path, "", tables, _File)
-    if not 0 < found.alpha < 0.5:
+    if not _LEAST_ALPHA <= found.alpha < 0.5:
         raise InputError(f"{path}: alpha: {found.alpha} is not a level between 0 and 0.5, like 0.05")
     rules = {}
     for pattern, given in found.metrics.items():

@@ -12,7 +12,7 @@ import pandas as pd
 
 from bench import files
 from bench.errors import InputError
-from bench.results import measurable
+from bench.results import measurable, resolved
 from bench.text import clean
 
 # pyperf's own formats. Before "1.0" warm-ups were stored differently, and they are not read here.
@@ -78,7 +78,7 @@ def read_suite(path: Path, arm: str) -> pd.DataFrame:
             slots.append(number)
             counts.append(len(found))
             owners.append(place)
-            values += found
+            values += resolved(found)
     if not names:
         raise InputError(f"{path}: a pyperf suite without benchmarks")
     return _frame(arm, names, units, slots, counts, owners, values)

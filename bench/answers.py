@@ -13,7 +13,6 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from bench import errors
 from bench.errors import HostError, TareError
-from bench.results import measurable
 
 #: The longest line that an answer may be, bytes.
 LONGEST = 32 << 20
@@ -46,11 +45,6 @@ class Sample(_Strict):
     better: Literal["lower", "higher"]
     warmups: list[Number] = []
     clock: Number | UnsetType | None = UNSET
-
-    def __post_init__(self) -> None:
-        """What no report could be made of is not journaled. Raises ValueError."""
-        if not measurable([*self.values, *self.warmups]):
-            raise ValueError(f"{self.metric} has a value that nothing measures")
 
 
 class Seen(_Strict):

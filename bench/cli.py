@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,8 @@ def program() -> NoReturn:
 
     streams.in_utf8()
     streams.install()
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # what libraries have to say of odd data is no message of ours
     code = main()
     interrupts.ignore()  # what was decided stands
     sys.exit(code)

@@ -217,7 +217,7 @@ def available(kind: KernelKind | None = None) -> list[Kernel]:
 
 def _there(file: Path) -> Kernel | None:
     """A kernel in the cache; none that an older Tare put there without all that is needed now."""
-    with contextlib.suppress(InputError):
+    with contextlib.suppress(InputError, OSError):
         return _read(file)
     return None
 

@@ -51,7 +51,7 @@ HOST_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}\Z")
 #: What an arm is called in a plan; on a host kernel it bears that one's release too.
 ARM_NAME: Final = re.compile(r"[a-z0-9][A-Za-z0-9._@+~-]{0,159}\Z")
 
-_LEAST, _MOST = 1e-30, 2.0**63
+_LEAST, _MOST = 1e-15, 2.0**63
 _TAIL_BYTES = 1 << 16
 #: A ramp of thousands of instances has a line of a megabyte or two.
 _LONGEST_LINE = 16 << 20
@@ -299,9 +299,13 @@ def _checked(found: Any, shape: Shape, name: str) -> Record:
 
 
 def measurable(values: Iterable[float]) -> bool:
-    """Whether numbers can be measurements of anything: finite, and so large and so small at most that the ratio of two
-    of them, and its square, are numbers still."""
-    return all(size == 0 or _LEAST <= size <= _MOST for size in map(abs, values))
+    """Whether numbers can be measurements of anything: finite, and what 64 bits hold at most."""
+    return all(size <= _MOST for size in map(abs, values))
+
+
+def resolved(values: list[float]) -> list[float]:
+    """Measurements, in which what no clock and no counter resolves is 0: the rounding of a difference, for one."""
+    return [0.0 if abs(value) < _LEAST else value for value in values]
 
 
 def last_of_each_slot(records: list[Record]) -> list[Record]:

@@ -41,7 +41,7 @@ def _fault(code: object, out: str, err: str, argv: list[str]) -> str | None:
                 json.loads(out, parse_constant=lambda name: 1 / 0)
             except (ValueError, ZeroDivisionError):
                 return "printed what is no JSON"
-        return None
+        return "warned of something" if err else None
     if code not in (2, 4):
         return f"ended with {code}"
     lines = err.splitlines()

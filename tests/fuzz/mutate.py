@@ -254,7 +254,8 @@ def mutated(draw: Draw, data: bytes, name: str, tree: Any = None) -> bytes:
         tree, dump = copy.deepcopy(tree), _dump_toml
     elif name.endswith(".jsonl"):
         lines = data.splitlines()
-        chosen = [draw.randrange(len(lines)) for _ in range(count)] if draw.random() < 0.5 else range(len(lines))
+        places = range(len(lines))
+        chosen = draw.sample(places, min(count, len(lines))) if draw.random() < 0.5 else places
         # The same change to every line, or changes to some.
         seed = draw.random()
         for place in chosen:

@@ -92,6 +92,12 @@ def test_an_empty_journal_is_refused(tmp_path: Path, content: bytes) -> None:
         {"marks": ["ready"]},
         {"ramp": [{"n": "many"}]},
         {"equivalence": "equal"},
+        {"samples": [{"metric": "boot", "values": [1e308]}]},
+        {"samples": [{"metric": "boot", "values": [10**25]}]},
+        {"samples": [{"metric": "boot", "values": [1.0], "better": "sideways"}]},
+        {"cpu_s": 10**25},
+        {"memory": {"cage": 1e300}},
+        {"arm": None},
     ],
 )
 def test_a_wrong_type_names_file_and_line_or_slot(tmp_path: Path, change: dict[str, Any]) -> None:
@@ -99,6 +105,14 @@ def test_a_wrong_type_names_file_and_line_or_slot(tmp_path: Path, change: dict[s
     with pytest.raises(InputError, match=r"journal\.jsonl(:1: |: slot 'b01-s01' is not a journal record)") as caught:
         load([folder])
     assert "\n" not in str(caught.value)
+
+
+def test_what_nothing_resolves_is_zero(tmp_path: Path) -> None:
+    """The rounding of a difference, for one; a ratio of it would be no number."""
+    values = [5e-324, -1e-17, 1e-9, 0.0]
+    change = {"samples": [{"metric": "boot", "values": values, "unit": "second"}]}
+    folder = campaign(tmp_path / "a", blocks=1, change=lambda record: record.update(change))
+    assert load([folder]).samples["value"].tolist()[:4] == [0.0, 0.0, 1e-9, 0.0]
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "..", "", "tab\there"])

@@ -80,6 +80,7 @@ def test_sizes(tmp_path: Path, text: str, size: float) -> None:
         ('delta = "5"', "delta: '5' is not a share"),
         ('delta = "-1 %"', "is not a share"),
         ("delta = 0", "delta: no two measurements are equal"),
+        ("alpha = 5e-324", "is not a level between 0 and 0.5"),
         ("delta = nan", "delta: expected a whole number or a fraction"),
         ("delta = true", "delta: expected a share"),
         ("alpha = 0.7", "alpha: 0.7 is not a level"),

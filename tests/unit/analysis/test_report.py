@@ -369,3 +369,19 @@ def test_what_was_resumed_with_something_else_is_cautioned(tmp_path: Path) -> No
     assert "Resumed on 2026-11-30T10:00:00Z, and meanwhile: the host was booted anew." in page
     assert "was resumed on 2026-11-30T11:00:00Z although it had been begun with something else" in page
     assert "(another machine; CPU A → &lt;B&gt;)" in page
+
+
+@pytest.mark.parametrize("value", [0, -1.0, 5e-324, 2**63 - 1])
+def test_values_that_are_odd_are_reported_all_the_same(tmp_path: Path, value: float) -> None:
+    """Also a ramp that stands still; warnings are errors here."""
+
+    def change(record: dict[str, Any]) -> None:
+        for sample in record["samples"]:
+            sample["values"] = [value for _ in sample["values"]]
+        for step in record.get("ramp") or []:
+            step |= {"n": 2, "cage": value}
+
+    folder = campaign(
+        tmp_path / "a", blocks=6, values=2, ramp=3, arms=FEW | {"qemu": ARMS["qemu@6.1.0-56"]}, change=change
+    )
+    assert write_report([folder], tmp_path / "out")

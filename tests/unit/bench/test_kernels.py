@@ -352,6 +352,7 @@ def test_what_is_no_name(name: str) -> None:
         '{"release": "6.1", "kind": "machine", "image": "../a/b", "sha256": "", "origin": {}, "drivers": null}',
         '{"release": "6.1", "kind": "cake", "image": "image", "sha256": "", "origin": {}, "drivers": null}',
         '{"release": "6.1", "kind": "machine", "image": "image", "sha256": "", "origin": [], "drivers": null}',
+        '{"release": "6.1", "kind": "machine", "image": "%s", "sha256": "", "origin": {}}' % ("9" * 5000),
         '{"release": "6.1", "kind": "machine", "image": "gone", "sha256": "", "origin": {}, "drivers": null}',
     ],
 )
