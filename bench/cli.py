@@ -199,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_host(commands.add_parser("host", help="the hosts that a campaign can name: list, trust"))
     _add_kernel(commands.add_parser("kernel", help="kernels for guests: list, fetch or build"))
     _add_lab(commands.add_parser("lab", help="emulated lab hosts on this machine: build, up, ssh, down, status"))
-    kinds = "lint|unit|judge|integration|lab|web"
+    kinds = "lint|unit|judge|integration|lab|web|fuzz"
     for name, text in (
         ("setup", "check the set-up again and complete it"),
         ("test", f"run the tests: test [{kinds} …] [pytest …]"),

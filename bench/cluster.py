@@ -74,15 +74,15 @@ def run(campaign: Campaign, top: Path, watcher: Watcher) -> Path:
 def resume(folder: Path, watcher: Watcher, *, anyway: bool = False) -> Path:
     """Go on with a campaign, whose jobs may be running still. anyway: see runner.resume(). Raises as run() does."""
     folder = folder.resolve()
-    if read_plan(folder) is not None:
-        continuity.check(folder, *continuity.begun(folder), None, anyway=anyway)
+    if read_plan(folder) is not None and not anyway:
+        continuity.refuse(folder, *continuity.begun(folder), None)
     with _followed(folder, watcher, anyway=anyway) as jobs:
         if read_plan(folder) is None:
             _end(jobs)  # a proof, of a controller that died while it began
             # The file lies where its scenarios are looked for in the project alone.
             text = files.read_text(folder / CAMPAIGN, limit=files.WRITTEN)
             _begin(parse(text, folder / CAMPAIGN), folder, jobs, watcher)
-        _go_on(folder, jobs, watcher)
+        _go_on(folder, jobs, watcher, anyway=anyway)
     return folder
 
 
@@ -178,9 +178,10 @@ def _begin(campaign: Campaign, folder: Path, jobs: Jobs, watcher: Watcher) -> No
         write(folder / name, files[name])
 
 
-def _go_on(folder: Path, jobs: Jobs, watcher: Watcher) -> None:
+def _go_on(folder: Path, jobs: Jobs, watcher: Watcher, *, anyway: bool = False) -> None:
     """Follow the jobs that there are, and submit what none of them does, until the journal has all."""
     final, known = continuity.begun(folder)
+    continuity.check(folder, final, known, None, anyway=anyway)
     with Journal(folder / JOURNAL) as journal:
         _Dealer(folder, final, known["rootfs"]["digest"], jobs, journal, watcher).run()
     (folder / LOST).unlink(missing_ok=True)

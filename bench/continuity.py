@@ -176,18 +176,24 @@ def _short(revision: object) -> str:
     return str(revision)[:12] if revision else "of no known revision"
 
 
+def refuse(folder: Path, plan: Record, known: Record, host: Mapping[str, Any] | None) -> None:
+    """Raises InputError where going on would make it another campaign. host: see check()."""
+    if grave := _changes(plan, known, host)[0]:
+        raise InputError(
+            f"{folder} was begun with something else: {'; '.join(grave)}",
+            hint="start the campaign anew, or say --anyway, and its report tells of it",
+        )
+
+
 def check(folder: Path, plan: Record, known: Record, host: Mapping[str, Any] | None, *, anyway: bool) -> None:
     """Whether a folder may be gone on with here; what has changed is written into its facts.
 
     host: facts.host() of where it is to go on; None for a campaign whose hosts are a cluster's. anyway: also where
     that makes it another campaign. Raises InputError, RecordError.
     """
+    if not anyway:
+        refuse(folder, plan, known, host)
     grave, told = _changes(plan, known, host)
-    if grave and not anyway:
-        raise InputError(
-            f"{folder} was begun with something else: {'; '.join(grave)}",
-            hint="start the campaign anew, or say --anyway, and its report tells of it",
-        )
     changed = [*grave, *told]
     before = [text for each in known.get("resumed") or [] for text in each["changed"]]
     if fresh := [text for text in changed if text not in before]:

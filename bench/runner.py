@@ -90,8 +90,8 @@ def resume(folder: Path, watcher: Watcher, *, appoint: Appoint | None = None, an
             return cluster.resume(folder, watcher, anyway=anyway)
         final, known = continuity.begun(folder)
         host = inventory.find(final.get("host") or inventory.LOCAL)
-        if host.entry is None and "host_kernels" not in final:  # before anything there is touched
-            continuity.check(folder, final, known, facts.host(), anyway=anyway)
+        if host.entry is None and not anyway:  # before anything there is touched
+            continuity.refuse(folder, final, known, facts.host())
         return _Part(host, f"campaign {final['campaign']} (resumed)", watcher, appoint, anyway=anyway).go_on(folder)
     with claimed(folder, anyway=anyway):
         return _resume_hosts(folder, names, watcher, appoint, anyway)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bench import cli, config, continuity, facts, plan
+from bench.claim import claimed
 from bench.results import read_facts
 
 CAMPAIGN = """\
@@ -141,3 +142,14 @@ def test_a_folder_without_facts_is_refused(folder: Path, capsys: pytest.CaptureF
     assert "there is no `host`" in refused(folder, capsys)
     (folder / "facts.json").write_text("")
     assert "not JSON" in refused(folder, capsys)
+
+
+def test_a_folder_that_is_held_is_not_written_to(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither with --anyway: whoever holds it goes on with what it has."""
+    change(folder / "facts.json", lambda known: known.update(code="0" * 16))
+    with claimed(folder):
+        before = {path: path.read_bytes() for path in folder.iterdir()}
+        assert cli.main(["resume", str(folder), "--anyway"]) == 4
+        assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is followed by another tare (pid " in line
