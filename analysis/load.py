@@ -28,6 +28,7 @@ from bench.results import (
     read_lost,
     read_nodes,
     read_plan,
+    refuse_file,
     resolved,
     torn_bytes,
 )
@@ -178,16 +179,14 @@ def no_collector() -> Iterator[None]:
 
 def check_folder(folder: Path) -> None:
     """Raises InputError for what is no results folder, with what may have been meant."""
+    refuse_file(folder)
     if os.path.isdir(folder):  # noqa: PTH112 # which takes any name
         inside = [] if any((folder / name).exists() for name in (JOURNAL, PLAN, HOSTS)) else _campaigns_in(folder)
         if not inside:
             return
         what, hint = f"no journal at {folder / JOURNAL}", f"name one of those in it, like {inside[0]}"
-    elif not os.path.exists(folder):  # noqa: PTH110
-        what, hint = f"no results folder at {folder}", "name one that `tare run` made"
     else:
-        what = f"{folder} is a file, not a results folder"
-        hint = f"name the folder: {folder.parent}" if (folder.parent / JOURNAL).exists() else "name the folder"
+        what, hint = f"no results folder at {folder}", "name one that `tare run` made"
     raise InputError(what, hint=hint)
 
 

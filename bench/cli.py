@@ -396,7 +396,9 @@ def _appoint(plan: Record) -> Referee | None:
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    from bench import runner
+    from bench import results, runner
+
+    results.refuse_file(arguments.folder)
 
     def work(screen: progress.Screen) -> Path:
         return runner.resume(arguments.folder, screen, appoint=_appoint, anyway=arguments.anyway)

@@ -74,8 +74,17 @@ def _is_ours(path: Path) -> bool:
         return False
     if found.st_uid == os.geteuid():
         return True
-    # A group's, as clusters give them; what anybody writes to is nobody's home, and root may write everywhere.
-    return os.geteuid() != 0 and not found.st_mode & stat.S_IWOTH and os.access(path, os.R_OK | os.W_OK | os.X_OK)
+    if os.geteuid() == 0 or not os.access(path, os.R_OK | os.W_OK | os.X_OK):  # root may write everywhere
+        return False
+    # A group's, as clusters give them, or /tmp, where others may have put what we would take for our own.
+    return not found.st_mode & stat.S_IWOTH or not any(_is_anothers(path / name) for name in (".cache", ".config"))
+
+
+def _is_anothers(path: Path) -> bool:
+    try:
+        return path.lstat().st_uid != os.geteuid()
+    except OSError:
+        return False
 
 
 def _nearest(path: Path) -> Path:

@@ -347,6 +347,13 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def refuse_file(folder: Path) -> None:
+    """Raises InputError where a file is given for a results folder."""
+    if os.path.exists(folder) and not os.path.isdir(folder):  # noqa: PTH110, PTH112 # which take any name
+        hint = f"name the folder: {folder.parent}" if (folder.parent / JOURNAL).exists() else "name the folder"
+        raise InputError(f"{folder} is a file, not a results folder", hint=hint)
+
+
 def read_plan(folder: Path) -> Record | None:
     """plan.json, or None where the folder has none. Raises InputError where it is none."""
     return _read_object(folder / PLAN, _PLAN)

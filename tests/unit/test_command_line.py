@@ -12,6 +12,7 @@ from xml.etree import ElementTree as xml
 
 import pytest
 
+from bench import cli
 from tests.program import in_one_line, planted, slower, tare
 
 
@@ -272,6 +273,7 @@ def test_where_the_locale_says_nothing_it_is_utf_8(name: str) -> None:
     [
         (["report", "x/plan.json"], "x/plan.json is a file, not a results folder; name the folder: x"),
         (["report", "x/journal.jsonl"], "x/journal.jsonl is a file, not a results folder; name the folder: x"),
+        (["resume", "x/plan.json"], "x/plan.json is a file, not a results folder; name the folder: x"),
         (["report", "file"], "file is a file, not a results folder; name the folder"),
         (["report", "."], "no journal at journal.jsonl; name one of those in it, like begun"),
         (["report", "none"], "no results folder at none; name one"),
@@ -282,10 +284,17 @@ def test_where_the_locale_says_nothing_it_is_utf_8(name: str) -> None:
         (["plan", "x"], "x: is a directory; name a campaign's file"),
     ],
 )
-def test_what_is_no_results_folder_or_campaign_is_told(words: list[str], said: str, mistaken: Path) -> None:
-    done = tare(*words, cwd=mistaken)
-    assert done.returncode == 2
-    in_one_line(done, said)
+def test_what_is_no_results_folder_or_campaign_is_told(
+    words: list[str],
+    said: str,
+    mistaken: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(mistaken)
+    assert cli.main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
     assert not (mistaken / "o").exists()
 
 
@@ -309,10 +318,12 @@ def mistaken(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("/dev/null", "cannot write /dev/null/report.html: a file is where a folder should be; write elsewhere"),
     ],
 )
-def test_a_report_that_cannot_be_written_is_told_with_a_fitting_hint(folder: Path, place: str, said: str) -> None:
-    done = tare("report", folder, "--out", place)
-    assert done.returncode == 5
-    in_one_line(done, said)
+def test_a_report_that_cannot_be_written_is_told_with_a_fitting_hint(
+    folder: Path, place: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["report", str(folder), "--out", place]) == 5
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
 
 
 def test_names_that_are_not_utf_8(folder: Path, tmp_path: Path) -> None:

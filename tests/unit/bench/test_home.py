@@ -82,16 +82,21 @@ def test_another_users_home_is_not_taken(uid: int, tmp_path: Path, monkeypatch: 
     assert home.folder() == ours
 
 
-def test_a_groups_folder_is_a_home_and_a_place_for_all_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_groups_folder_is_a_home_and_one_for_all_where_others_put_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     account(monkeypatch, None)
     belongs_to(monkeypatch, os.getuid() + 1)
     monkeypatch.setattr(os, "access", lambda path, mode: True)
     monkeypatch.setenv("HOME", str(tmp_path))
-    tmp_path.chmod(0o770)
-    assert home.folder() == tmp_path
-    tmp_path.chmod(0o1777)
+    for mode in (0o770, 0o1777):
+        tmp_path.chmod(mode)
+        assert home.folder() == tmp_path
+    (tmp_path / ".cache").mkdir()
     with pytest.raises(HostError, match="no home folder"):
         home.folder()
+    tmp_path.chmod(0o770)
+    assert home.folder() == tmp_path
 
 
 def test_what_the_user_says_needs_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
