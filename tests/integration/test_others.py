@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -318,3 +319,71 @@ def test_a_full_queue_of_somebody_else_keeps_nothing_alive(
             done = tare("clean")
         rival.kill()
     assert str(run.folder) in done.stdout, done
+
+
+@pytest.fixture
+def docker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
+    """A Docker daemon that somebody has running, by which DOCKER_HOST leads; asks it."""
+    client, dockerd = process.require("docker", "docker.io"), process.require("dockerd", "docker.io")
+    # Its sockets lie in there, whose paths may not be long.
+    with tempfile.TemporaryDirectory(prefix="docker-", dir="/tmp") as place:
+        folder = Path(place)
+        host = f"unix://{folder / 'docker.sock'}"
+        # As in bench.backends._dockerd: nothing stays in /run, and no profile is loaded.
+        hidden = (
+            "for d in /run/containerd /run/docker /sys/kernel/security; do mkdir -p $d && mount -t tmpfs t $d; done; "
+        )
+        argv = ["unshare", "--mount", "sh", "-c", hidden + 'exec "$@"', place, dockerd, "--host", host]
+        argv += [f"--{name}={folder / name}" for name in ("data-root", "exec-root", "pidfile")]
+        argv += ["--bridge=none", "--iptables=false", "--exec-opt=native.cgroupdriver=cgroupfs", "--storage-driver=vfs"]
+        with (folder / "log").open("wb") as log:
+            daemon = subprocess.Popen(argv, stdout=log, stderr=log)
+        monkeypatch.setenv("DOCKER_HOST", host)
+        monkeypatch.setenv("DOCKER_CONFIG", place)
+
+        def ask(*words: str, check: bool = True) -> list[str]:
+            done = subprocess.run([client, *words], capture_output=True, text=True, timeout=60, check=False)
+            assert done.returncode == 0 or not check, done.stderr
+            return done.stdout.split()
+
+        try:
+            wait_for(lambda: ask("version", "--format", "{{.Server.Version}}", check=False), 60)
+            yield ask
+        finally:
+            daemon.terminate()
+            daemon.wait(60)
+
+
+def test_somebodys_docker_keeps_its_images(
+    tmp_path: Path, docker: Callable[..., list[str]], start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    empty = tmp_path / "empty.tar"
+    subprocess.run(["tar", "-cf", empty, "--files-from", "/dev/null"], check=True)
+    for name in ("tare:latest", "tare:20261130", "tare.invalid/rootfs:20261130", "tare:deadbeef"):
+        docker("import", "--change", "LABEL invalid.tare.run=20261130", str(empty), name)
+    docker("create", "--name=tare-20261130-s1-1", "--label=invalid.tare.run=20261130", "tare:latest", "/init")
+    listed = [
+        ("image", "ls", "--all", "--no-trunc", "--format={{.ID}} {{.Repository}}:{{.Tag}}"),
+        ("container", "ls", "--all", "--no-trunc", "--format={{.ID}} {{.Names}}"),
+    ]
+    before = [docker(*words) for words in listed]
+    arm = {"docker": ("docker", {"daemon": "user"})}
+    file = campaign(tmp_path, arm, blocks=2, scenarios="spawn = {}")
+    done = tare("run", file, "--results", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [docker(*words) for words in listed] == before
+    (tmp_path / "again").mkdir()
+    file = campaign(tmp_path / "again", arm, blocks=200, scenarios="spawn = {}")
+    argv = [sys.executable, "-m", "bench.cli", "run", file, "--results", tmp_path / "again"]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, cwd=PROJECT) as killed:
+        try:
+            wait_for(lambda: measured(tmp_path / "again"), 120)
+        finally:
+            killed.kill()
+    (run,) = [found for found in state.runs() if found.pid == killed.pid]
+    assert docker("image", "ls", "--quiet", "--filter", f"label=invalid.tare.run={run.id}")
+    done = tare("clean")
+    assert "removed Docker image" in done.stdout, done
+    # What has ended is forgotten by the daemon itself, soon.
+    wait_for(lambda: [docker(*words) for words in listed] == before, 60)
+    assert tare("clean").stdout == "nothing to remove\n"
