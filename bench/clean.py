@@ -12,7 +12,7 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,13 +59,13 @@ def _remove(run: state.Run) -> list[Removed]:
         removed += _switches(run)
         removed += _runtimes_files(run)
     removed += _attempt(kept, _of_docker, run)
+    if not kept:  # or its folder says what else is to be removed
+        removed += _folders(run, kept)
     if kept:
-        sys.stderr.write(
-            one_line(f"tare: the rest of a dead run stays until it can be removed: {'; '.join(kept)}") + "\n"
-        )
-        return removed
-    removed += _folders(run)
-    state.forget(run.id)
+        told = f"tare: the rest of a dead run stays until it can be removed: {'; '.join(kept)}"
+        sys.stderr.write(one_line(told) + "\n")
+    else:
+        state.forget(run.id)
     return removed
 
 
@@ -287,18 +287,18 @@ def _switches(run: state.Run) -> list[Removed]:
     return [Removed("setting", "KSM")] if run.uid == 0 and ksm.restore(run.folder / ksm.NOTE) else []
 
 
-def _folders(run: state.Run) -> list[Removed]:
-    """Raises TareError for what cannot be removed."""
-    places: Iterable[Path] = [JOB_FOLDERS.with_name(f"{JOB_FOLDERS.name}{run.id}"), disk.folder(run.id)]
+def _folders(run: state.Run, kept: list[str]) -> list[Removed]:
+    places = [JOB_FOLDERS.with_name(f"{JOB_FOLDERS.name}{run.id}"), disk.folder(run.id)]
     if state.is_own(run.folder):
-        places = [run.folder, *places]
+        places.insert(0, run.folder)
     removed = []
     for place in places:
         if place.is_dir() and not place.is_symlink() and _belongs(place, run):
             mounts.remove_tree(place)
             if place.exists():
-                raise TareError(f"{place} cannot be removed whole")
-            removed.append(Removed("folder", str(place)))
+                kept.append(f"{place} cannot be removed whole")
+            else:
+                removed.append(Removed("folder", str(place)))
     with contextlib.suppress(OSError):
         run.folder.parent.rmdir()
     return removed

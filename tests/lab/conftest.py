@@ -21,7 +21,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 #: Everything of Tare's that may be on a host: processes, groups, folders of runs, domains.
 LEFT = """
 grep -zls '^TARE_RUN=' /proc/[0-9]*/environ
-ls /run/tare /var/lib/tare
+ls -d /run/tare/* /var/lib/tare/*
 find /sys/fs/cgroup -type d -name 'tare-*'
 for uri in qemu:///system xen:///system; do virsh -qc $uri list --all --name | grep tare-; done
 ls /sys/class/net | grep ^tare-

@@ -262,6 +262,20 @@ def test_what_resists_keeps_the_record(top: Path, groups: Path) -> None:
     assert state.runs() == []
 
 
+def test_a_folder_that_resists_keeps_no_run_from_starting_and_stays_on_record(
+    top: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = dead(top)
+    folder_of(run)
+    with monkeypatch.context() as context:
+        context.setattr(mounts, "remove_tree", lambda folder: None)
+        assert clean.clean() == []
+    assert f"{run.folder} cannot be removed whole" in capsys.readouterr().err
+    assert state.runs() == [run]
+    assert [thing.name for thing in clean.clean()] == [str(run.folder)]
+    assert state.runs() == []
+
+
 def test_a_busy_group_is_waited_for(groups: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (groups / "0123abcd").mkdir()
     busy = [OSError(16, "Device or resource busy")] * 3
