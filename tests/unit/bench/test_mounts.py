@@ -39,3 +39,38 @@ def test_a_plain_folder_goes_and_a_missing_one_is_fine(tmp_path: Path) -> None:
     mounts.remove_tree(tmp_path / "folder")
     mounts.remove_tree(tmp_path / "folder")
     assert not any(tmp_path.iterdir())
+
+
+#: What somebody who may write there does between the look for mounts and their end: a link on the way to another one.
+RACE = """
+import sys
+from pathlib import Path
+from bench import mounts
+
+top = Path(sys.argv[1])
+for name in ("victim/home", "theirs/a/home", "kept"):
+    (top / name).mkdir(parents=True)
+mounts.enter_private_namespace(become_root=True)
+mounts.bind(top / "kept", top / "victim/home")
+mounts.bind(top / "kept", top / "theirs/a/home")
+found = mounts.below(top / "theirs")
+(top / "theirs/a").rename(top / "theirs/b")
+(top / "theirs/a").symlink_to(top / "victim")
+for place in found:
+    try:
+        mounts._unmount(place, top / "theirs")
+    except OSError as error:
+        print(error.strerror)
+assert mounts.below(top / "victim") == [top / "victim/home"], mounts.below(top / "victim")
+mounts.remove_tree(top / "theirs")
+assert mounts.below(top / "victim") == [top / "victim/home"]
+assert not (top / "theirs").exists()
+"""
+
+
+def test_no_link_on_the_way_to_a_mount_is_followed(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RACE, tmp_path], capture_output=True, text=True, timeout=60, cwd=PROJECT
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "Not a directory\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -124,3 +125,22 @@ def test_what_is_left_of_its_group_ends_with_a_command_that_took_too_long(tmp_pa
     with pytest.raises(CommandError, match="did not end"):
         process.run(["/bin/sh", "-c", "sleep 60 & echo $! >pid; wait"], timeout=0.5, cwd=tmp_path)
     assert ended(tmp_path / "pid")
+
+
+def test_only_who_is_still_a_member_when_it_is_held_is_killed() -> None:
+    """A pid may have gone to another process since it was found."""
+    with subprocess.Popen(["sleep", "60"]) as member, subprocess.Popen(["sleep", "60"]) as other:
+        looks = [{member.pid, other.pid, 2**22 + 1}, {member.pid}]
+        found, refused = process.kill_members(lambda: looks.pop(0))
+        assert found == {member.pid, other.pid, 2**22 + 1}
+        assert refused == set()
+        assert member.wait(5) == -9
+        assert other.poll() is None
+        other.kill()
+
+
+def test_more_members_than_can_be_held_at_once_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_HELD", 2)
+    children = [subprocess.Popen(["sleep", "60"]) for _ in range(5)]
+    process.kill_members(lambda: {child.pid for child in children})
+    assert [child.wait(5) for child in children] == [-9] * 5
