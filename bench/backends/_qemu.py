@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import re
 import select
 import signal
@@ -34,6 +35,8 @@ from bench.errors import HostError, InstanceError, InstanceTimeout
 from bench.process import require
 
 _LOG_TAIL = 2000
+#: As whom a libvirt daemon runs QEMU: in Debian, and elsewhere.
+_ACCOUNTS = ("libvirt-qemu", "qemu")
 _LISTENING_STEP = 0.25
 #: libvirt's own notes in QEMU's log, how it ends a QEMU, and warnings, which are no reasons.
 _NOT_QEMUS = re.compile(r" is tainted: |: shutting down, |: terminating on signal |: warning: ")
@@ -314,11 +317,17 @@ def last_words(log: str) -> str:
 
 
 def find_qemu(name: str) -> int | None:
-    """The pid of the QEMU that runs a domain of this name."""
+    """The pid of the QEMU that runs a domain of this name: one of ours, or of the user that a daemon gives its QEMUs."""
     mark = f"guest={name},".encode()
+    users = {os.geteuid()}
+    for account in _ACCOUNTS:
+        with contextlib.suppress(KeyError):
+            users.add(pwd.getpwnam(account).pw_uid)
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
+                if entry.stat().st_uid not in users:  # anybody may say anything in a command line
+                    continue
                 words = (entry / "cmdline").read_bytes().split(b"\0")
                 if len(words) > 2 and any(word.startswith(mark) for word in words[1:3]):
                     return int(entry.name)

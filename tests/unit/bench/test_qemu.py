@@ -133,6 +133,20 @@ def test_qemu_is_found_by_its_domains_name() -> None:
         child.communicate(b"\n")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_users_process_that_says_so_is_not_the_qemu() -> None:
+    name = f"tare-unit-{os.getpid()}"
+    argv = ["qemu", "-c", f"guest={name}-2,debug-threads=on; echo; read -r word"]
+    with subprocess.Popen(
+        argv, executable="/bin/sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE, user=1234, group=1234
+    ) as child:
+        assert child.stdout
+        child.stdout.readline()
+        assert f"guest={name}-2," in Path(f"/proc/{child.pid}/cmdline").read_text()
+        assert _qemu.find_qemu(f"{name}-2") is None
+        child.communicate(b"\n")
+
+
 @pytest.mark.parametrize("given", [{"machine": "microvm"}, {"uri": 1}, {"acceleration": "kvm"}])
 def test_options_are_strict(given: dict[str, object]) -> None:
     with pytest.raises(InputError):
