@@ -317,7 +317,7 @@ def last_words(log: str) -> str:
 
 
 def find_qemu(name: str) -> int | None:
-    """The pid of the QEMU that runs a domain of this name: one of ours, or of the user that a daemon gives its QEMUs."""
+    """The pid of the QEMU that runs a domain of this name: ours, or that of the user whom a daemon takes for it."""
     mark = f"guest={name},".encode()
     users = {os.geteuid()}
     for account in _ACCOUNTS:
