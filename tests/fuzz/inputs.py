@@ -106,6 +106,7 @@ def make(folder: Path) -> None:
     """All of them, below a folder."""
     synthetic.campaign(folder / "old", blocks=7, values=2, ramp=3, arms=_ARMS, seed=1)
     synthetic.campaign(folder / "new", blocks=7, values=2, ramp=3, arms=_ARMS, seed=2)
+    synthetic.campaign(folder / "third", blocks=7, values=2, ramp=3, arms=_ARMS, seed=3)
     _add(folder / "new")
     hosts = folder / "hosts"
     for name in ("rack1", "rack2"):
@@ -271,6 +272,21 @@ def _suites(draw: Draw) -> tuple[str, list[str]]:
     return "next.json", [draw.choice(("compare", "check")), *sides, *more]
 
 
+def _nights(draw: Draw) -> tuple[str, list[str]]:
+    """Several sessions a side."""
+    names = [f"nights/n{night}.json" for night in range(9)]
+    sides = [*names[:4], "--", *names[4:]]
+    more = draw.choice(([], ["--json"], ["--policy", "policy.toml"]))
+    return f"nights/n{draw.randrange(9)}.json", [draw.choice(("compare", "check")), *more, *sides]
+
+
+def _campaigns(draw: Draw) -> tuple[str, list[str]]:
+    """Several campaigns a side, one of them broken."""
+    more = draw.choice(([], ["--json"]))
+    sides = ["old", "work", "--", "new", "third"]
+    return f"new/{draw.choice(_RECORD)}", [draw.choice(("compare", "check")), *more, *sides]
+
+
 def _history(draw: Draw) -> tuple[str, list[str]]:
     return f"nights/n{draw.randrange(9)}.json", ["history", "nights", "--metric", "all", "--out", "out"]
 
@@ -314,6 +330,8 @@ _KINDS: tuple[tuple[int, _Make], ...] = (
     (8, _plan),
     (3, _hosts),
     (6, _tools),
+    (3, _nights),
+    (2, _campaigns),
     (5, _resume),
     (2, _kernels),
 )
