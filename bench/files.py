@@ -223,8 +223,11 @@ def parse_json(content: bytes, name: str) -> Any:
         raise FileError(f"{name}: not JSON that can be read: nested too deeply") from error
     except ValueError as error:
         raise FileError(f"{name}: not JSON: {_short(str(error))}") from error
-    for _ in _levels(found, name):
-        pass
+    for level in _levels(found, name):
+        numbers = [value for value in level if type(value) is int or type(value) is float]
+        if numbers and not -_MOST <= min(numbers) <= max(numbers) <= _MOST:
+            odd = next(value for value in numbers if not abs(value) <= _MOST)
+            raise FileError(f"{name}: not JSON: a number is out of range: {_short(str(odd))}")
     return found
 
 
@@ -259,21 +262,11 @@ def _beyond(value: Any) -> str | None:
     return None
 
 
-def _number(text: str) -> float:
-    number = float(text)
-    if not abs(number) <= _MOST:  # NaN too
-        raise ValueError(f"a number is out of range: {text}")
-    return number
+def _refuse(constant: str) -> float:
+    raise ValueError(f"a number is out of range: {constant}")
 
 
-def _whole(text: str) -> int:
-    number = int(text)
-    if abs(number) > _MOST:
-        raise ValueError(f"a number is out of range: {text}")
-    return number
-
-
-_JSON = json.JSONDecoder(parse_float=_number, parse_int=_whole, parse_constant=_number)
+_JSON = json.JSONDecoder(parse_constant=_refuse)
 
 
 def _levels(found: Any, name: str) -> Iterator[list[Any]]:
