@@ -346,7 +346,8 @@ exec "$@"
 #: Has its name when it is there whole, whatever cut the way to it short.
 _TAKE = """\
 umask 077
-cat >"$2" && [ "$(sha256sum <"$2")" = "$3  -" ] && mv "$2" "$1" && exit
+cat >"$2" || { rm -f "$2"; exit 1; }
+[ "$(sha256sum <"$2")" = "$3  -" ] && mv "$2" "$1" && exit
 rm -f "$2"
 echo "it did not come whole" >&2
 exit 1
@@ -599,7 +600,7 @@ def _make_strict(
         options.key_types = [*first, *(kind for kind in options.key_types if kind not in first)]
         return made
 
-    connection.connect_kwargs["transport_factory"] = transport
+    connection.connect_kwargs = dict(connection.connect_kwargs, transport_factory=transport)
     connection.client.set_missing_host_key_policy(_HostKeys(host.name, known, unknown))
 
 

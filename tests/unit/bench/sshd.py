@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class Sshd:
         self.keys = keys
         self.behaviour: Behaviour = self.shell
         self.commands: list[str] = []
+        self.jumps: list[tuple[str, int]] = []
         self.sockets: list[socket.socket] = []
         self._transports: list[paramiko.Transport] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -47,6 +49,9 @@ class Sshd:
             for key in self.keys:
                 transport.add_server_key(key)
             transport.start_server(server=_Interface(self))
+
+    def channels(self) -> list[paramiko.Channel]:
+        return [channel for transport in self._transports for channel in transport._channels.values()]
 
     def cut(self) -> None:
         """As if the cable were cut, and both ends had noticed."""
@@ -92,6 +97,12 @@ def _pump(source: object, send: Callable[[bytes], object]) -> None:
             send(data)
 
 
+def _copy(receive: Callable[[int], bytes], send: Callable[[bytes], object]) -> None:
+    with contextlib.suppress(OSError, EOFError):
+        while data := receive(1 << 15):
+            send(data)
+
+
 def end(channel: paramiko.Channel, status: int) -> None:
     with contextlib.suppress(OSError, EOFError):
         channel.send_exit_status(status)
@@ -110,6 +121,24 @@ class _Interface(paramiko.ServerInterface):  # type: ignore[misc]
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
         return int(paramiko.OPEN_SUCCEEDED)
+
+    def check_channel_direct_tcpip_request(
+        self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
+    ) -> int:
+        """As a jump host."""
+        self._server.jumps.append(destination)
+        threading.Thread(target=self._lead, args=[chanid, destination], daemon=True).start()
+        return int(paramiko.OPEN_SUCCEEDED)
+
+    def _lead(self, chanid: int, destination: tuple[str, int]) -> None:
+        with socket.create_connection(destination) as further:
+            while (channel := next((each for each in self._server.channels() if each.chanid == chanid), None)) is None:
+                time.sleep(0.01)
+            back = threading.Thread(target=_copy, args=[further.recv, channel.sendall], daemon=True)
+            back.start()
+            _copy(channel.recv, further.sendall)
+            further.shutdown(socket.SHUT_RDWR)
+            back.join()
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         text = command.decode()

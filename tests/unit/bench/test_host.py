@@ -17,7 +17,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from bench import agent, bundle, host, remote
+from bench import agent, bundle, host, inventory, remote
 from bench.errors import HostError, HostLost, Unreachable
 from bench.host import LocalFiles, Ssh
 from tests.unit.bench import sshd
@@ -476,6 +476,34 @@ def test_a_host_with_several_keys_is_asked_for_the_known_one(tmp_path: Path) -> 
     for known in keys:
         with sshd.running(tmp_path, *keys) as server, Ssh(entry(server, tmp_path, line(server, known))):
             pass
+
+
+def test_each_host_on_the_way_has_its_key_looked_at(there: Sshd, tmp_path: Path) -> None:
+    """By ~/.ssh/config: the host has a name there, and a jump host."""
+    with sshd.running(there.home) as jump:
+        found = entry(there, tmp_path, line(there, there.keys[0]) + line(jump, jump.keys[0]))
+        assert found.entry
+        (tmp_path / ".ssh").mkdir()
+        known = f"IdentityFile {tmp_path}/login\n UserKnownHostsFile {tmp_path}/known_hosts"
+        (tmp_path / ".ssh/config").write_text(
+            f"Host rack jump\n HostName 127.0.0.1\n User me\n {known}\n"
+            f"Host rack\n Port {there.port}\n ProxyJump jump\nHost jump\n Port {jump.port}\n"
+        )
+        rack = inventory.Host("rack", inventory.Entry())
+        with Ssh(rack) as ssh:
+            assert ssh.run("echo yes")[1] == b"yes\n"
+        assert jump.jumps == [("127.0.0.1", there.port)]
+        for unknown in (jump, there):
+            known_one = there if unknown is jump else jump
+            (tmp_path / "known_hosts").write_text(line(known_one, known_one.keys[0]))
+            with pytest.raises(Unreachable, match=f"nobody has vouched .*{unknown.port}"):
+                Ssh(rack)
+
+
+def test_why_a_file_cannot_be_written_is_what_the_host_says(ssh: Ssh, there: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh, "_folder", "/dev/full/tare")
+    with pytest.raises(HostError, match="cannot create .*full"):
+        ssh.put(b"x")
 
 
 # Files of this machine.
