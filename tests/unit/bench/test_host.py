@@ -500,9 +500,11 @@ def test_each_host_on_the_way_has_its_key_looked_at(there: Sshd, tmp_path: Path)
                 Ssh(rack)
 
 
-def test_why_a_file_cannot_be_written_is_what_the_host_says(ssh: Ssh, there: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_why_a_file_cannot_be_written_is_what_the_host_says(
+    ssh: Ssh, there: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ssh, "_folder", "/dev/full/tare")
-    with pytest.raises(HostError, match="cannot create .*full"):
+    with pytest.raises(HostError, match=r"cannot create .*full"):
         ssh.put(b"x")
 
 
