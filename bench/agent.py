@@ -45,8 +45,10 @@ _EMULATED_PATIENCE = 8.0
 #: Lies in the folder of Tare's files from the moment on in which Tare made it, and in no other: what is in it says so.
 MARK = ".tare-files"
 MARKED = "Tare made this folder, for files that it sends to this host. `tare clean --host` removes them.\n"
-#: What Tare puts there: files under the SHA-256 of their content, also where one was cut short, and these folders.
+#: What Tare puts there: files under the SHA-256 of their content, also where one was cut short, the code out of one, as
+#: bench.bundle unpacks it, and these folders.
 _SENT = re.compile(r"[0-9a-f]{64}(\.[0-9a-f]{1,16})?(\.part)?\Z")
+_CODE = re.compile(r"[0-9a-f]{64}\.code(\.[a-z0-9_]+(\.damaged)?)?\Z")
 _FOLDERS = ("rootfs", "tare")
 
 
@@ -250,7 +252,7 @@ def _remove_files(folder: Path) -> list[list[str]]:
         return []
     try:
         for entry in list(os.scandir(folder)):
-            if entry.is_dir(follow_symlinks=False) and entry.name in _FOLDERS:
+            if entry.is_dir(follow_symlinks=False) and (entry.name in _FOLDERS or _CODE.match(entry.name)):
                 shutil.rmtree(entry.path)
             elif entry.is_file(follow_symlinks=False) and _SENT.match(entry.name):
                 Path(entry.path).unlink()

@@ -35,7 +35,7 @@ def whole(archive):
         return False
 with zipfile.ZipFile(file) as archive:
     if not whole(archive):
-        made = tempfile.mkdtemp(dir=os.path.dirname(file))
+        made = tempfile.mkdtemp(prefix=os.path.basename(code) + ".", dir=os.path.dirname(file))
         archive.extractall(made)
         compileall.compile_dir(made, quiet=2)
         os.sync()
