@@ -131,17 +131,18 @@ def estimates(
     """
     found: list[Estimate] = []
     for (scenario, metric), rows in medians.groupby(["scenario", "metric"], observed=True, sort=False):
+        table = rows.groupby(["run", "block", "arm"], observed=True)["value"].median().unstack("arm")
         by_arm = {
-            str(arm): each.set_index(["run", "block"])["value"]
-            for arm, each in rows.groupby("arm", observed=True, sort=False)
+            str(arm): each.to_numpy(dtype=float)
+            for arm, each in rows.groupby("arm", observed=True, sort=False)["value"]
         }
-        known = {arm: median_of(values.to_numpy(dtype=float)) for arm, values in by_arm.items()}
+        known = {arm: median_of(values) for arm, values in by_arm.items()}
         zero = {arm for arm, each in known.items() if (arm, str(metric)) in flat or _may_be_zero(each, by_arm[arm])}
         head = rows.iloc[0]
         for arm, values in by_arm.items():
             ratio, note = None, ""
             if baseline in by_arm and arm != baseline:
-                ratio, note = _against(values, by_arm[baseline], arm in zero, baseline in zero, between)
+                ratio, note = _against(table[arm], table[baseline], arm in zero, baseline in zero, between)
             found.append(
                 Estimate(
                     str(scenario),
@@ -159,25 +160,25 @@ def estimates(
     return found
 
 
-def _may_be_zero(known: Interval, values: pd.Series) -> bool:
+def _may_be_zero(known: Interval, values: Floats) -> bool:
     """Whether a median cannot be told from zero or less."""
-    return known.low <= 0 if known.bounded else float(values.min()) <= 0 or known.point <= 0
+    return known.low <= 0 if known.bounded else float(values.min()) <= 0
 
 
 def _against(
     ours: pd.Series, base: pd.Series, flat: bool, base_flat: bool, between: float | None
 ) -> tuple[Interval | None, str]:
-    """The ratio of an arm to the baseline, and what must be said of it."""
+    """The ratio of an arm to the baseline by (run, block), and what must be said of it."""
     if float(ours.median()) <= 0 or float(base.median()) <= 0:
         return None, "no ratio of 0 or less"
     if base_flat or flat:
         return None, "no ratio: the baseline is not told from 0" if base_flat else "no ratio: not told from 0"
-    both = pd.concat([ours.groupby(level=[0, 1]).median(), base.groupby(level=[0, 1]).median()], axis=1).dropna()
-    good = both[(both > 0).all(axis=1)]
-    if good.empty:
+    there = (ours.notna() & base.notna()).to_numpy()
+    good = there & (ours > 0).to_numpy() & (base > 0).to_numpy()
+    if not good.any():
         return None, "no block with the baseline"
-    lost = len(both) - len(good)
-    logs = (good.iloc[:, 0] / good.iloc[:, 1]).map(np.log)
+    logs = pd.Series(np.log(ours[good].to_numpy() / base[good].to_numpy()), index=ours.index[good])
+    lost = int(there.sum() - good.sum())
     return over_sessions(logs, between), f"{lost} left out for a 0" if lost else ""
 
 
@@ -188,9 +189,9 @@ def over_sessions(logs: pd.Series, between: float | None) -> Interval:
     each counts once, with its own estimate. With fewer, the interval over blocks is widened about its point as that of
     two campaigns that are compared (see analysis.judge), and holds at least what each session found.
     """
-    each = [hodges_lehmann(values.to_numpy()).point for _, values in logs.groupby(level=0)]
-    if len(each) == 1:
+    if logs.index.get_level_values(0).nunique() == 1:
         return ratio_of(logs.to_numpy())
+    each = [hodges_lehmann(values.to_numpy()).point for _, values in logs.groupby(level=0)]
     if ranks.signed_rank_critical(len(each), (1 - CONFIDENCE) / 2) is not None:
         return ratio_of(np.array(each))
     if between is None:

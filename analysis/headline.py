@@ -121,7 +121,8 @@ def _compared(loaded: Loaded, chosen: Chosen, group: Group, *, with_value: bool)
     times = f"{_span(min(ratios), max(ratios))} times {than}{value}"
     if len(told) == len(bounded):
         return f", {times}"
-    return f": {listed(loaded.arms[each.arm].label for each in told)} {times}, the others with no measurable difference"
+    rest = "the other" if len(group.arms) - len(told) == 1 else "the others"
+    return f": {listed(loaded.arms[each.arm].label for each in told)} {times}, {rest} with no measurable difference"
 
 
 def _than(arm: Arm) -> str:

@@ -9,6 +9,7 @@ import base64
 from dataclasses import dataclass
 from pathlib import Path
 
+from analysis.caution import Caution
 from analysis.charts import Section
 from analysis.load import Campaign
 from analysis.words import plural
@@ -18,7 +19,7 @@ from bench.text import clean
 @dataclass(frozen=True)
 class Host:
     """One host's part. link: to its report; slots: how many ran, failed and were planned; chart: a picture's data URI;
-    missing: why there is nothing of it."""
+    cautions: what limits its figures; missing: why there is nothing of it."""
 
     name: str
     about: str = ""
@@ -29,12 +30,15 @@ class Host:
     planned: int = 0
     lost: str | None = None
     headline: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
     chart: str = ""
     caption: str = ""
     missing: str | None = None
 
 
-def part(campaign: Campaign, headline: list[str], charts: dict[str, Section], page: Path) -> Host:
+def part(
+    campaign: Campaign, headline: list[str], cautions: list[Caution], charts: dict[str, Section], page: Path
+) -> Host:
     """What a host's own report says first. page: that report, from the campaign's folder on."""
     facts = campaign.facts.get("host") or {}
     first = next((chart for section in charts.values() for chart in section), None)
@@ -49,6 +53,7 @@ def part(campaign: Campaign, headline: list[str], charts: dict[str, Section], pa
         len(campaign.plan.get("slots") or []),
         campaign.lost,
         tuple(headline),
+        tuple(caution.text for caution in cautions),
         "data:image/png;base64," + base64.b64encode(first.png).decode() if first else "",
         first.caption if first else "",
     )

@@ -73,7 +73,9 @@ def _write_hosts(folder: Path, names: list[str], out: Path) -> list[Path]:
             continue
         page, sections = _page(loaded)
         written += _write(loaded, page, sections, out / name)
-        parts.append(hosts.part(loaded.campaigns[0], page["headline"], sections, Path(name, "report.html")))
+        parts.append(
+            hosts.part(loaded.campaigns[0], page["headline"], page["cautions"], sections, Path(name, "report.html"))
+        )
         looks_css, title = page["css"], page["title"]
     if not written:
         raise InputError(f"{folder}: no host has run a slot yet", hint=f"./tare resume {folder}")

@@ -72,7 +72,7 @@ def test_only_the_arms_that_are_told_from_the_baseline_have_a_ratio(tmp_path: Pa
     loaded, chosen = chosen_of(campaign(tmp_path / "a", arms=ALIKE, change=slow))
     said = sentence(loaded, chosen, "spawn")
     assert ": lxc " in said
-    assert said.endswith(", the others with no measurable difference.")
+    assert said.endswith(", the other with no measurable difference.")
 
 
 def test_emulated_machines_do_not_stand_for_the_hypervisors_family(tmp_path: Path) -> None:

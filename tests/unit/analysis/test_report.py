@@ -82,6 +82,7 @@ def test_each_host_has_a_report_and_the_folder_a_page_that_leads_there(several: 
     assert links == ["rack1/report.html", "lab-debian/report.html"]
     assert all((several / str(link)).is_file() for link in links)
     assert page.text.count("emulated host") == 1
+    assert page.text.count("Emulated host: lab-debian is an emulated machine itself.") == 1
     assert "no <route>" in page.text
     assert "Nothing was measured there" in page.text
     assert not [tag for tag, _ in page.tags if tag in ("table", "script")]
