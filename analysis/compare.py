@@ -42,13 +42,15 @@ def judged(
     *,
     informs: Collection[str] = (),
     looks: Mapping[str, tuple[int, ...]] | None = None,
+    others: int = 0,
     power: float = 0.8,
 ) -> pd.DataFrame:
     """A row a metric that can be compared: counts that must be equal first, then what gates, then what informs.
 
     found: what was matched, by arm ("" where there is but one pair); arms in `informs` gate nothing. All gating rows
     are one family: `policy.alpha` holds for them together (Holm). looks: the block counts at which a scenario of a
-    campaign that could stop early was looked at. Columns:
+    campaign that could stop early was looked at. others: further claims that can fail the gate, each of which has a
+    share of alpha like a row's. Columns:
 
     arm, scenario, metric, unit, better
     base, new          medians of both, in `unit`
@@ -75,7 +77,9 @@ def judged(
             if isinstance(each, Matched):
                 chosen.append((arm, each, limits))
     tests = [_test(each, limits, policy.sessions, (looks or {}).get(each.scenario, ())) for _, each, limits in chosen]
-    results = judge(tests, alpha=policy.alpha, power=power)
+    gating = sum(test.gates for test in tests)
+    alpha = policy.alpha * gating / (gating + others) if others and gating else policy.alpha
+    results = judge(tests, alpha=alpha, power=power)
     rows = [_row(arm, each, limits, got) for (arm, each, limits), got in zip(chosen, results, strict=True)]
     rows.sort(key=lambda row: (not row["exact"], not row["gates"]))
     table = pd.DataFrame(rows, columns=list(COLUMNS))

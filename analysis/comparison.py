@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 
+from analysis import absolute
+from analysis.absolute import Bound, Held
 from analysis.compare import judged
 from analysis.judge import percent
 from analysis.load import no_collector
-from analysis.matching import Gap, named
+from analysis.matching import EXACT, Gap, levels, named
 from analysis.policy import Policy, matches
+from analysis.ranks import Floats
 from analysis.sides import Sides, sides
 from analysis.words import listed, plural
 from bench.errors import InputError
@@ -30,12 +34,15 @@ _SHOWN = 4
 
 @dataclass(frozen=True)
 class Comparison:
-    """sides: what was compared. table: a row a metric, as `analysis.compare.judged` has it. notes: sentences."""
+    """sides: what was compared. table: a row a metric, as `analysis.compare.judged` has it. notes: sentences. held: the
+    policy's bounds of NEW's levels.
+    """
 
     sides: Sides
     policy: Policy
     table: pd.DataFrame
     notes: list[str]
+    held: list[Held] = field(default_factory=list)
 
     @property
     def unit(self) -> str:
@@ -71,6 +78,9 @@ class Comparison:
         "unit": "block" | "slot" | "run" | "session", "sessions": [[names of BASE's], [of NEW's]],
         "interleaved": bool, "alpha": number, "notes": [text],
         "metrics": [{every column of `analysis.compare.judged`, "badges": [text]}],
+        "limits": [{"arm", "scenario", "metric", "unit", "limit": text, "level", "low", "high": number, "count",
+        "kind": "kept" | "broken" | "unproved", "reason": text}],
+        "geometric_mean": {arm: number},
         "not_compared": [{"arm", "scenario", "metric", "why": text, "unproved": bool}]}
 
         `tare check` adds "gate": {"exit": 0 | 1 | 3, "text": text}.
@@ -94,8 +104,27 @@ class Comparison:
             "alpha": self.policy.alpha,
             "notes": self.notes,
             "metrics": rows,
+            "limits": [_bound_as_dict(each) for each in self.held],
+            "geometric_mean": geometric_means(self.table),
             "not_compared": gaps,
         }
+
+
+def _bound_as_dict(each: Held) -> dict[str, Any]:
+    ends = {name: None if math.isnan(end) else end for name, end in (("low", each.low), ("high", each.high))}
+    place = {"arm": each.arm, "scenario": each.scenario, "metric": each.metric, "unit": each.unit}
+    said = {"count": each.count, "kind": each.kind, "reason": each.reason}
+    return place | {"limit": str(each.bound), "level": each.level} | ends | said
+
+
+def geometric_means(table: pd.DataFrame) -> dict[str, float]:
+    """By arm, of the ratios of what gates, where there are several; of rates the inverse, so that above 1 is worse."""
+    found = {}
+    for arm, rows in table[table["gates"].astype(bool)].groupby("arm", sort=False):
+        logs = np.log(rows["ratio"].to_numpy(dtype=float)) * np.where(rows["better"] == "higher", -1, 1)
+        if len(logs) > 1:
+            found[str(arm)] = float(np.exp(logs.mean()))
+    return found
 
 
 @dataclass(frozen=True)
@@ -117,7 +146,10 @@ def compare(
     policy = policy or Policy()
     with no_collector():
         both = sides(base, new, **given)
-        table = judged(both.found, policy, informs=both.informs, looks=both.looks)
+        bounds = list(_bounds(both, policy)) if policy.bounded else []
+        table = judged(both.found, policy, informs=both.informs, looks=both.looks, others=len(bounds))
+        alpha = policy.alpha / (len(bounds) + int(table["gates"].sum())) if bounds else policy.alpha
+        held = [absolute.held(*each, alpha, each[1] == EXACT) for each in bounds]
     unit = UNITS[both.design]
     if table.empty:
         raise InputError(f"{both.base} and {both.new} have no metric in common that can be compared: {_reasons(both)}")
@@ -130,7 +162,15 @@ def compare(
     notes = [*both.notes, *_unmatched_rules(policy, table)]
     if both.design in ("campaigns", "suites") and policy.sessions > 1:
         notes.append(f"intervals are {policy.sessions:g} times as wide as the scatter within each run says")
-    return Comparison(both, policy, table, notes)
+    return Comparison(both, policy, table, notes, held)
+
+
+def _bounds(both: Sides, policy: Policy) -> Iterator[tuple[tuple[str, str, str], str, Floats, Bound]]:
+    """Each bound of a metric of NEW's: where, unit, values."""
+    for arm, sessions in both.news.items():
+        for (scenario, metric), (unit, values) in levels(sessions).items():
+            for bound in policy.limits(scenario, metric).bounds:
+                yield (arm, scenario, metric), unit, values, bound
 
 
 def _as_given(names: str | Sequence[str]) -> str:
@@ -146,31 +186,49 @@ def gate(comparison: Comparison) -> Gate:
     """
     gating = comparison.table[comparison.table["gates"]]
     lost = [comparison.label(arm, gap.scenario, gap.metric) for arm, gap, unproved in comparison.gaps if unproved]
-    if gating.empty and not lost:
+    broken = [f"{_where(comparison, each)} {each.bound}" for each in comparison.held if each.kind == "broken"]
+    if gating.empty and not lost and not comparison.held:
         raise InputError("no metric gates", hint="the policy lets all of them only inform")
     worse = gating["kind"] == "regressed"
     within = worse & gating["within"]
     tolerated = gating["tolerated"] & ~within
     bad = gating[worse & ~tolerated & ~within]
     inconclusive = gating[gating["kind"] == "inconclusive"]
+    if broken:
+        of = f"{len(broken)} of {plural(len(comparison.held), 'absolute limit')} broken: {_first(broken)}"
+        worse_too = "" if bad.empty else f"; {len(bad)} of {plural(len(gating), 'gating metric')} regressed"
+        return Gate(REGRESSED, of + worse_too)
     if not bad.empty:
         changes = map(_change, bad["ratio"])
         told = [f"{name} {change}" for name, change in zip(_names(comparison, bad), changes, strict=True)]
         return Gate(REGRESSED, f"{len(bad)} of {plural(len(gating), 'gating metric')} regressed: {_first(told)}")
-    if not inconclusive.empty or lost or failing(comparison):
-        return Gate(UNPROVED, f"no regression proved, and no pass: {_unproved(comparison, gating, inconclusive, lost)}")
+    open_ = [f"{_where(comparison, each)} {each.bound}" for each in comparison.held if each.kind == "unproved"]
+    if not inconclusive.empty or lost or failing(comparison) or open_:
+        return Gate(
+            UNPROVED, f"no regression proved, and no pass: {_unproved(comparison, gating, inconclusive, lost, open_)}"
+        )
     several = {"regression within ±δ": within.sum(), "tolerated regression": tolerated.sum()}
     also = listed(_several(int(count), what) for what, count in several.items() if count)
     passed = f"{plural(len(gating), 'gating metric')} proved equivalent or improved"
-    return Gate(PASSED, f"{passed} ({also} among them)" if also else passed)
+    passed = f"{passed} ({also} among them)" if also else passed
+    limits = plural(len(comparison.held), "absolute limit")
+    return Gate(PASSED, f"{passed}, and {limits} kept" if comparison.held else passed)
+
+
+def _where(comparison: Comparison, each: Held) -> str:
+    return comparison.label(each.arm, each.scenario, each.metric)
 
 
 def _several(count: int, what: str) -> str:
     return f"{count} {what if count == 1 else what.replace('regression', 'regressions')}"
 
 
-def _unproved(comparison: Comparison, gating: pd.DataFrame, inconclusive: pd.DataFrame, lost: list[str]) -> str:
+def _unproved(
+    comparison: Comparison, gating: pd.DataFrame, inconclusive: pd.DataFrame, lost: list[str], limits: list[str]
+) -> str:
     parts = []
+    if limits:
+        parts.append(f"{len(limits)} of {plural(len(comparison.held), 'absolute limit')} not proved: {_first(limits)}")
     if not inconclusive.empty:
         of = f"{len(inconclusive)} of {plural(len(gating), 'gating metric')}"
         parts.append(f"{of} inconclusive ({_first(_names(comparison, inconclusive))})")

@@ -186,6 +186,16 @@ def match_sessions(
     return found
 
 
+def levels(sessions: Mapping[str, Session]) -> dict[Key, tuple[str, Floats]]:
+    """By metric its unit, and a number a slot, or, of several sessions, a session."""
+    goods = [_good(frame, [arm]) for frame, arm in sessions.values()]
+    units = _units(pd.concat(goods), "NEW")
+    if len(goods) == 1:
+        return {key: (units[key][0], values.to_numpy(dtype=float)) for key, values in _values(goods[0])}
+    found = _by_session(sessions, [_levels(good) for good in goods])
+    return {key: (units[key][0], np.array(list(of.values()))) for key, of in found.items()}
+
+
 def _by_session(side: Iterable[str], levels: Sequence[Mapping[Key, float]]) -> dict[Key, dict[str, float]]:
     found: dict[Key, dict[str, float]] = {}
     for name, of_session in zip(side, levels, strict=True):

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
+from analysis.absolute import Bound, bound
 from analysis.judge import BETWEEN_SESSIONS
 from bench import files
 from bench.errors import InputError, MissingFile
@@ -29,18 +30,23 @@ class Rule(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """What one pattern says; None where it leaves things as they are.
 
     delta: the equivalence margin · gates: false only informs · tolerate: a proven regression whose whole interval
-    stays below this does not fail the gate. Sizes are fractions.
+    stays below this does not fail the gate. Sizes are fractions. at_most, at_least: what NEW's level must be, whatever
+    BASE's is.
     """
 
     delta: float | None = None
     gates: bool | None = None
     tolerate: float | None = None
+    at_most: Bound | None = None
+    at_least: Bound | None = None
 
 
 class _RuleTable(msgspec.Struct, forbid_unknown_fields=True):
     delta: str | float | None = None
     gates: bool | None = None
     tolerate: str | float | None = None
+    at_most: str | float | None = None
+    at_least: str | float | None = None
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -84,11 +90,12 @@ BUILT_IN: Final[dict[str, Rule]] = {
 
 @dataclass(frozen=True)
 class Limits:
-    """What counts for one metric: fractions (0.05 is 5 %), and whether it gates."""
+    """What counts for one metric: fractions (0.05 is 5 %), whether it gates, and the bounds of NEW's level."""
 
     delta: float
     gates: bool
     tolerate: float
+    bounds: tuple[Bound, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,12 +115,20 @@ class Policy:
     def limits(self, scenario: str, metric: str) -> Limits:
         """What counts for a metric of a scenario."""
         delta, gates, tolerate = self.delta, True, self.tolerate
+        most: Bound | None = None
+        least: Bound | None = None
         for pattern, rule in (*BUILT_IN.items(), *self.rules.items()):
             if matches(pattern, scenario, metric):
                 delta = delta if rule.delta is None else rule.delta
                 gates = gates if rule.gates is None else rule.gates
                 tolerate = tolerate if rule.tolerate is None else rule.tolerate
-        return Limits(delta, gates, tolerate)
+                most, least = rule.at_most or most, rule.at_least or least
+        return Limits(delta, gates, tolerate, tuple(each for each in (most, least) if each))
+
+    @property
+    def bounded(self) -> bool:
+        """Whether any rule says what a level must be."""
+        return any(rule.at_most or rule.at_least for rule in self.rules.values())
 
 
 def matches(pattern: str, scenario: str, metric: str) -> bool:
@@ -138,6 +153,8 @@ def read_policy(path: Path) -> Policy:
             None if table.delta is None else _size(path, f"{where}.delta", table.delta, zero=False),
             table.gates,
             None if table.tolerate is None else _size(path, f"{where}.tolerate", table.tolerate, zero=True),
+            None if table.at_most is None else _bound(path, f"{where}.at_most", table.at_most, most=True),
+            None if table.at_least is None else _bound(path, f"{where}.at_least", table.at_least, most=False),
         )
     if not 1 <= found.sessions <= 1000:
         raise InputError(f"{path}: sessions: {found.sessions:g} is no factor of 1 or more, like {BETWEEN_SESSIONS}")
@@ -167,6 +184,13 @@ def _size(path: Path, key: str, given: str | float, *, zero: bool) -> float:
     if value == 0 and not zero:
         raise InputError(f"{path}: {key}: no two measurements are equal to within nothing: more than 0 is needed")
     return value
+
+
+def _bound(path: Path, key: str, given: str | float, *, most: bool) -> Bound:
+    try:
+        return bound(given, most=most)
+    except ValueError as error:
+        raise InputError(f"{path}: {key}: {error}") from error
 
 
 def _convert(path: Path, where: str, given: object, kind: type[T]) -> T:

@@ -61,6 +61,7 @@ class Sides:
     failed   by arm how many slots of BASE and of NEW did not end well
     looks    by scenario the block counts at which the campaign was looked at, where it could stop early
     sessions the names of BASE's and of NEW's, where there are several a side
+    news     by arm NEW's sessions themselves, by name
     """
 
     base: str
@@ -73,6 +74,7 @@ class Sides:
     failed: dict[str, tuple[int, int]] = field(default_factory=dict)
     looks: dict[str, tuple[int, ...]] = field(default_factory=dict)
     sessions: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    news: Mapping[str, Mapping[str, Session]] = field(default_factory=dict)
 
 
 def sides(
@@ -139,7 +141,8 @@ def _suites(base: Reference, new: Reference) -> Sides:
     both = match_runs(frames[0], frames[1], "session", "session")
     matched = [replace(each, proves=False) if isinstance(each, Matched) else each for each in both]
     notes = [NOT_INTERLEAVED, "the unit is the pyperf run: the values of one process share its fate"]
-    return Sides(str(base), str(new), "suites", {"": matched}, notes=notes)
+    news = {"": {str(new): (frames[1], "session")}}
+    return Sides(str(base), str(new), "suites", {"": matched}, notes=notes, news=news)
 
 
 def _read_suites(given: Sequence[Reference]) -> list[pd.DataFrame]:
@@ -167,7 +170,10 @@ def _several_suites(base: Sequence[Reference], new: Sequence[Reference]) -> Side
     }
     ours = {str(each): sessions[str(each)] for each in base}
     theirs = {str(each): sessions[str(each)] for each in new}
-    return _of_sessions(ours, theirs, {"": match_sessions(ours, theirs)}, [], {}, {})
+    return replace(
+        _of_sessions(ours, theirs, {"": match_sessions(ours, theirs)}, [], {}, {}),
+        news={"": theirs},
+    )
 
 
 def _several_campaigns(base: Sequence[Reference], new: Sequence[Reference], arms: Sequence[str]) -> Sides:
@@ -186,6 +192,7 @@ def _several_campaigns(base: Sequence[Reference], new: Sequence[Reference], arms
     found: dict[str, list[Found]] = {}
     badges: dict[str, list[str]] = {}
     lost: dict[str, tuple[int, int]] = {}
+    news: dict[str, Mapping[str, Session]] = {}
     notes = [told for loaded in loads.values() for told in _torn(loaded)]
     for label, names in pairs.items():
         scale = None if per in names.values() else per
@@ -194,6 +201,7 @@ def _several_campaigns(base: Sequence[Reference], new: Sequence[Reference], arms
             for side in (base, new)
         )
         found[label] = match_sessions(ours, theirs, per=scale)
+        news[label] = theirs
         others = [between(old, loads[str(each)], names[str(base[0])], names[str(each)]) for each in new]
         badges[label] = list(dict.fromkeys(itertools.chain(*others)))
         failed = [sum(len(_failed(loads[str(each)], {names[str(each)]})) for each in side) for side in (base, new)]
@@ -207,7 +215,7 @@ def _several_campaigns(base: Sequence[Reference], new: Sequence[Reference], arms
         notes.append(f"host-normalised: values are divided by those of {per} in the same block")
     notes += _emulated(*loads.values()) + _hosts(old.campaigns[0], late.campaigns[0])
     made = _of_sessions(dict.fromkeys(map(str, base)), dict.fromkeys(map(str, new)), found, notes, badges, lost)
-    return replace(made, informs=informs)
+    return replace(made, informs=informs, news=news)
 
 
 def _of_sessions(
@@ -299,6 +307,7 @@ def _blocks(base: Reference, new: Reference) -> Sides:
         notes=notes,
         failed={"": lost},
         looks=looks,
+        news={"": {str(new): (_samples(loaded, names), names[1])}},
     )
 
 
@@ -325,10 +334,12 @@ def _campaigns(base: Reference, new: Reference, arms: Sequence[str]) -> Sides:
     found: dict[str, list[Found]] = {}
     badges: dict[str, list[str]] = {}
     lost: dict[str, tuple[int, int]] = {}
+    news: dict[str, Mapping[str, Session]] = {}
     for label, (left, right) in pairs.items():
         scale = None if per in (left, right) else per
         failed = [*_failed(old, {left}), *_failed(late, {right})]
         left_frame, right_frame = _samples(old, (left, scale)), _samples(late, (right, scale))
+        news[label] = {str(new): (right_frame, right)}
         matched = match_runs(left_frame, right_frame, left, right, per=scale, failed=failed)
         found[label] = [_alone_or_not(each) for each in matched]
         badges[label] = between(old, late, left, right)
@@ -347,7 +358,7 @@ def _campaigns(base: Reference, new: Reference, arms: Sequence[str]) -> Sides:
         notes.append("raw slot medians: there is no baseline beside the compared arm in both campaigns")
     notes += _boots((old, [left for left, _ in pairs.values()]), (late, [right for _, right in pairs.values()]))
     notes += _emulated(old, late) + _hosts(old.campaigns[0], late.campaigns[0])
-    return Sides(str(base), str(new), "campaigns", found, informs, badges, notes, lost)
+    return Sides(str(base), str(new), "campaigns", found, informs, badges, notes, lost, news=news)
 
 
 def _alone_or_not(each: Found) -> Found:

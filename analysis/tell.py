@@ -13,14 +13,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis.comparison import Comparison, Gate, failing
+from analysis import absolute
+from analysis.absolute import Held
+from analysis.comparison import Comparison, Gate, failing, geometric_means
 from analysis.judge import percent
-from analysis.words import markdown, plural, times
+from analysis.words import markdown, plural, show, times
 from bench.text import clean, one_line
 
 Row = dict[str, Any]
 
 _STYLES: Final = {"regressed": "bold red", "improved": "green", "equivalent": "", "inconclusive": "yellow"}
+_LIMIT_HEADS: Final = ("metric", "limit", "NEW", "90 % interval", "verdict")
+_LIMIT_STYLES: Final = {"kept": "", "broken": "bold red", "unproved": "yellow"}
 _WORDS: Final = {0: "PASSED", 1: "REGRESSED", 3: "NOT PROVED"}
 
 
@@ -51,6 +55,9 @@ def on_screen(comparison: Comparison, outcome: Gate | None, console: Console | N
     for title, rows in _parts(comparison):
         console.print()
         console.print(_table(comparison, title, rows))
+    if comparison.held:
+        console.print()
+        console.print(_limits(comparison))
     for line in [*_whys(comparison), *_notes(comparison)]:
         console.print(f"· {line}")
     if outcome is not None:
@@ -69,6 +76,10 @@ def as_markdown(comparison: Comparison, outcome: Gate | None) -> str:
         for row in rows:
             name = comparison.label("", row["scenario"], row["metric"])
             lines.append("| " + " | ".join(map(markdown, [name, *_cells(row)])) + " |")
+        lines.append("")
+    if comparison.held:
+        lines += ["**absolute limits**", "", "| " + " | ".join(_LIMIT_HEADS) + " |", "|:--|:--|--:|--:|:--|"]
+        lines += ["| " + " | ".join(map(markdown, _limit(comparison, each))) + " |" for each in comparison.held]
         lines.append("")
     lines += [f"- {markdown(line)}" for line in [*_whys(comparison), *_notes(comparison)]]
     return "\n".join(lines).rstrip() + "\n"
@@ -96,6 +107,13 @@ def as_junit(comparison: Comparison, outcome: Gate) -> str:
     for arm, gap, unproved in comparison.gaps:
         case = _case(suite, counts, arm, gap.scenario, gap.metric)
         _result(case, counts, "error" if unproved else "skipped", f"not compared: {gap.why}")
+    for held in comparison.held:
+        case = _case(suite, counts, held.arm, held.scenario, f"{held.metric} {held.bound}")
+        told = "; ".join(_limit(comparison, held)[1:])
+        if held.kind == "kept":
+            xml.SubElement(case, "system-out").text = _xml_text(told)
+        else:
+            _result(case, counts, "failure" if held.kind == "broken" else "error", told)
     for told in failing(comparison):
         _result(_case(suite, counts, "", "", "slots that ended well"), counts, "error", told)
     for key, count in counts.items():
@@ -155,6 +173,26 @@ def _table(comparison: Comparison, title: str, rows: list[Row]) -> Table:
     return table
 
 
+def _limits(comparison: Comparison) -> Table:
+    title = "absolute limits"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for head in _LIMIT_HEADS:
+        table.add_column(head, overflow="fold")
+    for each in comparison.held:
+        name, *cells, verdict = _limit(comparison, each)
+        table.add_row(name, *cells, Text(verdict, _LIMIT_STYLES[each.kind]))
+    return table
+
+
+def _limit(comparison: Comparison, each: Held) -> list[str]:
+    """Metric, limit, level, interval, verdict."""
+    interval = f"{show(each.low, each.unit)}–{show(each.high, each.unit)}" if math.isfinite(each.low) else "none"
+    verdict = "not proved" if each.kind == "unproved" else each.kind
+    because = absolute.told(each, comparison.unit if comparison.unit != "block" else "slot")
+    where = comparison.label(each.arm, each.scenario, each.metric)
+    return [where, str(each.bound), show(each.level, each.unit), interval, f"{verdict} ({because})"]
+
+
 def _heads(comparison: Comparison) -> list[str]:
     return ["metric", "NEW ÷ BASE", "95 % interval", "verdict", "±δ", "MDE", f"{comparison.unit}s"]
 
@@ -193,5 +231,17 @@ def _notes(comparison: Comparison) -> list[str]:
             badges.setdefault(badge, []).append(arm)
     told = [f"{', '.join(arms)}: {badge}" if any(arms) else badge for badge, arms in badges.items()]
     family = int(comparison.table["gates"].sum())
-    level = f"α is {percent(comparison.policy.alpha)} for {plural(family, 'gating metric')} together (Holm)"
-    return [clean(line) for line in [*told, *comparison.notes, level]]
+    how = "sessions drawn anew" if comparison.sides.design == "sessions" else "Holm"
+    limits = f" and {plural(len(comparison.held), 'absolute limit')}" if comparison.held else ""
+    level = f"α is {percent(comparison.policy.alpha)} for {plural(family, 'gating metric')}{limits} together ({how})"
+    return [clean(line) for line in [*told, *comparison.notes, *_means(comparison), level]]
+
+
+def _means(comparison: Comparison) -> list[str]:
+    gating = comparison.table[comparison.table["gates"].astype(bool)]
+    rates = ", of rates upside down" if (gating["better"] == "higher").any() else ""
+    return [
+        f"geometric mean of NEW ÷ BASE over {plural(int((gating['arm'] == arm).sum()), 'gating metric')}"
+        f"{f' of {arm}' if arm else ''}{rates}: {times(mean)}; it proves nothing"
+        for arm, mean in geometric_means(comparison.table).items()
+    ]

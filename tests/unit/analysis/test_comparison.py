@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import math
 import random
 import re
 import shutil
@@ -20,7 +21,7 @@ from rich.console import Console
 from analysis import tell, words
 from analysis.comparison import Comparison, compare, gate
 from analysis.plot_forest import forest
-from analysis.policy import Policy, Rule
+from analysis.policy import Policy, Rule, read_policy
 from bench import cli, interrupts
 from bench.errors import InputError
 from tests.synthetic import ARMS, campaign, suite
@@ -628,3 +629,66 @@ def test_the_commands(folder: Path, tmp_path: Path, tare: Callable[..., tuple[in
         assert "BASE" in err
     code, _, err = tare("check", "old", "none", "--in", folder)
     assert (code, err.count("\n")) == (2, 1)
+
+
+# Absolute limits, and the mean of all.
+
+
+def limited(folder: Path, text: str) -> Policy:
+    (folder / "limits.toml").write_text(text)
+    return read_policy(folder / "limits.toml")
+
+
+@pytest.mark.parametrize(
+    ("limit", "code", "told"),
+    [
+        ('at_most = "1 s"', 0, "1 absolute limit kept"),
+        ('at_most = "1 ms"', 1, "1 of 1 absolute limit broken: boot at most 1 ms"),
+        ('at_least = "1 s"', 1, "1 of 1 absolute limit broken: boot at least 1 s"),
+        ('at_least = "1 ms"\nat_most = "1 s"', 0, "2 absolute limits kept"),
+        ("at_most = {level:.9f}", 3, "1 of 1 absolute limit not proved: boot at most 0.0"),
+    ],
+)
+def test_absolute_limits_gate(folder: Path, tmp_path: Path, limit: str, code: int, told: str) -> None:
+    level = compare("old", "same", inside=folder).table.set_index("metric").loc["boot", "new"]
+    policy = limited(tmp_path, f'delta = "9 %"\n[metrics."boot"]\n{limit.format(level=level)}')
+    found = compare("old", "same", policy, inside=folder)
+    outcome = gate(found)
+    assert (outcome.code, told in outcome.text) == (code, True), outcome.text
+    assert "absolute limits" in screen(found)
+    assert max(map(len, screen(found).splitlines()[2:])) <= 80
+    root = xml.fromstring(tell.as_junit(found, outcome))
+    tags = [child.tag for case in root.iter("testcase") if "boot at " in str(case.get("name")) for child in case]
+    assert set(tags) == {{0: "system-out", 1: "failure", 3: "error"}[code]}
+    assert "absolute limits" in tell.as_markdown(found, outcome)
+    assert {each["kind"] for each in found.as_dict()["limits"]} == {{0: "kept", 1: "broken", 3: "unproved"}[code]}
+
+
+def test_a_limit_gates_a_metric_whose_ratio_only_informs(tmp_path: Path) -> None:
+    both = suite(tmp_path / "a.json", runs=8), suite(tmp_path / "b.json", runs=8, seed=2)
+    rules = '[metrics."*"]\ngates = false\n[metrics."bench_000"]\nat_most = '
+    assert gate(compare(*map(str, both), limited(tmp_path, rules + '"1 s"'))).code == 0
+    assert gate(compare(*map(str, both), limited(tmp_path, rules + '"1 ms"'))).code == 1
+    with pytest.raises(InputError, match="another unit"):
+        compare(*map(str, both), limited(tmp_path, rules + '"1 MiB"'))
+
+
+def test_a_limit_that_no_base_is_needed_for(folder: Path, tmp_path: Path) -> None:
+    policy = limited(tmp_path, 'delta = "90 %"\n[metrics."exec"]\nat_most = "1 us"')
+    outcome = gate(compare("process", "new", policy, inside=folder))
+    assert (outcome.code, "exec at most 1 us" in outcome.text) == (1, True)
+
+
+@pytest.mark.parametrize("text", ['at_most = "soon"', "at_least = -1", "at_most = true", 'at_least = "5 parsecs"'])
+def test_wrong_limits_are_one_line(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputError, match="at_") as caught:
+        limited(tmp_path, f"[metrics.boot]\n{text}")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_geometric_mean_informs(folder: Path) -> None:
+    found = compare("old", "new", inside=folder)
+    gating = found.table[found.table["gates"]]
+    (mean,) = found.as_dict()["geometric_mean"].values()
+    assert mean == pytest.approx(math.exp(sum(math.log(ratio) for ratio in gating["ratio"]) / len(gating)))
+    assert f"geometric mean of NEW ÷ BASE over 8 gating metrics: {mean:.3f}" in screen(found).replace("\n", " ")

@@ -23,7 +23,7 @@ def test_the_example_that_ships_is_the_default() -> None:
 
 def test_every_key_of_the_example_that_ships_is_one(tmp_path: Path) -> None:
     text = "\n".join(
-        line.removeprefix("# ") if line.startswith(("# [", "# d", "# g", "# t")) else line
+        line.removeprefix("# ") if line.startswith(("# [", "# d", "# g", "# t", "# at_")) else line
         for line in SHIPPED.read_text().splitlines()
         if " = " in line or "[metrics" in line
     )
@@ -32,6 +32,8 @@ def test_every_key_of_the_example_that_ships_is_one(tmp_path: Path) -> None:
     assert found.limits("lifecycle", "boot.cpu").delta == 0.03
     assert not found.limits("lifecycle", "exec.cpu").gates
     assert found.limits("any", "boot.instructions").tolerate == 0.001
+    assert [str(each) for each in found.limits("any", "boot").bounds] == ["at most 125 ms"]
+    assert [each.value for each in found.limits("any", "nginx.rate").bounds] == [20000]
 
 
 @pytest.mark.parametrize(
