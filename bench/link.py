@@ -1,8 +1,8 @@
 """Links: from each instance to a far end of its own, point to point, in network namespaces that no route leads out of.
 
-A worker has two: the near one is its own, in which taps come up and what has no namespace of its own lives; in the far
-one are the other ends of all links, and the peers that workloads talk to. Both are gone when the worker is, and what it
-had started.
+A worker has a near one, its own, in which taps come up and what has no namespace of its own lives; and a far one for
+each link, with its other end and the peer that workloads talk to: through one's own link nobody reaches another's. All
+are gone when the worker is, and what it had started.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -42,6 +43,9 @@ _ATTACH = (
     f'ip link set lo up; ip addr add "$1" dev "$0" && ip link set "$0" mtu {MTU} up'
 )
 _libc = ctypes.CDLL(None, use_errno=True)
+
+#: The checkout, or the one file in which this package travels to lab hosts.
+_CODE = Path(__file__).resolve().parent.parent
 
 T = TypeVar("T")
 
@@ -91,26 +95,24 @@ class Links:
         mounts.enter_private_namespace()
         self._ip = process.require("ip", "iproute2")
         self._host = _own_namespace()
-        self._far = self._enter_new()
-        self._near = self._enter_new()
+        self._near = _new_namespace()
+        if _libc.setns(self._near, _CLONE_NEWNET) != 0:
+            raise HostError(f"cannot enter a network namespace: {os.strerror(ctypes.get_errno())}", hint=_NO_ROOT)
+        process.run([self._ip, "link", "set", "lo", "up"])
+        #: By links' numbers.
+        self._fars: dict[int, int] = {}
         self._tree = tree
         self._root = folder / "peer"
         self._count = 0
 
-    def _enter_new(self) -> int:
-        if _libc.unshare(_CLONE_NEWNET) != 0:
-            raise HostError(f"no network namespace: {os.strerror(ctypes.get_errno())}", hint=_NO_ROOT)
-        process.run([self._ip, "link", "set", "lo", "up"])
-        # A new namespace may have it from the host's first one: links would lead to each other.
-        Path("/proc/sys/net/ipv4/ip_forward").write_text("0")
-        return _own_namespace()
-
     def new(self) -> Link:
-        """A link that nobody has yet. Raises InstanceError where there are no more addresses."""
+        """A link that nobody has yet. Raises InstanceError where there are no more addresses, HostError."""
         if 4 * self._count + 4 > _ADDRESSES.num_addresses:
             raise InstanceError("there are no addresses for one more link")
+        link = Link(self._count)
+        self._fars[link.number] = _new_namespace()
         self._count += 1
-        return Link(self._count - 1)
+        return link
 
     def join_container(self, link: Link, pids: Iterable[int]) -> str:
         """Give an instance on this host's kernel its end; what the link does, in words. pids: of the instance's.
@@ -120,7 +122,7 @@ class Links:
         inside = next(filter(None, map(self._apart, pids)), None) or f"/proc/{os.getpid()}/fd/{self._near}"
         with _failing():
             ends = [link.name, "mtu", str(MTU), "type", "veth", "peer", "name", f"{link.name}n", "mtu", str(MTU)]
-            self._batch(self._far, [["link", "add", *ends, "netns", inside]])
+            self._batch(self._fars[link.number], [["link", "add", *ends, "netns", inside]])
             entered = os.open(inside, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 self._batch(entered, [["link", "set", "lo", "up"], *_up(f"{link.name}n", link.near)])
@@ -134,43 +136,42 @@ class Links:
         behind: a device of the host's; a tap of the link's own name where it is None. Raises InstanceError.
         """
         with _failing():
-            far = f"/proc/{os.getpid()}/fd/{self._far}"
-            self._batch(self._host if behind else self._near, [["link", "set", behind or link.name, "netns", far]])
+            to = ["link", "set", behind or link.name, "netns", self._far_end(link)]
+            self._batch(self._host if behind else self._near, [to])
             if behind:
-                self._batch(self._far, [["link", "set", behind, "name", link.name]])
+                self._batch(self._fars[link.number], [["link", "set", behind, "name", link.name]])
         return self._finish(link)
 
     def _finish(self, link: Link) -> str:
         with _failing():
-            self._batch(self._far, [["link", "set", link.name, "mtu", str(MTU)], *_up(link.name, link.far)])
-            offloads = _in(self._far, lambda: _offloads(link.name))
+            far = self._fars[link.number]
+            ours = [["link", "set", "lo", "up"], ["link", "set", link.name, "mtu", str(MTU)]]
+            self._batch(far, [*ours, *_up(link.name, link.far)])
+            offloads = _in(far, lambda: _offloads(link.name))
         return " ".join([f"MTU {MTU},", *(offloads or ["no offloads"])])
 
     def remove(self, link: Link) -> None:
         """Take a link away whose instance has ended: many have gone by themselves."""
+        far = self._fars.pop(link.number)
         with contextlib.suppress(CommandError):
-            self._batch(self._far, [["link", "del", link.name]])
+            self._batch(far, [["link", "del", link.name]])
+        os.close(far)
 
     @contextlib.contextmanager
-    def peer(self, argv: Sequence[str], port: int) -> Iterator[None]:
-        """A server at the far end, in the same root file system as instances have, on the harness's CPUs.
+    def peer(self, link: Link, argv: Sequence[str], port: int) -> Iterator[None]:
+        """A server at a link's far end, in the same root file system as instances have, on the harness's CPUs: see
+        bench.peer.
 
         port: of TCP, on which it listens when it is ready. Raises InstanceError where it does not.
         """
-        chroot = process.require("chroot", "coreutils")
-        nsenter, setpriv = (process.require(tool, "util-linux") for tool in ("nsenter", "setpriv"))
-        # Started by a thread of the far namespace it would end with that thread, and not with the worker.
-        ours = [nsenter, f"--net=/proc/{os.getpid()}/fd/{self._far}", setpriv, "--pdeathsig", "KILL"]
-        if not mounts.below(self._root):
-            mounts.show_root(self._tree, self._root)
-
+        program = [sys.executable, "-P", "-m", "bench.peer", str(os.getpid()), self._far_end(link)]
         with tempfile.TemporaryFile() as said:  # a pipe that nobody reads would stop it one day
             server = subprocess.Popen(
-                [*ours, chroot, str(self._root), *argv],
+                [*program, str(self._tree), str(self._root), *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+                env={**os.environ, "PYTHONPATH": str(_CODE), "PYTHONDONTWRITEBYTECODE": "1"},
             )
             try:
                 deadline = time.monotonic() + _PEER_LIMIT
@@ -183,6 +184,9 @@ class Links:
                 yield
             finally:
                 _end(server)
+
+    def _far_end(self, link: Link) -> str:
+        return f"/proc/{os.getpid()}/fd/{self._fars[link.number]}"
 
     def _apart(self, pid: int) -> str | None:
         """The network namespace of a process, where it is neither ours nor the host's, in which a daemon's shim is."""
@@ -200,6 +204,20 @@ class Links:
 
 def _up(name: str, address: str) -> list[list[str]]:
     return [["addr", "add", f"{address}/30", "dev", name], ["link", "set", name, "up"]]
+
+
+def _new_namespace() -> int:
+    """A network namespace, which is there for as long as this descriptor. Raises HostError."""
+
+    def make() -> int:
+        if _libc.unshare(_CLONE_NEWNET) != 0:
+            raise HostError(f"no network namespace: {os.strerror(ctypes.get_errno())}", hint=_NO_ROOT)
+        # It may have it from the host's first one: links would lead to each other.
+        Path("/proc/sys/net/ipv4/ip_forward").write_text("0")
+        return _own_namespace()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(make).result()
 
 
 def _own_namespace() -> int:

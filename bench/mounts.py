@@ -22,6 +22,8 @@ _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE, _MS_RELATIME = 32, 4096, 16384, 1 <
 _SAME_FLAGS, _ST_RELATIME = 2 | 4 | 8 | 1024 | 2048, 4096
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 _ON_THE_WAY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+#: What a root of next to nothing has of this host.
+_LITTLE = {"dev": ("null", "urandom", "zero"), "proc": ("cpuinfo", "stat")}
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 _libc = ctypes.CDLL(None, use_errno=True)
 _entered = False
@@ -81,11 +83,29 @@ def show_root(tree: Path, root: Path) -> None:
         bind(Path(path), root / path.lstrip("/"), recursive=_in_user_namespace, readonly=True)
 
 
-def scratch(place: Path) -> None:
+def show_bare_root(tree: Path, root: Path) -> None:
+    """Make a folder that shows a tree, read-only, with a /tmp of its own, and of this host three devices and how many
+    processors it has and how busy they are, which tools ask for.
+
+    Only in the private namespace.
+    """
+    root.mkdir(exist_ok=True)
+    bind(tree, root, readonly=True)
+    scratch(root / "tmp", "mode=1777,size=64m")
+    for folder, names in _LITTLE.items():
+        place = root / folder
+        scratch(place, "mode=755,size=64k")
+        for name in names:
+            (place / name).touch()
+            bind(Path("/") / folder / name, place / name, readonly=folder == "proc")
+
+
+def scratch(place: Path, options: str = "mode=1777") -> None:
     """An empty folder in memory at a place. Only in the private namespace."""
     _need_own()
     flags = _MS_NOSUID | _MS_NODEV
-    _check(_libc.mount(b"tmpfs", os.fsencode(place), b"tmpfs", flags, b"mode=1777"), f"mount a tmpfs on {place}")
+    made = _libc.mount(b"tmpfs", os.fsencode(place), b"tmpfs", flags, options.encode())
+    _check(made, f"mount a tmpfs on {place}")
 
 
 def hide_hybrid_cgroup2() -> None:

@@ -167,6 +167,8 @@ class Session:
     def _undo(self, order: Order, cage: Cage | None) -> None:
         """Of an instance that never was."""
         mounts.remove_tree(order.folder)
+        if self.links and order.link:
+            self.links.remove(order.link)
         if cage:
             cage.remove(time.monotonic() + 10)
         if image := self._images.pop(order.name, None):

@@ -83,7 +83,7 @@ def ready(session: Session, instance: Instance, workload: Workload) -> Iterator[
     if session.links is None or instance.order.link is None:
         raise InstanceError(f"{workload.name} needs a link")
     known = [word.replace("{peer}", instance.order.link.far) for word in workload.argv]
-    with session.links.peer(workload.peer, workload.port):
+    with session.links.peer(instance.order.link, workload.peer, workload.port):
         yield dataclasses.replace(workload, argv=known)
 
 
