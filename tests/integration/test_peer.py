@@ -1,4 +1,4 @@
-"""What a guest talks to at the far end of its link, on this host: nobody, with nothing, reached by its own link alone."""
+"""What a guest talks to at the far end of its link, on this host: nobody, with nothing, by its own link alone."""
 
 from __future__ import annotations
 
