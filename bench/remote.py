@@ -48,6 +48,11 @@ class Door(Protocol):
     def close(self) -> None: ...
 
 
+def left_behind(host: str) -> str:
+    """What is to be said of a host that was not heard of at the end."""
+    return f"what runs on {host} is taken down when it has heard nothing for {SILENCE:g} s"
+
+
 class Cancelled(BaseException):
     """The user interrupted the campaign: see Conversation.cancel()."""
 
@@ -71,6 +76,7 @@ class Conversation:
         self._answers: queue.SimpleQueue[Answer | BaseException | None] = queue.SimpleQueue()
         self._heard = time.monotonic()
         self.cancelled = False
+        self._closed = False
         self._listener = threading.Thread(target=self._listen, name=f"{host}-listen", daemon=True)
         self._listener.start()
         threading.Thread(target=self._send, name=f"{host}-send", daemon=True).start()
@@ -119,8 +125,12 @@ class Conversation:
         self.cancelled = True
         self._answers.put(Cancelled())
 
-    def close(self) -> None:
-        """Have the other end take down what it holds, and wait until it has, for as long as it is heard of."""
+    def close(self) -> bool:
+        """Have the other end take down what it holds, and wait until it has, for as long as it is heard of; whether it
+        has ended."""
+        if self._closed:
+            return not self._listener.is_alive()
+        self._closed = True
         self._requests.put(None)
         begin = time.monotonic()
         limit = 0.0 if self.lost else CANCEL_LIMIT if self.cancelled else _END_LIMIT
@@ -128,9 +138,11 @@ class Conversation:
             begin + limit, max(begin, self._heard) + END_SILENCE
         ):
             self._listener.join(0.2)
+        ended = not self._listener.is_alive() and not self.lost
         closing = threading.Thread(target=self._door.close, name=f"{self._host}-close", daemon=True)
         closing.start()
         closing.join(_CLOSE_LIMIT)
+        return ended
 
     def _listen(self) -> None:
         end: BaseException | None = None
@@ -283,11 +295,11 @@ def occupy(
             left = talk.ask(_END_LIMIT, Bye, do="bye").left
             if left:
                 raise TareError(f"{host}: {'; '.join(left)}")
-    except Cancelled:
-        raise KeyboardInterrupt from None
-    except KeyboardInterrupt:
+    except (Cancelled, KeyboardInterrupt) as stop:
         talk.cancelled = True
-        raise
+        if talk.close():
+            raise KeyboardInterrupt(*stop.args) from None
+        raise KeyboardInterrupt(left_behind(host)) from None
     finally:
         talk.close()
 

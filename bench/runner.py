@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from bench import cluster, continuity, crash, facts, files, inventory, mounts, plan, prepare, remote
-from bench.agent import SILENCE
 from bench.answers import Loaded
 from bench.claim import claimed
 from bench.config import Campaign, parse
@@ -164,12 +163,6 @@ class _Part:
     def report(self, error: TareError) -> None:
         """Tell of what ended this host's part, and not that of the others."""
         self._watcher.warned(f"{self.host.name} takes no further part: {error}")
-
-    def leave(self) -> None:
-        """Tell of a host that does not end."""
-        self._watcher.warned(
-            f"{self.host.name} is left to itself: what runs there is taken down when {SILENCE:g} s have passed"
-        )
 
     def cancel(self) -> None:
         """From another thread: end as on a signal."""
@@ -334,10 +327,13 @@ def _all(parts: Sequence[_Part], work: Callable[[_Part], object]) -> None:
         for part in parts:
             part.cancel()
         deadline = time.monotonic() + _CANCEL_LIMIT
-        for part, thread in zip(parts, threads, strict=True):
+        pairs = list(zip(parts, threads, strict=True))
+        for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-            if thread.is_alive():
-                part.leave()
+        stuck = [remote.left_behind(part.host.name) for part, thread in pairs if thread.is_alive()]
+        told = [str(word) for part, _ in pairs if isinstance(part.error, KeyboardInterrupt) for word in part.error.args]
+        if stuck or told:
+            raise KeyboardInterrupt("; ".join(stuck + told)) from None
         raise
     if all(part.error for part in parts):
         raise next(part.error for part in parts if part.error)

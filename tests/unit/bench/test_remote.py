@@ -7,13 +7,15 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import errors, remote
+from bench import errors, facts, remote
 from bench.agent import failure
 from bench.answers import LONGEST, Hello, Probe
+from bench.host import LocalFiles
 from bench.lines import split
 
 
@@ -240,3 +242,22 @@ def test_the_end_is_waited_for_as_long_as_the_host_is_heard_of(monkeypatch: pyte
     remote.Conversation(door, "rack1").close()
     assert door.hung_up
     assert door.closed.wait(5)
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_an_interrupt_says_of_a_host_that_is_not_heard_of_what_becomes_of_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, closes: bool
+) -> None:
+    """And of one that has ended it has nothing to say."""
+    monkeypatch.setattr(remote, "END_SILENCE", 0.1)
+    hello = {"host": facts.host(), "cleaned": [], "run": "0" * 8}
+
+    class Deaf(Door):
+        def hang_up(self) -> None:
+            if closes:
+                super().hang_up()
+
+    door = Deaf(lambda request: ok(request, hello))
+    with pytest.raises(KeyboardInterrupt) as caught, remote.occupy(door, LocalFiles(tmp_path), "rack1", "a test"):
+        raise KeyboardInterrupt(2)
+    assert caught.value.args == ((2,) if closes else (remote.left_behind("rack1"),))
