@@ -152,7 +152,7 @@ def plan(arguments):
         (["kernel", "list", "--remot", "x"], "usage: tare kernel list"),
         (["rnu"], "usage: tare"),
         ([], "usage: tare"),
-        (["check", "a"], "usage: tare check"),
+        (["check", "a"], "tare: BASE and NEW are both needed"),
     ],
 )
 def test_a_wrong_command_line_ends_with_2_and_the_usage_of_what_was_meant(words: list[str], usage: str) -> None:
