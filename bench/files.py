@@ -29,6 +29,8 @@ WRITTEN: Final = 1 << 20
 SMALL: Final = 32 << 20
 #: The most that is read of results of other tools, as they lie on the disk and unpacked.
 LARGE: Final = 128 << 20
+#: Lies in each folder of a cache in which something is just being made: nothing else is removed there as unfinished.
+UNFINISHED: Final = ".tare-unfinished"
 
 _CHUNK = 1 << 20
 #: Records are five or six levels deep.

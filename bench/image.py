@@ -55,8 +55,8 @@ def build(name: str, cache: Path | None = None, tell: Tell = lambda text: None) 
         folder.mkdir(parents=True, exist_ok=True)
         lock = stack.enter_context((folder / ".lock").open("w"))
         locks.wait(lock.fileno(), f"another tare that makes the rootfs {name}", tell, _MAKE_LIMIT)
-        for unfinished in folder.glob(f".{name}-*"):
-            mounts.remove_tree(unfinished)
+        for mark in folder.glob(f".{name}-*/{files.UNFINISHED}"):
+            mounts.remove_tree(mark.parent)
         return _find(recipe, folder) or _build(recipe, folder, tell)
 
 
@@ -81,6 +81,7 @@ def _key(recipe: rootfs.Recipe) -> str | None:
 
 def _build(recipe: rootfs.Recipe, folder: Path, tell: Tell) -> Rootfs:
     with tempfile.TemporaryDirectory(prefix=f".{recipe.name}-", dir=folder) as scratch:
+        (Path(scratch) / files.UNFINISHED).touch()
         made = Path(scratch) / "made"
         made.mkdir()
         tree = made / "tree"

@@ -566,8 +566,13 @@ def _hold(scratch: Path, tell: Tell) -> int:
         locks.wait(held, f"another tare that makes {scratch.name.removeprefix(_SCRATCH)}", tell, _MAKE_LIMIT)
         with contextlib.suppress(FileNotFoundError):
             if scratch.stat().st_ino == os.fstat(held).st_ino:
-                return held
+                break
         os.close(held)  # who had it has removed it
+    if not (scratch / files.UNFINISHED).is_file() and any(scratch.iterdir()):
+        os.close(held)
+        raise HostError(f"{scratch} is not Tare's, and in the way", hint="move it elsewhere")
+    (scratch / files.UNFINISHED).touch()
+    return held
 
 
 def _lock(held: int) -> bool:
@@ -583,8 +588,8 @@ def clean() -> list[Path]:
     removed = []
     for scratch in folder().glob(f"{_SCRATCH}*"):
         with contextlib.suppress(OSError):
-            held = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
-            if _lock(held):
+            held = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            if (scratch / files.UNFINISHED).is_file() and _lock(held):
                 shutil.rmtree(scratch, ignore_errors=True)
                 removed.append(scratch)
             os.close(held)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import image, process
+from bench import files, image, process
 from bench.backends.base import Rootfs
 from bench.errors import InputError
 
@@ -114,6 +114,14 @@ def test_a_second_call_takes_it_from_the_cache(first: Rootfs) -> None:
     assert again.ext4.stat().st_ino == before.st_ino
 
 
+def test_what_a_killed_build_left_goes_and_nothing_else(tmp_path: Path, first: Rootfs) -> None:
+    for name in (".tiny-killed", ".tiny-mine"):
+        (tmp_path / "rootfs" / name / "in").mkdir(parents=True)
+    (tmp_path / "rootfs/.tiny-killed" / files.UNFINISHED).touch()
+    image.build("tiny", tmp_path)
+    assert {path.name for path in (tmp_path / "rootfs").glob(".tiny-*")} == {".tiny-mine"}
+
+
 def test_a_build_that_was_cut_short_is_made_again(tmp_path: Path, first: Rootfs) -> None:
     torn = tmp_path / "rootfs" / first.tree.parent.name
     torn.mkdir(parents=True)
@@ -164,13 +172,13 @@ def test_a_damaged_archive_is_packed_anew(first: Rootfs, damage: bytes) -> None:
 
 def test_packing_takes_no_memory_for_what_is_large(tmp_path: Path) -> None:
     (tmp_path / "made/tree").mkdir(parents=True)
-    files = [tmp_path / "made" / name for name in ("initramfs.cpio", "root.ext4")]
-    for file in files:
+    packings = [tmp_path / "made" / name for name in ("initramfs.cpio", "root.ext4")]
+    for file in packings:
         with file.open("wb") as large:
             large.truncate(20 << 20)
     tracemalloc.start()
     try:
-        image.packed(Rootfs("sha256:aa", tmp_path / "made/tree", *files, on_disk=False))
+        image.packed(Rootfs("sha256:aa", tmp_path / "made/tree", *packings, on_disk=False))
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bench import kbuild, kernels
+from bench import files, kbuild, kernels
 from bench.errors import HostError, InputError
 from bench.kernels import Kernel, Wish
 
@@ -69,6 +69,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     put(tmp_path, "older", THERE[1], "6.1.9-9")
     (tmp_path / "tare/kernels/default").write_text("newer\n")
     (tmp_path / "tare/kernels/.work-abc/tree/boot").mkdir(parents=True)
+    (tmp_path / "tare/kernels/.work-abc" / files.UNFINISHED).touch()
+    (tmp_path / "tare/kernels/.work-mine/in").mkdir(parents=True)
     return tmp_path
 
 
@@ -289,6 +291,10 @@ def test_a_damaged_kernel_is_not_booted(cache: Path) -> None:
 def test_what_a_killed_build_left_is_removed(cache: Path) -> None:
     assert kernels.clean() == [cache / "tare/kernels/.work-abc"]
     assert kernels.clean() == []
+    assert (cache / "tare/kernels/.work-mine/in").is_dir()
+    with pytest.raises(HostError, match="is not Tare's, and in the way"), kernels.making("mine"):
+        pytest.fail("taken")
+    assert (cache / "tare/kernels/.work-mine/in").is_dir()
     assert len(kernels.available()) == 6
 
 
@@ -308,7 +314,7 @@ def test_one_thing_is_made_by_one_at_a_time() -> None:
 
     def second() -> None:
         with kernels.making("it", order.append) as scratch:
-            order.append(f"second: {sorted(scratch.iterdir())}")
+            order.append(f"second: {[path.name for path in scratch.iterdir()]}")
 
     with kernels.making("it", order.append) as scratch:
         (scratch / "file").touch()
@@ -318,7 +324,7 @@ def test_one_thing_is_made_by_one_at_a_time() -> None:
             time.sleep(0.001)
         order.append("first ends")
     thread.join()
-    assert order == ["waiting for another tare that makes it", "first ends", "second: []"]
+    assert order == ["waiting for another tare that makes it", "first ends", f"second: [{files.UNFINISHED!r}]"]
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
