@@ -362,16 +362,18 @@ def test_somebodys_docker_keeps_its_images(
     for name in ("tare:latest", "tare:20261130", "tare.invalid/rootfs:20261130", "tare:deadbeef"):
         docker("import", "--change", "LABEL invalid.tare.run=20261130", str(empty), name)
     docker("create", "--name=tare-20261130-s1-1", "--label=invalid.tare.run=20261130", "tare:latest", "/init")
-    listed = [
-        ("image", "ls", "--all", "--no-trunc", "--format={{.ID}} {{.Repository}}:{{.Tag}}"),
-        ("container", "ls", "--all", "--no-trunc", "--format={{.ID}} {{.Names}}"),
-    ]
-    before = [docker(*words) for words in listed]
+
+    def there() -> list[str]:
+        images = docker("image", "ls", "--all", "--no-trunc", "--format={{.Repository}}:{{.Tag}}={{.ID}}")
+        return sorted(images + docker("container", "ls", "--all", "--no-trunc", "--format={{.Names}}={{.ID}}"))
+
+    before = there()
+    assert len(before) == 5
     arm = {"docker": ("docker", {"daemon": "user"})}
     file = campaign(tmp_path, arm, blocks=2, scenarios="spawn = {}")
     done = tare("run", file, "--results", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [docker(*words) for words in listed] == before
+    assert there() == before
     (tmp_path / "again").mkdir()
     file = campaign(tmp_path / "again", arm, blocks=200, scenarios="spawn = {}")
     argv = [sys.executable, "-m", "bench.cli", "run", file, "--results", tmp_path / "again"]
@@ -385,5 +387,5 @@ def test_somebodys_docker_keeps_its_images(
     done = tare("clean")
     assert "removed Docker image" in done.stdout, done
     # What has ended is forgotten by the daemon itself, soon.
-    wait_for(lambda: [docker(*words) for words in listed] == before, 60)
+    wait_for(lambda: there() == before, 60)
     assert tare("clean").stdout == "nothing to remove\n"
