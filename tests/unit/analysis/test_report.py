@@ -386,3 +386,12 @@ def test_values_that_are_odd_are_reported_all_the_same(tmp_path: Path, value: fl
         tmp_path / "a", blocks=6, values=2, ramp=3, arms=FEW | {"qemu": ARMS["qemu@6.1.0-56"]}, change=change
     )
     assert write_report([folder], tmp_path / "out")
+
+
+def test_what_plan_and_facts_leave_out_is_not_needed(tmp_path: Path) -> None:
+    folder = campaign(tmp_path / "a", blocks=1, ramp=0, arms=FEW)
+    plan = json.loads((folder / "plan.json").read_text())
+    (folder / "plan.json").write_text(json.dumps({"arms": plan["arms"], "envelope": {"cpus": 1}}))
+    (folder / "facts.json").write_text('{"host": {}, "cage": {}, "git": {}}')
+    write_report([folder])
+    assert "memory not recorded" in (folder / "report.html").read_text()
