@@ -110,7 +110,7 @@ def make_folder(path: Path, *, within: Path | None = None) -> None:
 def publish(made: Path, final: Path) -> None:
     """Rename a file, or a folder of files, to its final place once all of it is on the disk. Raises OSError."""
     for path in [*made.rglob("*"), made] if made.is_dir() else [made]:
-        if path.is_symlink():
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
             continue
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:

@@ -142,6 +142,7 @@ def _unpack(release: str, packed: Path, place: Path) -> None:
         if there is not None:
             shutil.rmtree(modules)
         (scratch / "modules" / _MARK).write_text(packed.name + "\n")
+        os.sync()  # thousands of files: what is there by its name is whole also after a power cut
         (scratch / "modules").rename(modules)
     shutil.rmtree(scratch)
     if not (modules / "modules.dep").exists():

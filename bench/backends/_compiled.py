@@ -9,7 +9,7 @@ import hashlib
 import tempfile
 from pathlib import Path
 
-from bench import home, process, state
+from bench import files, home, process, state
 
 _LIMIT = 120.0
 
@@ -25,5 +25,5 @@ def shared_library(source: Path) -> Path:
         with home.keeping(), tempfile.TemporaryDirectory(prefix=".making-", dir=library.parent) as scratch:
             made = Path(scratch) / library.name
             process.run([compiler, "-O2", "-Wall", "-shared", "-fPIC", "-o", made, source], timeout=_LIMIT)
-            made.rename(library)
+            files.publish(made, library)
     return library
