@@ -235,7 +235,7 @@ def _read(file: Path) -> Kernel:
         known["kind"],
         file.with_name(known["image"]),
         known["sha256"],
-        known["origin"],
+        {key: value for key, value in known["origin"].items() if value is not None},
         known.get("config"),
         file.with_name(known["drivers"]) if known.get("drivers") else None,
     )

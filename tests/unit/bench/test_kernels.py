@@ -457,3 +457,11 @@ def test_a_package_that_is_cut_off(tmp_path: Path) -> None:
     whole.write_bytes(whole.read_bytes()[:200])
     with pytest.raises(InputError, match=r"k\.deb is no Debian package that can be unpacked"):
         kernels.prepare(kernels.parse(str(whole)), "machine", print)
+
+
+def test_an_origin_may_leave_out_what_it_does_not_know(cache: Path) -> None:
+    file = put(cache, "odd", "6.1.98", "6.1.98-1") / "kernel.json"
+    known = json.loads(file.read_text())
+    known["origin"]["version"] = None
+    file.write_text(json.dumps(known))
+    assert "6.1.98" in [kernel.release for kernel in kernels.available()]
