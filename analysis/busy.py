@@ -16,7 +16,8 @@ from bench.results import Record
 _LIGHT: Final = frozenset({"boot", "exec", "spawn", "teardown", "firmware"})
 _BUSY_SHARE: Final = 0.7  # load average for each CPU, from which on a host is called busy
 _STEAL, _WORST_STEAL = 0.01, 0.05
-_WAITING: Final = {"memory": 0.05, "io": 0.25}
+_WAITING: Final = {"cpu": 0.5, "memory": 0.05, "io": 0.25}  # shares of the time, from which on others do it too
+_NAMES: Final = {"cpu": "a CPU", "io": "disks"}
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,7 @@ def _busy(campaign: Campaign, noted: Strain) -> str:
             )
     for name, share in noted.waited.items():
         if share >= _WAITING[name] and _light(campaign):
-            what = "disks" if name == "io" else name
-            parts.append(f"tasks waited for {what} {_percent(share)} of the time")
+            parts.append(f"tasks waited for {_NAMES.get(name, name)} {_percent(share)} of the time")
     return "; ".join(parts)
 
 

@@ -211,7 +211,8 @@ def cautions(
         )
     differing = [loaded.arms[name].label for name, judged in equal.items() if judged.badge == "differs"]
     if differing:
-        found.append(Caution(f"Not given the same: {listed(differing)} differ from the envelope.", "equivalence"))
+        verb = "differs" if len(differing) == 1 else "differ"
+        found.append(Caution(f"Not given the same: {listed(differing)} {verb} from the envelope.", "equivalence"))
     flat = {s.arm for s in inclines if s.view == "memavailable" and (s.arm, "density.memavailable") in flat_of([s])}
     lost = [arm.label for name, arm in loaded.arms.items() if name in flat]
     if lost:

@@ -94,9 +94,18 @@ def test_a_virtual_host_is_said_with_what_is_known_of_steal(tmp_path: Path) -> N
     assert new.endswith("and its hypervisor took 0.20 % of its CPU time (steal) while slots ran.")
 
 
-def test_memory_pressure(tmp_path: Path) -> None:
-    (told,) = said(made(tmp_path / "a", change=noting(pressure={"memory": 0.2, "cpu": 0.5})))
-    assert "tasks waited for memory 20 % of the time" in told
+@pytest.mark.parametrize(
+    ("pressure", "told"),
+    [
+        ({"memory": 0.2, "cpu": 0.3}, "tasks waited for memory 20 % of the time"),
+        ({"cpu": 0.99}, "tasks waited for a CPU 99 % of the time"),
+        ({"io": 0.4}, "tasks waited for disks 40 % of the time"),
+        ({"io": 0.1, "cpu": 0.2, "memory": 0.01}, ""),
+    ],
+)
+def test_pressure(tmp_path: Path, pressure: dict[str, float], told: str) -> None:
+    found = said(made(tmp_path / "a", change=noting(pressure=pressure)))
+    assert [told in text for text in found] == [True] * bool(told)
 
 
 @pytest.mark.parametrize("noted", [7, {"before": "x", "steal": True, "pressure": 3}, {}, {"pressure": {"io": None}}])
