@@ -41,7 +41,8 @@ def _fault(code: object, out: str, err: str, argv: list[str]) -> str | None:
                 json.loads(out, parse_constant=lambda name: 1 / 0)
             except (ValueError, ZeroDivisionError):
                 return "printed what is no JSON"
-        return "warned of something" if err else None
+        ours = all(line.startswith("tare: ") for line in err.splitlines())
+        return None if ours else "warned of something that is no message of Tare's"
     if code not in (2, 4):
         return f"ended with {code}"
     lines = err.splitlines()
