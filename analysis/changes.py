@@ -1,8 +1,10 @@
 """Change points of one series: where its level moved and stayed, by how much, and how sure that is.
 
 What one or two neighbouring points do is never a change: they are left out where they stand far apart, and weigh no
-more than their noise elsewhere. A change must last LASTS points, explain more than it costs (PELT, with a penalty
-calibrated on pure noise), and pass a rank test.
+more than their noise elsewhere. A change must last LASTS points and explain more than it costs, in two ways: by its
+size (PELT on clipped logarithms, with a penalty calibrated on pure noise, against a noise that counts what one point
+hands on to the next), and by its ranks alone (a Mann–Whitney test of the same strictness), whatever the noise's shape:
+two modes, skew and a coarse timer's ticks make no change.
 """
 
 from __future__ import annotations
@@ -22,32 +24,22 @@ LASTS: Final = 3  # points; fewer are an excursion, not a level
 FEWEST: Final = 8  # points; in fewer no change is looked for
 APART: Final = 5.0  # noise spreads from the running median, beyond which a point is left out
 CLIP: Final = 3.0  # noise spreads from the running median that a point may weigh
-CONFIRM: Final = 0.05  # the rank test's level for each point that PELT proposes
-ALARMS: Final = 0.01  # share of pure-noise series in which PELT finds anything
+ALARMS: Final = 0.01  # share of series of normal noise in which PELT finds anything
+CORRELATED: Final = 0.4  # what each point of a series has of the one before it …
+CORRELATED_ALARMS: Final = 0.03  # … and the share of such series in which PELT finds anything
+_ROUNDS: Final = 6  # of segmentation; each knows the noise better
+_MOST_CORRELATED: Final = 0.6
+_FAR_LAGS: Final = (3, 4, 5)
 
 # By the number of points: the penalty, in units of the noise variance, at which PELT finds something in ALARMS of the
-# series of normal noise. Made with critical_penalty(n, series=10_000, seed=n) (3,000 series from 500 points on). The
-# spread is estimated from the series itself, which makes short ones dear.
+# series of normal noise, or in CORRELATED_ALARMS of those with a correlation of CORRELATED, whichever is more. Made
+# with critical_penalty(n, series=…, seed=n): 4,000 series up to 60 points, 2,000 up to 250, 500 above.
 PENALTIES: Final = {
-    8: 20.01,
-    9: 22.58,
-    10: 23.97,
-    12: 24.95,
-    14: 24.86,
-    16: 22.17,
-    20: 20.05,
-    25: 18.78,
-    30: 17.17,
-    40: 16.96,
-    50: 16.45,
-    60: 15.67,
-    90: 15.12,
-    120: 15.02,
-    180: 14.65,
-    250: 14.67,
-    365: 14.23,
-    500: 14.60,
-    1000: 14.50,
+    8: 5.0,
+    12: 8.0,
+    20: 10.0,
+    40: 13.0,
+    120: 13.5,
 }
 
 
@@ -56,8 +48,9 @@ class Change:
     """A change before point `at` (0-based).
 
     `ratio` is the level after it ÷ before it: the two-sample Hodges–Lehmann estimate between the neighbouring
-    segments, which have `before` and `after` points. Its 95 % interval inverts the Mann–Whitney test whose p is
-    beside it; the place was chosen by the same data, which makes both look somewhat better than they are.
+    segments, which have `before` and `after` points (those that stand `apart` not counted). Its 95 % interval inverts
+    the Mann–Whitney test whose p is beside it; the place was chosen by the same data, which makes both look somewhat
+    better than they are.
     """
 
     at: int
@@ -71,9 +64,9 @@ def changes(values: Floats) -> list[Change]:
     """The change points of a series of values, all > 0, in order, of any unit; none in fewer than FEWEST.
 
     On logarithms: points that stand `apart` are left out, the others are clipped at CLIP noise spreads from the
-    running median and cut by PELT (Killick, Fearnhead and Eckley 2012) with `penalty(n)`; each cut is confirmed by the
-    Mann–Whitney test between the segments beside it, the least certain one leaving first. Raises ValueError where a
-    value is not a number above zero.
+    running median and cut by PELT (Killick, Fearnhead and Eckley 2012) with `penalty(n)`; `_confirmed` keeps the cuts
+    that the ranks bear out. What was found tells more about the noise, so that is done again until nothing is added.
+    Raises ValueError where a value is not a number above zero.
     """
     values = np.asarray(values, dtype=float)
     if not (np.isfinite(values) & (values > 0)).all():
@@ -81,14 +74,17 @@ def changes(values: Floats) -> list[Change]:
     kept = np.flatnonzero(~apart(values))
     if len(kept) < FEWEST:
         return []
-    logs = np.log(values[kept])
-    cuts = [0, *_cuts(_standard(logs), penalty(len(logs))), len(logs)]
-    while True:
-        found = [_change(logs, kept, *three) for three in zip(cuts, cuts[1:], cuts[2:], strict=False)]
-        worst = max(range(len(found)), key=lambda place: found[place].p, default=None)
-        if worst is None or found[worst].p <= CONFIRM:
-            return found
-        del cuts[worst + 1]
+    logs, ranks = np.log(values[kept]), _ranks(values)
+    cuts: list[int] = []
+    for _ in range(_ROUNDS):
+        proposed = _cuts(_standard(logs, cuts), penalty(len(logs)))
+        found = _confirmed([int(kept[cut]) for cut in proposed], ranks)
+        found = [int(np.searchsorted(kept, at)) for at in found]
+        if len(found) <= len(cuts):
+            break
+        cuts = found
+    ends = [0, *cuts, len(logs)]
+    return [_change(logs, kept, *three) for three in zip(ends, ends[1:], ends[2:], strict=False)]
 
 
 def levels(values: Floats) -> Floats:
@@ -101,15 +97,19 @@ def levels(values: Floats) -> Floats:
 def apart(values: Floats) -> npt.NDArray[np.bool_]:
     """Which values (> 0) are further than APART noise spreads from what is around them, and do not last.
 
-    None of fewer than FEWEST: they do not tell what is around.
+    None of fewer than FEWEST: they do not tell what is around. None where it would be more than one in ten, and one
+    more: what is so frequent is the noise itself.
     """
     logs = np.log(values)
-    out = np.zeros(len(logs), dtype=bool)
+    none = np.zeros(len(logs), dtype=bool)
     if len(logs) < FEWEST:
-        return out
+        return none
+    out = none
     for _ in range(5):  # without the first ones, spread and median are smaller or elsewhere
         spread, middle = noise(logs[~out]), running_median(np.where(out, np.nan, logs))
         found = ~(np.abs(logs - middle) <= APART * spread)
+        if found.sum() > 1 + len(logs) // 10:
+            return none
         if (found == out).all():
             break
         out = found
@@ -136,10 +136,13 @@ def noise(logs: Floats) -> float:
     """The spread (standard deviation) of values around a level that may step, robustly.
 
     The larger of two: 1.4826 MAD of neighbours' differences ÷ √2, which is blind to steps, and of the distances to
-    the running median, which also sees noise that is alike from point to point. At least 1e-6: values that repeat to
-    the last digit would make a change of anything.
+    the running median, which also sees noise that is alike from point to point. Where more than half of the values
+    repeat both are 0, and the differences' mean square tells: it is small where there are few steps, and large where
+    a timer's ticks alternate. At least 1e-9.
     """
-    return max(_mad(np.diff(logs)) / math.sqrt(2), _mad(logs - running_median(logs)), 1e-6)
+    differences = np.diff(logs)
+    found = max(_mad(differences) / math.sqrt(2), _mad(logs - running_median(logs)))
+    return found if found > 1e-9 else max(float(np.sqrt(np.mean(differences**2) / 2)), 1e-9)
 
 
 def penalty(count: int) -> float:
@@ -149,25 +152,66 @@ def penalty(count: int) -> float:
 
 
 def critical_penalty(count: int, *, series: int, seed: int) -> float:
-    """The penalty at which PELT finds something in ALARMS of `series` series of `count` points of normal noise."""
+    """The penalty of `count` points, from `series` series each of normal and of correlated noise: see PENALTIES."""
     draw = np.random.default_rng(seed)
-    found = np.sort([_largest_penalty(np.exp(draw.normal(size=count))) for _ in range(series)])
-    return float(found[int(np.ceil((1 - ALARMS) * series)) - 1])
+    wanted = [
+        (ALARMS, draw.standard_normal((series, count))),
+        (CORRELATED_ALARMS, correlated(draw, (series, count), CORRELATED)),
+    ]
+    found = [(alarms, np.sort([_largest_penalty(np.exp(0.01 * row)) for row in rows])) for alarms, rows in wanted]
+    return float(max(sizes[math.ceil((1 - alarms) * series) - 1] for alarms, sizes in found))
+
+
+def correlated(draw: np.random.Generator, shape: tuple[int, int], correlation: float) -> Floats:
+    """Rows of normal noise of variance 1, each value with `correlation` to the one before it."""
+    rows = draw.standard_normal(shape)
+    for at in range(1, shape[1]):
+        rows[:, at] = correlation * rows[:, at - 1] + math.sqrt(1 - correlation**2) * rows[:, at]
+    return rows
 
 
 def _largest_penalty(values: Floats) -> float:
     """The penalty up to which PELT finds something; 0 where too few points stay to look for anything."""
-    standard = _standard(np.log(values[~apart(values)]))
-    low, high = 0.0, 64.0 if len(standard) >= FEWEST else 0.0
+    logs = np.log(values[~apart(values)])
+    if len(logs) < FEWEST:
+        return 0.0
+    standard = _standard(logs, [])
+    low, high = 0.0, 64.0
     while high - low > 0.01:
         middle = (low + high) / 2
         low, high = (middle, high) if _cuts(standard, middle) else (low, middle)
     return high
 
 
-def _standard(logs: Floats) -> Floats:
-    spread, middle = noise(logs), running_median(logs)
-    return (np.clip(logs, middle - CLIP * spread, middle + CLIP * spread) - np.median(logs)) / spread
+def _standard(logs: Floats, cuts: list[int]) -> Floats:
+    """The clipped values in units of the spread that a mean over many of them has, times √count; the noise is that
+    around the levels between `cuts`."""
+    ends = [0, *cuts, len(logs)]
+    rest = logs - np.repeat([np.median(logs[start:end]) for start, end in pairwise(ends)], np.diff(ends))
+    spread = noise(rest)
+    passed_on = _correlation(_clipped(rest, spread), spread)
+    # Differences, of which `noise` is made, hide (1 − r) of the variance; of what is left a mean keeps (1+r)/(1−r).
+    return (_clipped(logs, spread) - np.median(logs)) / (spread * math.sqrt(1 + passed_on) / (1 - passed_on))
+
+
+def _clipped(logs: Floats, spread: float) -> Floats:
+    middle = running_median(logs)
+    return np.clip(logs, middle - CLIP * spread, middle + CLIP * spread)
+
+
+def _correlation(logs: Floats, spread: float) -> float:
+    """What each value has of the one before it, as autoregressive noise would, 0 to _MOST_CORRELATED.
+
+    From the mean squares of the differences to the next value and to those some places on, none of which counts for
+    more than noise could: steps, which stand in few of them, change little.
+    """
+    most = 2 * (CLIP * spread) ** 2
+
+    def between(lag: int) -> float:
+        return float(np.minimum((logs[lag:] - logs[:-lag]) ** 2, most).mean())
+
+    far = float(np.mean([between(lag) for lag in _FAR_LAGS]))
+    return min(max(1 - between(1) / far, 0.0), _MOST_CORRELATED) if far > 0 else 0.0
 
 
 def _cuts(standard: Floats, price: float) -> list[int]:
@@ -176,6 +220,35 @@ def _cuts(standard: Floats, price: float) -> list[int]:
     # Its linear kernel is PELT's squared error, in C.
     ends: list[int] = KernelCPD(kernel="linear", min_size=LASTS).fit(standard[:, None]).predict(pen=price)
     return ends[:-1]
+
+
+def _ranks(values: Floats) -> Floats:
+    """Ranks of all values; ties in a random order that repeats, so that ticks are noise like any other."""
+    order = np.lexsort((np.random.default_rng(len(values)).random(len(values)), values))
+    ranks = np.empty(len(values))
+    ranks[order] = np.arange(len(values))
+    return ranks
+
+
+def _confirmed(cuts: list[int], ranks: Floats) -> list[int]:
+    """Those cuts that ranks alone bear out, the least certain one leaving first.
+
+    The Mann–Whitney test between the points on both sides, as far as the next cut, must be as sure as the penalty of
+    so many points: p at most that of a χ² of the penalty's size. Points that stand apart count: they may be a second
+    mode of the noise, of which some happened to be neighbours.
+    """
+    cuts = list(cuts)
+    while cuts:
+        ends = [0, *cuts, len(ranks)]
+        over = [
+            mann_whitney_p(ranks[start:at], ranks[at:end]) / math.erfc(math.sqrt(penalty(end - start) / 2))
+            for start, at, end in zip(ends, ends[1:], ends[2:], strict=False)
+        ]
+        worst = int(np.argmax(over))
+        if over[worst] <= 1:
+            break
+        del cuts[worst]
+    return cuts
 
 
 def _change(logs: Floats, kept: npt.NDArray[np.intp], start: int, at: int, end: int) -> Change:
