@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -78,7 +79,8 @@ def chart(name: str, title: str, caption: str, drawn: Figure, colours: dict[str,
     `alt` is read instead of the picture, by default the title.
     """
     png = io.BytesIO()
-    drawn.savefig(png, format="png", dpi=150)
+    with _any_script():
+        drawn.savefig(png, format="png", dpi=150)
     drawn.patch.set_visible(False)
     return Chart(name, title, caption, _inline(_svg(name, drawn), name, alt or title, colours), png.getvalue())
 
@@ -91,9 +93,17 @@ def standalone(name: str, title: str, drawn: Figure) -> str:
     return _inline(_svg(name, drawn), name, title, {}).replace("<svg", head, 1) + "\n"
 
 
+@contextmanager
+def _any_script() -> Iterator[None]:
+    """A name may be written in a script that the font has not: an SVG says it in the reader's font, a PNG has boxes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from (current )?font", category=UserWarning)
+        yield
+
+
 def _svg(name: str, drawn: Figure) -> str:
     text = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": name}):
+    with mpl.rc_context({"svg.hashsalt": name}), _any_script():
         drawn.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return text.getvalue()
 

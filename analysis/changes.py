@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.estimate import CONFIDENCE, Interval
-from analysis.ranks import Floats, mann_whitney_p, shift_interval
+from analysis.ranks import Floats, mann_whitney_p, mann_whitney_tail, shift_interval
 
 LASTS: Final = 3  # points; fewer are an excursion, not a level
 FEWEST: Final = 8  # points; in fewer no change is looked for
@@ -30,16 +30,31 @@ CORRELATED_ALARMS: Final = 0.03  # … and the share of such series in which PEL
 _ROUNDS: Final = 6  # of segmentation; each knows the noise better
 _MOST_CORRELATED: Final = 0.6
 _FAR_LAGS: Final = (3, 4, 5)
+_NOTHING: Final = 1e-9  # a spread that is only rounding
 
 # By the number of points: the penalty, in units of the noise variance, at which PELT finds something in ALARMS of the
 # series of normal noise, or in CORRELATED_ALARMS of those with a correlation of CORRELATED, whichever is more. Made
-# with critical_penalty(n, series=…, seed=n): 4,000 series up to 60 points, 2,000 up to 250, 500 above.
+# with critical_penalty(n, series=…, seed=n): 4,000 series each to 20 points, 3,000 to 60, 2,000 to 120, 1,000 to 250,
+# 500, 400 and 200 above.
 PENALTIES: Final = {
-    8: 5.0,
-    12: 8.0,
-    20: 10.0,
-    40: 13.0,
-    120: 13.5,
+    8: 5.94,
+    9: 5.90,
+    10: 6.80,
+    12: 8.75,
+    14: 10.11,
+    16: 10.19,
+    20: 12.94,
+    25: 12.49,
+    30: 12.30,
+    40: 13.37,
+    60: 12.75,
+    90: 13.78,
+    120: 13.31,
+    180: 14.51,
+    250: 13.70,
+    365: 14.53,
+    500: 14.91,
+    1000: 14.14,
 }
 
 
@@ -78,7 +93,9 @@ def changes(values: Floats) -> list[Change]:
     cuts: list[int] = []
     for _ in range(_ROUNDS):
         proposed = _cuts(_standard(logs, cuts), penalty(len(logs)))
-        found = _confirmed([int(kept[cut]) for cut in proposed], ranks)
+        # Steps look like correlation, of which ranks cannot bear too much: they are taken out first.
+        passed_on = _passed_on(_rest(logs, proposed))
+        found = _confirmed([int(kept[cut]) for cut in proposed], ranks, passed_on)
         found = [int(np.searchsorted(kept, at)) for at in found]
         if len(found) <= len(cuts):
             break
@@ -89,6 +106,8 @@ def changes(values: Floats) -> list[Change]:
 
 def levels(values: Floats) -> Floats:
     """The level at each value: the median between the change points beside it, of those that do not stand `apart`."""
+    if len(values) == 0:
+        return np.array([])
     ends = [0, *(change.at for change in changes(values)), len(values)]
     kept = np.where(apart(values), np.nan, values)
     return np.repeat([np.nanmedian(kept[start:end]) for start, end in pairwise(ends)], np.diff(ends))
@@ -138,11 +157,14 @@ def noise(logs: Floats) -> float:
     The larger of two: 1.4826 MAD of neighbours' differences ÷ √2, which is blind to steps, and of the distances to
     the running median, which also sees noise that is alike from point to point. Where more than half of the values
     repeat both are 0, and the differences' mean square tells: it is small where there are few steps, and large where
-    a timer's ticks alternate. At least 1e-9.
+    a timer's ticks alternate. At least _NOTHING.
     """
-    differences = np.diff(logs)
-    found = max(_mad(differences) / math.sqrt(2), _mad(logs - running_median(logs)))
-    return found if found > 1e-9 else max(float(np.sqrt(np.mean(differences**2) / 2)), 1e-9)
+    found = _robust(logs)
+    return found if found > _NOTHING else max(float(np.sqrt(np.mean(np.diff(logs) ** 2) / 2)), _NOTHING)
+
+
+def _robust(logs: Floats) -> float:
+    return max(_mad(np.diff(logs)) / math.sqrt(2), _mad(logs - running_median(logs)))
 
 
 def penalty(count: int) -> float:
@@ -186,12 +208,17 @@ def _largest_penalty(values: Floats) -> float:
 def _standard(logs: Floats, cuts: list[int]) -> Floats:
     """The clipped values in units of the spread that a mean over many of them has, times √count; the noise is that
     around the levels between `cuts`."""
-    ends = [0, *cuts, len(logs)]
-    rest = logs - np.repeat([np.median(logs[start:end]) for start, end in pairwise(ends)], np.diff(ends))
-    spread = noise(rest)
-    passed_on = _correlation(_clipped(rest, spread), spread)
+    rest = _rest(logs, cuts)
+    spread, passed_on = noise(rest), _passed_on(rest)
     # Differences, of which `noise` is made, hide (1 − r) of the variance; of what is left a mean keeps (1+r)/(1−r).
-    return (_clipped(logs, spread) - np.median(logs)) / (spread * math.sqrt(1 + passed_on) / (1 - passed_on))
+    of_mean = spread * math.sqrt(1 + passed_on) / (1 - passed_on)
+    return (_clipped(logs, spread) - np.median(logs)) / of_mean
+
+
+def _rest(logs: Floats, cuts: list[int]) -> Floats:
+    """The values without their levels, the medians between cuts."""
+    ends = [0, *cuts, len(logs)]
+    return np.asarray(logs - np.repeat([np.median(logs[start:end]) for start, end in pairwise(ends)], np.diff(ends)))
 
 
 def _clipped(logs: Floats, spread: float) -> Floats:
@@ -199,13 +226,17 @@ def _clipped(logs: Floats, spread: float) -> Floats:
     return np.clip(logs, middle - CLIP * spread, middle + CLIP * spread)
 
 
-def _correlation(logs: Floats, spread: float) -> float:
+def _passed_on(logs: Floats) -> float:
     """What each value has of the one before it, as autoregressive noise would, 0 to _MOST_CORRELATED.
 
     From the mean squares of the differences to the next value and to those some places on, none of which counts for
-    more than noise could: steps, which stand in few of them, change little.
+    more than noise could: steps, which stand in few of them, change little. 0 where most values repeat: there
+    differences are steps, or say no more than steps would.
     """
-    most = 2 * (CLIP * spread) ** 2
+    if _robust(logs) <= _NOTHING:
+        return 0.0
+    spread = noise(logs)
+    logs, most = _clipped(logs, spread), 2 * (CLIP * spread) ** 2
 
     def between(lag: int) -> float:
         return float(np.minimum((logs[lag:] - logs[:-lag]) ** 2, most).mean())
@@ -230,20 +261,29 @@ def _ranks(values: Floats) -> Floats:
     return ranks
 
 
-def _confirmed(cuts: list[int], ranks: Floats) -> list[int]:
+def _confirmed(cuts: list[int], ranks: Floats, passed_on: float) -> list[int]:
     """Those cuts that ranks alone bear out, the least certain one leaving first.
 
     The Mann–Whitney test between the points on both sides, as far as the next cut, must be as sure as the penalty of
-    so many points: p at most that of a χ² of the penalty's size. Points that stand apart count: they may be a second
-    mode of the noise, of which some happened to be neighbours.
+    so many points: p at most that of a χ² of the penalty's size, or of (1+r)/(1−r) times that where each point has r of
+    the one before it. Points that stand apart count: they may be a second mode of the noise, of which some happened to
+    be neighbours.
     """
     cuts = list(cuts)
+    known: dict[tuple[int, int, int], float] = {}
+    dearer = (1 + passed_on) / (1 - passed_on)
+
+    def excess(start: int, at: int, end: int) -> float:
+        if (start, at, end) not in known:
+            first, second = at - start, end - at
+            below = int(ranks[start:end].argsort().argsort()[:first].sum()) - first * (first - 1) // 2
+            p = mann_whitney_tail(first, second, min(below, first * second - below))
+            known[start, at, end] = p / math.erfc(math.sqrt(penalty(end - start) * dearer / 2))
+        return known[start, at, end]
+
     while cuts:
         ends = [0, *cuts, len(ranks)]
-        over = [
-            mann_whitney_p(ranks[start:at], ranks[at:end]) / math.erfc(math.sqrt(penalty(end - start) / 2))
-            for start, at, end in zip(ends, ends[1:], ends[2:], strict=False)
-        ]
+        over = [excess(*three) for three in zip(ends, ends[1:], ends[2:], strict=False)]
         worst = int(np.argmax(over))
         if over[worst] <= 1:
             break

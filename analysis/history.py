@@ -30,7 +30,7 @@ the host is the finding, and a note says so.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -39,11 +39,12 @@ import pandas as pd
 
 from analysis.changes import APART, FEWEST, LASTS, Change, apart, changes, levels, noise, running_median
 from analysis.ranks import Floats
-from analysis.sessions import version_key
+from analysis.sessions import all_say, in_order, version_key
+from analysis.suites import moment
 from analysis.words import listed, plural
 from bench.errors import InputError
 
-Order = Literal["release", "time"]
+Order = Literal["release", "commit", "time", "name"]
 Bools = npt.NDArray[np.bool_]
 
 FAR: Final = 5.0  # robust standard deviations
@@ -51,6 +52,7 @@ LEVEL: Final = 0.10  # a session's factor beyond which it can be set aside
 SPREAD: Final = 3.0  # times the sessions' median spread, likewise
 MANY: Final = 8  # metrics, for a spread or a factor of the session itself
 GAIN: Final = 0.8  # of its noise, that a metric may keep for a session's factor to be divided out
+_WHEN: Final[dict[Order, str]] = {"commit": "committed", "time": "started"}
 _ALIKE = 0.5  # a metric that moved at least so far, and not more than its inverse, moved alike
 
 
@@ -59,7 +61,8 @@ class Moved:
     """A change point of a history.
 
     change          where (in `History.used`), how much, how sure
-    session, started, release, …_before   the first point after the change, the last before it
+    session, started, release, …_before   the first point after the change, the last before it; when: by what time it
+             is ordered
     alike, others   how many of how many other metrics of the arm moved the same way, by half to twice as much
     note            what must be said beside it ("" for nothing)
     """
@@ -67,6 +70,7 @@ class Moved:
     change: Change
     session: str
     started: str
+    when: str
     release: str
     session_before: str
     release_before: str
@@ -80,10 +84,12 @@ class History:
     """One metric of one arm over sessions.
 
     points   one row a session (and release, where a session has several), in the order drawn: session, started,
-             release, value (the median, in `unit`), normalised (`unit`), factor (the session's level against the
-             sessions around it; 1 is like them), spread (of its metrics around that; NaN with few), state ("used",
-             "set aside" or "apart": this metric alone stands far off for less than LASTS points), reason
+             committed, when (one of the two: by which it is ordered), release, value (the median, in `unit`),
+             normalised (`unit`), factor (the session's level against the sessions around it; 1 is like them), spread
+             (of its metrics around that; NaN with few), state ("used", "set aside" or "apart": this metric alone
+             stands far off for less than LASTS points), reason
     changes  the change points among the used ones
+    by       the order taken; along: that of the sessions (commit, time or name), also inside one release
     """
 
     scenario: str
@@ -92,6 +98,7 @@ class History:
     unit: str
     better: str
     by: Order
+    along: Order
     normalised_by: str
     points: pd.DataFrame
     changes: list[Moved]
@@ -109,17 +116,43 @@ def histories(
     """One history a metric, from the `points` of `analysis.sessions.read_sessions`.
 
     metrics: names, or scenario:metric where several scenarios have it, or ("all",). arm: an arm's name, what stands
-    before its @, or a backend; not needed where only one has the metric. by: release (then time) or time; by default
-    release where there are several. Raises InputError: an unknown metric or arm (and which there are), units that
-    differ, values not above zero, fewer than FEWEST points.
+    before its @, or a backend; not needed where only one has the metric. by: release, commit (the date of the commit
+    that was measured), time (when it was measured) or name; by default release where there are several, else and inside
+    a release by commit where every session has a date of its own, else by time where every session says it, else by
+    name. Raises InputError: an unknown metric or arm (and which there are), units that differ, values not above zero,
+    an order that not every session tells, fewer than FEWEST points.
     """
+    along = _along(points, by)
+    points = in_order(points, along)
     points = points.assign(kind=points["arm"].str.partition("@")[0])
     if tuple(metrics) == ("all",):
         chosen = _series(points, None, arm).groupby(["scenario", "metric"], sort=False)
         enough = [rows.iloc[0] for _, rows in chosen if len(rows) >= FEWEST and (rows["value"] > 0).all()]
-        metrics = [f"{row['scenario']}:{row['metric']}" if row["scenario"] else row["metric"] for row in enough]
+        if not enough:
+            most = max((len(rows) for _, rows in chosen), default=0)
+            said = f"no metric has {FEWEST} points (sessions × releases) above zero, as a history needs"
+            raise InputError(f"{said}; the most is {most}")
+        shared = points.groupby("metric")["scenario"].nunique() > 1
+        metrics = [
+            f"{row['scenario']}:{row['metric']}" if row["scenario"] or shared[row["metric"]] else row["metric"]
+            for row in enough
+        ]
     host = _host(points)
-    return [_history(points, host, metric, arm, by) for metric in metrics]
+    return [_history(points, host, metric, arm, by, along) for metric in metrics]
+
+
+def _along(points: pd.DataFrame, by: Order | None) -> Order:
+    """The order of the sessions. Raises InputError where not all of them tell it."""
+    if by in _WHEN and not all_say(points, _WHEN[by]):
+        silent = points.loc[~points[_WHEN[by]].map(lambda text: bool(moment(text))), "session"].unique()
+        what = "when its commit was made" if by == "commit" else "when it ran"
+        said = f"{plural(len(silent), 'session')} of {points['session'].nunique()} do not say {what}: {silent[0]}"
+        raise InputError(f"{said}{' …' if len(silent) > 1 else ''}", hint="order them with --by name")
+    if by in ("commit", "time", "name"):
+        return by
+    if all_say(points, "committed") and points["committed"].nunique() > 1:
+        return "commit"
+    return "time" if all_say(points, "started") else "name"
 
 
 def session_levels(table: pd.DataFrame, baseline: str = "") -> pd.DataFrame:
@@ -192,7 +225,7 @@ def _worst(far: Floats, most: int) -> Bools:
     return out
 
 
-def _history(points: pd.DataFrame, host: _Host, name: str, arm: str | None, by: Order | None) -> History:
+def _history(points: pd.DataFrame, host: _Host, name: str, arm: str | None, by: Order | None, along: Order) -> History:
     rows = _series(points, name, arm)
     scenario, metric = _alone(rows, "scenario", name), str(rows["metric"].iloc[0])
     unit, better = _alone(rows, "unit", name), _alone(rows, "better", name)
@@ -200,7 +233,7 @@ def _history(points: pd.DataFrame, host: _Host, name: str, arm: str | None, by: 
         worst = rows.sort_values("value").iloc[0]
         said = f"{name} is {worst['value']:g} in {worst['session']}"
         raise InputError(said, hint="a history needs values above zero")
-    by = by or ("release" if rows["release"].nunique() > 1 else "time")
+    by = by or ("release" if rows["release"].nunique() > 1 else along)
     rows = _ordered(rows, points, by)
     if len(rows) < FEWEST:
         raise InputError(
@@ -221,12 +254,15 @@ def _history(points: pd.DataFrame, host: _Host, name: str, arm: str | None, by: 
                 f"{values[used[place]] / middle[place]:.2f}× the points around it, over {APART:.0f} times their noise, "
                 f"in this metric alone, for fewer than {LASTS} points"
             )
-        used = used[~far]
-        found = changes(values[used])
+        kept = np.flatnonzero(~far)
+        found = [replace(change, at=int(np.searchsorted(kept, change.at))) for change in changes(values[used])]
+        used = used[kept]
     frame = pd.DataFrame(
         {
             "session": rows["session"],
             "started": rows["started"],
+            "committed": rows["committed"],
+            "when": rows[_WHEN[along]] if along in _WHEN else "",
             "release": rows["release"],
             "value": rows["value"],
             "normalised": values,
@@ -238,7 +274,12 @@ def _history(points: pd.DataFrame, host: _Host, name: str, arm: str | None, by: 
     ).reset_index(drop=True)
     moved = _moved(found, frame, used, _others(rows, points, normalised_by)) if found else []
     notes = _notes(rows, points, host.levels.attrs["unsteady"], normalised_by, len(used))
-    return History(scenario, metric, str(rows["kind"].iloc[0]), unit, better, by, normalised_by, frame, moved, notes)
+    if along == "name":
+        notes.append("Sessions are in the order of their names: not all of them say when they ran.")
+    elif along == "commit" and (frame["started"].map(moment) < frame["started"].map(moment).cummax()).any():
+        notes.append("Sessions are in the order of their commits, which is not that in which they ran.")
+    arm = str(rows["kind"].iloc[0])
+    return History(scenario, metric, arm, unit, better, by, along, normalised_by, frame, moved, notes)
 
 
 def _series(points: pd.DataFrame, name: str | None, arm: str | None) -> pd.DataFrame:
@@ -250,11 +291,15 @@ def _series(points: pd.DataFrame, name: str | None, arm: str | None) -> pd.DataF
         if rows.empty:
             raise InputError(f"there is no metric {name!r}", hint=f"there are {listed(_metrics(points))}")
         if rows["scenario"].nunique() > 1:
-            raise InputError(f"several scenarios have {name!r}", hint=f"write one of {listed(_metrics(rows))}")
+            raise InputError(f"several scenarios have {name!r}", hint=f"write one of {_scenarios(rows)}")
     if arm is None:
-        kinds = rows.loc[~rows["reference"], "kind"].unique()
+        others = rows[~rows["reference"]]
+        kinds = others["kind"].unique()
         if len(kinds) > 1:
-            raise InputError("several arms have it", hint=f"name one with --arm: {listed(sorted(kinds))}")
+            counts = others.drop_duplicates(["kind", "session"]).groupby("kind").size()
+            whose = listed(f"{kind or 'files without an arm'} ({plural(n, 'session')})" for kind, n in counts.items())
+            what = f"{name!r}" if name else "all metrics"
+            raise InputError(f"{what} of which arm?", hint=f"name one with --arm: {whose}")
         return rows[rows["kind"] == kinds[0]] if len(kinds) else rows
     found = rows[(rows["arm"] == arm) | (rows["kind"] == arm)]
     found = rows[rows["backend"] == arm] if found.empty else found
@@ -269,6 +314,15 @@ def _metrics(points: pd.DataFrame) -> list[str]:
     shared = pairs["metric"].duplicated(keep=False)
     names = pairs["metric"].where(~shared, pairs["scenario"] + ":" + pairs["metric"])
     return sorted(names)
+
+
+def _scenarios(rows: pd.DataFrame) -> str:
+    """`lifecycle:boot and :boot (that of files, which know no scenario)`."""
+    metric = str(rows["metric"].iloc[0])
+    names = sorted(rows["scenario"].unique(), key=lambda name: (name == "", name))
+    return listed(
+        f"{name}:{metric}" if name else f":{metric} (that of files, which know no scenario)" for name in names
+    )
 
 
 def _alone(rows: pd.DataFrame, column: str, name: str) -> str:
@@ -289,11 +343,11 @@ def _ordered(rows: pd.DataFrame, points: pd.DataFrame, by: Order) -> pd.DataFram
             f"{doubled['session'].iloc[0]} has several arms of one release: {arms}", hint="--arm names one"
         )
     if by == "release" and (rows["release"] == "").any():
-        raise InputError("pyperf files say no kernel release", hint="order them with --by time")
+        raise InputError("files of results say no kernel release", hint="order them with --by commit, time or name")
     time = {session: place for place, session in enumerate(points["session"].unique())}
     releases = {release: place for place, release in enumerate(sorted(rows["release"].unique(), key=version_key))}
     places = pd.DataFrame({"time": rows["session"].map(time), "release": rows["release"].map(releases)})
-    order = places.sort_values(["release", "time"] if by == "release" else ["time", "release"]).index
+    order = places.sort_values(["release", "time"] if by == "release" else ["time", "release"], kind="stable").index
     return rows.loc[order]
 
 
@@ -381,6 +435,7 @@ def _moved(found: list[Change], frame: pd.DataFrame, used: npt.NDArray[np.intp],
                 change,
                 first["session"],
                 first["started"],
+                first["when"],
                 first["release"],
                 last["session"],
                 last["release"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -43,7 +44,7 @@ def write_history(
     arm: str | None = None,
     by: Order | None = None,
 ) -> Written:
-    """Writes history.html, history.md, history.json and plots/history-METRIC.{svg,png} to `out`.
+    """Writes history.html, history.md, history.json and plots/history-NUMBER-METRIC-DIGEST.{svg,png} to `out`.
 
     See `analysis.sessions.read_sessions` and `analysis.history.histories` for what the arguments mean and for the
     InputErrors; RecordError where the files cannot be written.
@@ -55,7 +56,10 @@ def write_history(
         css = variables(look)
         colours = {light: f"var({name})" for name, light, _ in css}
         with styled():
-            charts = [plot_history.draw(one, _file(one), look["series"].light, colours) for one in found]
+            charts = [
+                plot_history.draw(one, _file(number, one), look["series"].light, colours)
+                for number, one in enumerate(found, start=1)
+            ]
         document = {
             "schema": 1,
             "sessions": int(read.points["session"].nunique()),
@@ -93,6 +97,7 @@ def as_dict(history: History) -> dict[str, Any]:
         "unit": history.unit,
         "better": history.better,
         "by": history.by,
+        "along": history.along,
         "normalised_by": history.normalised_by,
         "notes": history.notes,
         "points": [{key: _plain(value) for key, value in point.items()} for point in points],
@@ -140,13 +145,18 @@ def sentences(history: History) -> list[str]:
     gone = set_aside(history)
     lines = [
         f"{history.metric}{of}: {words.plural(len(history.changes), 'change')} in "
-        f"{words.plural(len(history.points), 'point')} by {history.by}, "
+        f"{words.plural(len(history.points), 'point')} by {order(history)}, "
         f"{words.plural(len(gone), 'session')} set aside, normalised by {history.normalised_by}"
     ]
     for moved in history.changes:
         lines.append(f"  {plot_history.said(moved)} {interval(moved)} {direction(history, moved)}, {basis(moved)}")
     lines += [f"  set aside {row['session']}: {row['reason']}" for row in gone.to_dict("records")]
     return lines + [f"  {note}" for note in history.notes]
+
+
+def order(history: History) -> str:
+    """`commit`, `release (inside one by time)`."""
+    return f"{history.by} (inside one by {history.along})" if history.by == "release" else history.by
 
 
 def interval(moved: Moved) -> str:
@@ -171,9 +181,12 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _file(history: History) -> str:
+def _file(number: int, history: History) -> str:
+    """A picture's name, without ending: its place and a digest tell alike names apart; long ones are cut."""
     parts = (history.scenario, history.metric)
-    return "history-" + "-".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-") for part in parts if part)
+    plain = "-".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-.") for part in parts)
+    digest = hashlib.sha256("\0".join((*parts, history.arm)).encode()).hexdigest()[:8]
+    return "-".join(filter(None, ("history", f"{number:03}", plain.strip("-")[:60].strip("-."), digest)))
 
 
 def _alone(drawn: Chart, css: list[tuple[str, str, str]]) -> str:
@@ -203,6 +216,7 @@ def _render(template: str, page: dict[str, Any], *, escape: bool) -> str:
         "drawn": Markup,
         "percent": plot_history.percent,
         "interval": interval,
+        "order": order,
         "basis": basis,
     }
     environment.globals |= {"direction": direction, "place": plot_history.place}

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import MaxNLocator
 
 from analysis.canvas import Chart, chart, figure, quiet_axes, spread, text_width
 from analysis.history import History, Moved
 from analysis.style import INK, PAPER, QUIET
-from analysis.words import listed, plural, show, show_tick
+from analysis.words import listed, plural, scale_of, show, show_tick
 
 _LEFT, _WIDTH = 0.16, 0.80  # of the figure
 _PANEL, _BELOW, _FLAG = 2.1, 0.62, 0.175  # inches
@@ -55,8 +55,7 @@ def draw(history: History, name: str, colour: str, colours: dict[str, str]) -> C
     _levels(axes, history, colour)
     _flags(axes, history, top / _PANEL)
     _ticks(axes, history)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: show_tick(value, history.unit)))
-    axes.locator_params(axis="y", nbins=5)
+    _scale(axes, history.unit)
     axes.tick_params(axis="y", labelsize=8.5)
     quiet_axes(axes, "y")
     axes.spines["bottom"].set_visible(True)
@@ -74,6 +73,15 @@ def draw(history: History, name: str, colour: str, colours: dict[str, str]) -> C
     return chart(name, title, caption(history), drawn, colours, alternative(history))
 
 
+def _scale(axes: Axes, unit: str) -> None:
+    """Ticks at round values of the unit that is shown, one unit for all of them."""
+    low, high = axes.get_ylim()
+    scale = scale_of(high, unit)
+    ticks = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(low / scale[0], high / scale[0])
+    shown = [float(tick) for tick in np.asarray(ticks) * scale[0] if low <= tick <= high]
+    axes.set_yticks(shown, [show_tick(tick, unit, scale) for tick in shown])
+
+
 def _aside(row: Mapping[Any, Any], low: float, high: float, unit: str, *, first: bool) -> str:
     """What stands beside a mark: its value where that is beyond the axis; how slow a host was, once a session."""
     beyond = "↑" if row["normalised"] > high else "↓" if row["normalised"] < low else ""
@@ -83,7 +91,8 @@ def _aside(row: Mapping[Any, Any], low: float, high: float, unit: str, *, first:
 
 def caption(history: History) -> str:
     """What is drawn, in sentences."""
-    order = "release, in a release by time" if history.by == "release" else "time"
+    orders = {"commit": "their commits", "time": "time", "name": "their names"}
+    order = f"release, in a release of {orders[history.along]}" if history.by == "release" else orders[history.along]
     by = history.normalised_by
     whose = "what all other metrics have in common in its session" if by == "session" else f"the {by}"
     normalised = "not host-normalised" if by.startswith("nothing") else f"divided by {whose}"
@@ -108,12 +117,12 @@ def alternative(history: History) -> str:
 
 def said(moved: Moved) -> str:
     """`6.1.0-53: +8.1 %`: where a change is first seen, and its size."""
-    return f"{place(moved.release, moved.session, moved.started)}: {percent(moved.change.ratio.point)}"
+    return f"{place(moved.release, moved.session, moved.when)}: {percent(moved.change.ratio.point)}"
 
 
-def place(release: str, session: str, started: str) -> str:
+def place(release: str, session: str, when: str) -> str:
     """How a point is named where there is little room: by release, by day, by session."""
-    name = release or started[:10] or session
+    name = release or when[:10] or session
     return name if len(name) <= 24 else f"…{name[-23:]}"
 
 
@@ -169,7 +178,7 @@ def _ticks(axes: Axes, history: History) -> None:
     points = history.points
     of_release = history.by == "release"
     names = [
-        place(row["release"] if of_release else "", row["session"], row["started"]) for row in points.to_dict("records")
+        place(row["release"] if of_release else "", row["session"], row["when"]) for row in points.to_dict("records")
     ]
     groups = [(name, [at for at, _ in members]) for name, members in groupby(enumerate(names), key=lambda p: p[1])]
     slanted = of_release and len(groups) > 3

@@ -68,7 +68,7 @@ def rank_sum(first: Floats, second: Floats) -> Shown:
     upto = int(np.searchsorted(ascending, first + TIE, side="right").sum())
     pairs = len(first) * len(second)
     above = pairs - upto
-    p = _mann_whitney_tail(len(first), len(second), min(upto, pairs - below))
+    p = mann_whitney_tail(len(first), len(second), min(upto, pairs - below))
     return Shown(p, int(above > below) - int(above < below))
 
 
@@ -134,15 +134,15 @@ def mann_whitney_critical(first: int, second: int, tail: float) -> int | None:
     return below - 1 if below else None
 
 
-def _mann_whitney_tail(first: int, second: int, critical: int) -> float:
+def mann_whitney_tail(first: int, second: int, critical: int) -> float:
     """Two-sided p of a U of `critical`, without ties: the inverse of mann_whitney_critical."""
     if first * second > _EXACT_PAIRS_UP_TO:
         mean, variance = first * second / 2, first * second * (first + second + 1) / 12
-        return float(min(1.0, 2 * stats.norm.cdf((critical + 0.5 - mean) / np.sqrt(variance))))
+        return min(1.0, math.erfc((mean - critical - 0.5) / math.sqrt(2 * variance)))
     return min(1.0, 2 * _mann_whitney_cdf(first, second)[critical])
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=512)
 def _mann_whitney_cdf(first: int, second: int) -> list[float]:
     """P(U ≤ u) for u = 0, 1, … without ties."""
     # U's distribution is a Gaussian binomial coefficient: ∏ (1 − q^(second+i)) ÷ (1 − q^i), in whole numbers.

@@ -1,4 +1,4 @@
-"""Sessions of a history: results folders and pyperf files, found, read and reduced to a median a metric and arm."""
+"""Sessions of a history: results folders and files of results, found, read and reduced to a median a metric and arm."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ import pandas as pd
 from analysis.copies import copies_among
 from analysis.estimate import ratio_of, slot_medians
 from analysis.load import load, no_collector
-from analysis.suites import read_suite, suite_started
-from bench.errors import InputError
+from analysis.suites import moment, open_suite
+from bench.errors import InputError, TareError
 from bench.results import JOURNAL
-from bench.text import clean
+from bench.text import clean, one_line
 
 POINTS: Final = (
     "session",
     "started",
+    "committed",
     "arm",
     "backend",
     "release",
@@ -45,8 +46,9 @@ class Sessions:
 
     points    one row a session, arm, scenario and metric, sessions in their order of time (where all of them say
               when they began, else of name):
-              session (its name), started (ISO 8601, or ""), arm, backend, release (of the kernel; "" where there is
-              none), reference (whether the arm is the session's baseline), scenario, metric, unit, better,
+              session (its name), started and committed (when it ran, and when what it measured was committed: ISO
+              8601, or "" where it does not say), arm, backend, release (of the kernel; "" where there is none),
+              reference (whether the arm is the session's baseline), scenario, metric, unit, better,
               value (median over slots of each slot's median, in `unit`, > 0), ratio (to the baseline arm of the same
               blocks, Hodges–Lehmann; NaN without), slots (how many)
     left_out  what was found and not read, a sentence each
@@ -57,20 +59,47 @@ class Sessions:
 
 
 def read_sessions(paths: Sequence[Path]) -> Sessions:
-    """Reads results folders, pyperf files, and folders of either. Raises InputError naming what cannot be read."""
+    """Reads results folders, files of results, and folders of either.
+
+    What a folder holds and cannot be read leaves out itself alone. Raises InputError naming what cannot be read, where
+    it was named itself or nothing else is there.
+    """
     left_out: list[str] = []
-    found = {path.resolve(): path for given in paths for path in _find(given, left_out)}
-    if not found:
-        what = f"; {left_out[0]}" if left_out else ""
-        raise InputError(f"no results folder and no pyperf file in {', '.join(map(str, paths))}{what}")
-    for copy, first in copies_among(found.values()).items():
+    found: dict[Path, tuple[Path, bool]] = {}
+    for given in paths:
+        for path in _find(given, left_out):
+            found.setdefault(path.resolve(), (path, path == given))
+    for copy, first in copies_among([path for path, _ in found.values()]).items():
         left_out.append(f"{copy} is a copy of {first}")
         del found[copy.resolve()]
-    names = _names(list(found.values()))
+    names = _names([path for path, _ in found.values()])
+    read: list[pd.DataFrame] = []
     with no_collector():
-        points = pd.concat([_session(path, name) for path, name in names.items()], ignore_index=True)[list(POINTS)]
-    order = ["started", "session"] if (points["started"] != "").all() else ["session"]
-    return Sessions(points.sort_values(order, kind="stable", ignore_index=True), left_out)
+        for path, named in found.values():
+            try:
+                read.append(_session(path, names[path]))
+            except TareError as error:
+                if named:
+                    raise
+                left_out.append(one_line(error))
+    if not read:
+        what = f"; {left_out[0]}" if left_out else ""
+        raise InputError(f"no results folder and no file of results in {', '.join(map(str, paths))}{what}")
+    points = pd.concat(read, ignore_index=True)[list(POINTS)]
+    return Sessions(in_order(points, "time" if all_say(points, "started") else "name"), left_out)
+
+
+def all_say(points: pd.DataFrame, column: str) -> bool:
+    """Whether every session has a time in `column` (started, committed)."""
+    return all(moment(text) for text in points[column].unique())
+
+
+def in_order(points: pd.DataFrame, by: str) -> pd.DataFrame:
+    """The points in the order of their sessions' commit dates, times (each then by time) or names."""
+    times = {column: points[column].map(moment) for column in ("committed", "started")}
+    keys = {"commit": ["committed", "started"], "time": ["started"]}.get(by, [])
+    order = pd.DataFrame({key: times[key] for key in keys} | {"session": points["session"]})
+    return points.loc[order.sort_values([*keys, "session"], kind="stable").index].reset_index(drop=True)
 
 
 def _find(given: Path, left_out: list[str]) -> Iterator[Path]:
@@ -78,8 +107,13 @@ def _find(given: Path, left_out: list[str]) -> Iterator[Path]:
         yield given
         return
     if not given.is_dir():
-        raise InputError(f"no such file or folder: {given}", hint="name results folders or pyperf .json files")
-    for inner in sorted(given.iterdir()):
+        raise InputError(f"no such file or folder: {given}", hint="name results folders or .json files of results")
+    try:
+        inside = sorted(given.iterdir())
+    except OSError as error:
+        left_out.append(f"{given} cannot be read: {error.strerror}")
+        return
+    for inner in inside:
         if inner.name.startswith("."):
             continue
         if (journal := inner / JOURNAL).is_file():
@@ -90,10 +124,7 @@ def _find(given: Path, left_out: list[str]) -> Iterator[Path]:
         elif inner.is_dir() and not inner.is_symlink():
             yield from _find(inner, left_out)
         elif inner.is_file() and inner.name.endswith(_SUITES):
-            if inner.suffix == ".gz" or b'"benchmarks"' in inner.read_bytes():
-                yield inner
-            else:
-                left_out.append(f"{inner} is not a pyperf suite")
+            yield inner
 
 
 def _names(paths: list[Path]) -> dict[Path, str]:
@@ -107,14 +138,17 @@ def _names(paths: list[Path]) -> dict[Path, str]:
 
 def _session(path: Path, name: str) -> pd.DataFrame:
     if path.is_file():
-        points = _medians(read_suite(path, ""), None)
-        return points.assign(session=name, started=suite_started(path), backend="", release="", reference=False)
+        suite = open_suite(path)
+        points = _medians(suite.frame(suite.arm), None)
+        about = {"session": name, "started": suite.started, "committed": suite.committed}
+        return points.assign(**about, backend="", release="", reference=False)
     loaded = load([path])
     points = _medians(loaded.samples, loaded.baseline)
     slots = loaded.slots[loaded.slots["status"] == "ok"]
     return points.assign(
         session=name,
         started=min(filter(None, loaded.slots["started"]), default=""),
+        committed="",
         backend=points["arm"].map({arm.name: arm.backend for arm in loaded.arms.values()}),
         release=points["arm"].map({arm: _release(arm, slots) for arm in points["arm"].unique()}),
         reference=points["arm"] == loaded.baseline,

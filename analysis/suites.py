@@ -1,22 +1,31 @@
-"""pyperf's JSON files as a frame of samples: the layout of `Loaded.samples`, one arm a file, one slot a run."""
+"""Benchmark results in JSON as a frame of samples: the layout of `Loaded.samples`, one arm a file, one slot a run.
+
+pyperf's own files, and those of the tools in `analysis.foreign`. A file is one session.
+"""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis import foreign
+from analysis.foreign import Benchmark
 from bench import files
 from bench.errors import InputError
 from bench.results import measurable, resolved
 from bench.text import clean
 
-# pyperf's own formats. Before "1.0" warm-ups were stored differently, and they are not read here.
+# pyperf's formats that are read here; it reads older ones itself.
 FORMATS: Final = ("1.0", 6)
+_LARGEST = files.LARGE
 
 
 class _About(msgspec.Struct):
@@ -25,6 +34,7 @@ class _About(msgspec.Struct):
     name: str | None = None
     unit: str | None = None
     date: str | None = None
+    commit_date: Any = None
 
 
 class _Run(msgspec.Struct):
@@ -43,75 +53,190 @@ class _Suite(msgspec.Struct):
     metadata: _About | None = None
 
 
-def read_suite(path: Path, arm: str) -> pd.DataFrame:
-    """The values of a pyperf file (.json, or compressed as .json.gz), in the columns of `Loaded.samples`.
+@dataclass(frozen=True)
+class Suite:
+    """One file's benchmarks.
 
-    A row a value, in the benchmark's unit: run 0, slot "r1", "r2" … (pyperf's runs, which are processes), block 0,
-    scenario "", `arm`, status "ok", metric (the benchmark's name), better "lower" (pyperf knows no other). Warm-ups
-    and runs that only calibrate are left out. Raises InputError where the file is missing, is no pyperf suite, or
-    has a benchmark without values or a name that stands twice.
+    tool       whose file it is
+    started    when its first run began: an ISO 8601 time, or "" where it does not say
+    committed  when what it measured was committed, likewise
+    arm        on what it ran, where the tool's files of several machines lie side by side; else ""
     """
-    suite = _decode(path)
-    if suite.version not in FORMATS:
-        raise InputError(f"{path}: pyperf format {suite.version!r}", hint='`pyperf convert` writes format "1.0"')
+
+    path: Path
+    tool: str
+    benchmarks: list[Benchmark]
+    started: str
+    committed: str
+    arm: str
+
+    def frame(self, arm: str) -> pd.DataFrame:
+        """As `read_suite` returns it, with the summaries too."""
+        kinds = self.benchmarks
+        runs = [(place, number, run) for place, kind in enumerate(kinds) for number, run in enumerate(kind.runs, 1)]
+        owners, slots, values = zip(*runs, strict=True)
+        return _frame(
+            arm,
+            [kind.name for kind in kinds],
+            [kind.unit for kind in kinds],
+            list(slots),
+            [len(run) for run in values],
+            list(owners),
+            [value for run in values for value in run],
+        )
+
+
+def read_suite(path: Path, arm: str) -> pd.DataFrame:
+    """The values of a file of benchmark results (.json, or compressed as .json.gz), in the columns of `Loaded.samples`.
+
+    A row a value, in the benchmark's unit: run 0, slot "r1", "r2" … (its runs: see `analysis.foreign`; pyperf's are
+    processes), block 0, scenario "", `arm`, status "ok", metric (the benchmark's name), better "lower" (these tools
+    know no other). Raises InputError as `open_suite`, and where a benchmark has a summary instead of its values.
+    """
+    suite = open_suite(path)
+    for benchmark in suite.benchmarks:
+        if benchmark.summary:
+            what = f"{path}: {suite.tool} kept of {_short(benchmark.name)} {benchmark.summary}: not the values"
+            raise InputError(what, hint="nothing can be judged by that; `history` can draw it")
+    return suite.frame(arm)
+
+
+def open_suite(path: Path) -> Suite:
+    """A file of benchmark results. Warm-ups and runs that only calibrate are left out.
+
+    Raises InputError where the file is missing, too large, or of no known kind (and of what kind it is), or where it
+    has no benchmark, one without values, or a name that stands twice.
+    """
+    content = files.read(path, limit=_LARGEST)
+    if files.is_gzip(content):
+        content = files.gunzip(content, str(path), limit=_LARGEST)
+    if not content.strip():
+        raise InputError(f"{path}: an empty file")
+    try:
+        suite, why = msgspec.json.decode(content, type=_Suite), ""
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        suite, why = None, str(error)
+    if suite and suite.version in FORMATS:
+        return _sound(_own(path, suite), [])
+    document = _document(path, content)
+    reader = foreign.recognise(document)
+    if not isinstance(reader, str):
+        try:
+            found = reader(document)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        made = Suite(path, found.tool, found.benchmarks, found.started, moment(found.committed), clean(found.arm))
+        return _sound(made, found.gone)
+    if not (isinstance(document, dict) and "version" in document and "benchmarks" in document):
+        raise InputError(f"{path}: {reader}", hint=f"what is read are results of {foreign.READ}")
+    if document["version"] in FORMATS:
+        raise InputError(f"{path}: not a pyperf suite: {why}")
+    return _sound(_older(path, content, document["version"]), [])
+
+
+def moment(text: str) -> str:
+    """An ISO 8601 time in UTC and in one form, so that times sort as texts; "" for what is no time.
+
+    Without a zone it is taken for UTC.
+    """
+    try:
+        found = datetime.fromisoformat(text.strip())
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).isoformat(" ", "microseconds")
+    except (ValueError, OverflowError):
+        return ""
+
+
+def _own(path: Path, suite: _Suite) -> Suite:
     shared = suite.metadata or _About()
-    names: list[str] = []
-    units: list[str] = []
-    slots: list[int] = []
-    counts: list[int] = []
-    owners: list[int] = []
-    values: list[float] = []
+    made = []
     for place, benchmark in enumerate(suite.benchmarks):
-        runs = [(number, run.values) for number, run in enumerate(benchmark.runs, start=1) if run.values]
         about = _about(benchmark, shared)
         if not about.name:
             raise InputError(f"{path}: benchmark {place + 1} has no name")
-        if about.name in names:
-            raise InputError(f"{path}: there are two benchmarks {about.name!r}")
-        if not runs:
-            raise InputError(f"{path}: benchmark {about.name!r} has no values: all its runs only calibrate")
-        if not all(measurable(found) for _, found in runs):
-            raise InputError(f"{path}: benchmark {about.name!r} has a value that nothing measures")
-        names.append(about.name)
-        units.append(about.unit or "second")
-        for number, found in runs:
-            slots.append(number)
-            counts.append(len(found))
-            owners.append(place)
-            values += resolved(found)
-    if not names:
-        raise InputError(f"{path}: a pyperf suite without benchmarks")
-    return _frame(arm, names, units, slots, counts, owners, values)
+        runs = [run.values for run in benchmark.runs if run.values]
+        made.append(Benchmark(about.name, about.unit or "second", runs))
+    said = [run.metadata for benchmark in suite.benchmarks for run in benchmark.runs]
+    said += [benchmark.metadata for benchmark in suite.benchmarks] + [suite.metadata]
+    known = [about for about in said if about]
+    started = min((about.date for about in known if about.date), default="")
+    committed = next((about.commit_date for about in known if isinstance(about.commit_date, str)), "")
+    return Suite(path, "pyperf", made, started, moment(committed), "")
 
 
-def suite_started(path: Path) -> str:
-    """When a pyperf file's first run began, as it says: an ISO 8601 time, or "" where no run has a date."""
-    suite = _decode(path)
-    about = [run.metadata for benchmark in suite.benchmarks for run in benchmark.runs]
-    about += [benchmark.metadata for benchmark in suite.benchmarks] + [suite.metadata]
-    return min((given.date for given in about if given and given.date), default="")
+def _older(path: Path, content: bytes, version: object) -> Suite:
+    """A suite of a format that only pyperf itself knows."""
+    import pyperf
 
-
-def _decode(path: Path) -> _Suite:
-    data = files.read(path, limit=files.LARGE)
-    if files.is_gzip(data):
-        data = files.gunzip(data, str(path))
     try:
-        return msgspec.json.decode(data, type=_Suite)
-    except msgspec.ValidationError as error:
-        raise InputError(f"{path}: not a pyperf suite: {error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not JSON: {error}") from error
+        suite = pyperf.BenchmarkSuite.loads(content.decode())
+        made, starts, commits = [], [], []
+        for benchmark in suite.get_benchmarks():
+            runs = [[float(value) for value in run.values] for run in benchmark.get_runs() if run.values]
+            made.append(Benchmark(str(benchmark.get_name()), str(benchmark.get_unit()), runs))
+            starts += [dates[0].isoformat(" ") for dates in [benchmark.get_dates()] if dates]
+            commits.append(str(benchmark.get_metadata().get("commit_date", "")))
+    except Exception as error:  # pyperf trusts its files: what a broken one raises can be anything
+        said = " ".join(clean(error).split())[:200]
+        what = f"{path}: pyperf format {str(version)[:20]!r}, which pyperf cannot read: {said or type(error).__name__}"
+        raise InputError(what) from error
+    return Suite(path, "pyperf", made, min(starts, default=""), moment(next(filter(None, commits), "")), "")
+
+
+def _document(path: Path, content: bytes) -> Any:
+    """A file's JSON. asv writes NaN for what it skipped; in all other files it is an error."""
+    if len(content) > files.SMALL:
+        raise InputError(f"{path}: not a pyperf suite, and too large for anything else that is read")
+    if content.lstrip()[:1] == b"<":
+        raise InputError(f"{path}: a page of HTML or XML, not JSON", hint="was it downloaded from the right address?")
+    odd: list[str] = []
+
+    def constant(name: str) -> float:
+        odd.append(name)
+        return float(name.replace("Infinity", "inf"))
+
+    try:
+        found = json.loads(content.decode("utf-8-sig"), parse_constant=constant)
     except RecursionError as error:
-        raise InputError(f"{path}: not a pyperf suite: nested too deeply") from error
+        raise InputError(f"{path}: not benchmark results: nested too deeply") from error
+    except ValueError as error:  # UnicodeDecodeError, JSONDecodeError, and numbers of thousands of digits
+        raise InputError(f"{path}: not JSON: {' '.join(clean(error).split())[:200]}") from error
+    if odd and foreign.recognise(found) is not foreign.asv:
+        raise InputError(f"{path}: a value is {odd[0]}, which is no number and no JSON")
+    return found
+
+
+def _sound(suite: Suite, gone: list[str]) -> Suite:
+    """The suite with names that can be shown. Raises InputError where one stands twice or has no values to speak of."""
+    path = suite.path
+    made: list[Benchmark] = []
+    for benchmark in suite.benchmarks:
+        name, unit = " ".join(clean(benchmark.name).split()), clean(benchmark.unit)
+        if not name:
+            raise InputError(f"{path}: a benchmark has no name")
+        if any(name == other.name for other in made):
+            raise InputError(f"{path}: there are two benchmarks {_short(name)}")
+        if not benchmark.runs:
+            raise InputError(f"{path}: benchmark {_short(name)} has no values: all its runs only calibrate")
+        if not all(measurable(run) for run in benchmark.runs):
+            raise InputError(f"{path}: benchmark {_short(name)} has a value that nothing measures")
+        made.append(replace(benchmark, name=name, unit=unit, runs=[resolved(run) for run in benchmark.runs]))
+    if not made:
+        why = f": {' '.join(clean(gone[0]).split())}" if gone else ""
+        raise InputError(
+            f"{path}: {'a pyperf suite' if suite.tool == 'pyperf' else suite.tool} without benchmarks{why}"
+        )
+    return replace(suite, benchmarks=made)
 
 
 def _about(benchmark: _Benchmark, shared: _About) -> _About:
     """Name and unit: of the first run that says, else of the benchmark, else of the whole suite."""
     own = [run.metadata for run in benchmark.runs if run.metadata] + [benchmark.metadata or _About(), shared]
     name = next((about.name for about in own if about.name), None)
-    unit = next((about.unit for about in own if about.unit), None)
-    return _About(name and " ".join(clean(name).split()), unit and clean(unit))
+    return _About(name, next((about.unit for about in own if about.unit), None))
+
+
+def _short(name: str) -> str:
+    return repr(name if len(name) <= 60 else f"{name[:59]}…")
 
 
 def _frame(

@@ -78,10 +78,23 @@ def _scaled(value: float, units: tuple[tuple[float, str], ...], figures: int | N
     return f"{digits(value / scale, figures)}{NBSP}{name}"
 
 
-def show_tick(value: float, unit: str) -> str:
-    """A round value on an axis: `10 ms`, `64 MiB`, `0`."""
-    number, _, name = show(value, unit).partition(NBSP)
-    return f"{float(number.replace(',', '')):,g} {name}".strip() if value else "0"
+def scale_of(value: float, unit: str) -> tuple[float, str]:
+    """What one of the unit that fits a value is in `unit`, and its name: (0.001, "ms") for 0.02 seconds."""
+    units = _SCALES.get(unit, ((1.0, "instr." if unit == "instruction" else "" if unit == "integer" else unit),))
+    size = abs(value) * 1.0005
+    return next((each for each in units if size >= each[0]), units[-1])
+
+
+def show_tick(value: float, unit: str, scale: tuple[float, str] | None = None) -> str:
+    """Where a tick is on an axis, to the last digit: `10 ms`, `32.5 ms`, `64 MiB`, `0`; scale: as for scale_of."""
+    if not value:
+        return "0"
+    if unit == "ratio":
+        return f"{value:,.10g}×"
+    size, name = scale or scale_of(value, unit)
+    number = float(f"{value / size:.10g}")  # what adding up steps leaves behind the tenth digit is no part of it
+    whole = f"{number:,.0f}" if number.is_integer() and abs(number) < 1e15 else f"{number:,.10g}"
+    return f"{whole} {name}".strip()
 
 
 def show_ratio(ratio: float, figures: int | None = None) -> str:

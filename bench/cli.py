@@ -177,14 +177,20 @@ def _parser() -> argparse.ArgumentParser:
     _add_bisect(add("bisect", _bisect, "find the first of several kernels in which a metric moved"))
     command = add("history", _history, "draw a metric over kernel releases or time, with change points")
     command.add_argument(
-        "paths", type=Path, nargs="+", metavar="DIR", help="results folders, pyperf files, or folders of either"
+        "paths",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="results folders, .json files of results, or folders of either",
     )
     command.add_argument(
         "--metric", action="append", metavar="NAME", help="boot by default; can be given again; all: every metric"
     )
     command.add_argument("--arm", "--backend", metavar="ARM", help="whose: an arm, what stands before its @, a backend")
     command.add_argument(
-        "--by", choices=["release", "time"], help="the order (release where there are several, then time)"
+        "--by",
+        choices=["release", "commit", "time", "name"],
+        help="the order (release where there are several; else commit date, time or name)",
     )
     command.add_argument(
         "--out", type=Path, default=Path("history"), metavar="DIR", help="where its files go (history/)"
@@ -577,11 +583,11 @@ def _history(arguments: argparse.Namespace) -> int:
     written = history_report.write_history(
         arguments.paths, arguments.out, arguments.metric or ["boot"], arguments.arm, arguments.by
     )
+    for reason in written.document["left_out"]:
+        print(f"tare: not read: {one_line(reason)}", file=sys.stderr)
     if arguments.json:
         _emit(written.document)
         return 0
-    for reason in written.document["left_out"]:
-        _say(f"not read: {reason}")
     for history in written.histories:
         for sentence in history_report.sentences(history):
             _say(sentence)

@@ -81,14 +81,18 @@ def test_a_suite_that_is_none_is_refused(tmp_path: Path, benchmarks: Any, why: s
     ("content", "why"),
     [
         (b"garbage", "not JSON"),
-        (b"", "not JSON"),
-        (b'{"version": "1.0", "benchmarks": [{"runs": [{"values": [NaN]}]}]}', "not JSON"),
+        (b"", "an empty file"),
+        (b" \n", "an empty file"),
+        (b"<!DOCTYPE html><html></html>", "a page of HTML or XML, not JSON"),
+        (b'{"version": "1.0", "benchmarks": [{"runs": [{"values": [NaN]}]}]}', "a value is NaN"),
+        (b'{"version": "1.0", "benchmarks": [{"runs": [{"values": [-Infinity]}]}]}', "a value is -Infinity"),
         (b"\xff\xfe\x00", "not JSON"),
-        (b"{}", "not a pyperf suite"),
-        (b'{"version": 5, "benchmarks": []}', "pyperf format 5"),
+        (b"{}", "no benchmark's results; what is read are results of pyperf, hyperfine"),
+        (b'{"version": 99, "benchmarks": []}', "pyperf format '99', which pyperf cannot read"),
         (b"\x1f\x8b\x08", "not a whole gzip file"),
         (b"\x1f\x8bnonsense of some length", "not a whole gzip file"),
-        (b"[" * 100_000, "not"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"version": "1.0", "benchmarks": [{"runs": [{"values": [' + b"9" * 5000 + b"]}]}]}", "not JSON"),
     ],
 )
 def test_garbage_is_refused(tmp_path: Path, content: bytes, why: str) -> None:

@@ -75,6 +75,21 @@ def test_ticks_are_short() -> None:
     assert show_tick(400, "operation/s") == "400 /s"
 
 
+@pytest.mark.parametrize(
+    ("values", "unit", "texts"),
+    [
+        ((0.0325, 0.03275, 0.033, 0.1 * 0.3325), "second", ["32.5 ms", "32.75 ms", "33 ms", "33.25 ms"]),
+        ((4.05e-4, 4.075e-4, 4.1e-4, 4.125e-4), "second", ["405 µs", "407.5 µs", "410 µs", "412.5 µs"]),
+        ((1234567.5, 1.25e6), "integer", ["1,234,567.5", "1,250,000"]),
+        ((1.001, 1.0015), "ratio", ["1.001×", "1.0015×"]),
+        ((653_848_153.0,), "instruction", ["653,848,153 instr."]),
+        ((123456.25,), "furlong", ["123,456.25 furlong"]),
+    ],
+)
+def test_ticks_say_where_they_are(values: tuple[float, ...], unit: str, texts: list[str]) -> None:
+    assert [show_tick(value, unit).replace("\N{NO-BREAK SPACE}", " ") for value in values] == texts
+
+
 def test_ratios_and_intervals() -> None:
     assert show_ratio(1.3878) == "1.39×"
     assert show_range(Interval(1.4, 1.31, 1.47, 12)) == "[1.3,\N{NO-BREAK SPACE}1.5]"

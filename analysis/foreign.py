@@ -1,0 +1,218 @@
+"""Other tools' JSON results: whose they are, and what of them can be read.
+
+A file is one session. What a tool calls a run, a repetition or a round is a run. Where a tool kept no values but a
+summary of them, its median stands for the session, which a history can use and a comparison cannot.
+
+hyperfine           --export-json: `times`, one a process; those of a failed command are left out
+Google Benchmark    --benchmark_format=json: `real_time` of each repetition; aggregates are no values
+pytest-benchmark    --benchmark-json: `stats.data`, a value a round, in ROUNDS runs of neighbours at most
+asv                 a file of results/MACHINE/: `samples`, else `result`, a metric each combination of parameters
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import product
+from typing import Any, Final
+
+from bench.errors import InputError
+
+ROUNDS: Final = 100
+_SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
+_AGGREGATES: Final = ("mean", "median", "stddev", "cv", "min", "max")
+_ASV_UNITS: Final = {"time": "second", "timeraw": "second", "mem": "byte", "peakmem": "byte"}
+READ: Final = "pyperf, hyperfine, Google Benchmark, pytest-benchmark and asv"
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """runs: the values of each run. summary: what the tool kept instead of them, in a few words; then `runs` has one
+    value, its median."""
+
+    name: str
+    unit: str
+    runs: list[list[float]]
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class Results:
+    """started, committed: ISO 8601, or "" where the file does not say. arm: the machine and environment of asv."""
+
+    tool: str
+    benchmarks: list[Benchmark]
+    started: str = ""
+    committed: str = ""
+    arm: str = ""
+    gone: list[str] = field(default_factory=list)
+
+
+def recognise(document: object) -> Callable[[Any], Results] | str:
+    """How to read a JSON document, or in a few words what it is instead."""
+    if isinstance(document, list):
+        rows = [row for row in document if isinstance(row, dict)]
+        if rows and all("primaryMetric" in row for row in rows):
+            return "results of JMH"
+        return "JSON, a list"
+    if not isinstance(document, dict):
+        return "JSON, a single value"
+    if _rows(document, "results") and all("command" in row for row in _rows(document, "results")):
+        return hyperfine
+    if isinstance(document.get("benchmarks"), list) and isinstance(document.get("context"), dict):
+        return google
+    if isinstance(document.get("benchmarks"), list) and "machine_info" in document:
+        return pytest_benchmark
+    if isinstance(document.get("results"), dict) and "commit_hash" in document:
+        return asv
+    return _other(document)
+
+
+def _other(document: Mapping[str, Any]) -> str:
+    inner = [each for each in document.values() if isinstance(each, dict)]
+    if inner and all("param_names" in each for each in inner):
+        return "asv's list of benchmarks, without results"
+    if {"arch", "cpu", "machine", "os"} <= document.keys():
+        return "asv's description of a machine"
+    if "fio version" in document:
+        return "results of fio"
+    if {"HostEnvironmentInfo", "Benchmarks"} <= document.keys():
+        return "results of BenchmarkDotNet"
+    if {"mean", "median", "std_dev"} <= document.keys() or {"iters", "times"} <= document.keys():
+        return "results of Criterion.rs"
+    return "JSON, but no benchmark's results"
+
+
+def hyperfine(document: Mapping[str, Any]) -> Results:
+    made, gone = [], []
+    for row in _rows(document, "results"):
+        name, times = _text(row.get("command")), row.get("times")
+        if isinstance(times, list):
+            codes = row.get("exit_codes")
+            codes = codes if isinstance(codes, list) and len(codes) == len(times) else [0] * len(times)
+            good = [time for time, code in zip(times, codes, strict=True) if code in (0, None)]
+            if times and not good:
+                gone.append(f"{name!r} failed in all its runs")
+                continue
+            made.append(Benchmark(name, "second", [[value] for value in _numbers(good, name)]))
+        else:
+            made += _summary(name, "second", row, ("median", "mean"), "its mean and median (no times)")
+    return Results("hyperfine", made, gone=gone)
+
+
+def google(document: Mapping[str, Any]) -> Results:
+    rows = [row for row in _rows(document, "benchmarks") if not row.get("error_occurred") and not row.get("skipped")]
+    names = {_text(row.get("name")) for row in rows}
+    runs: dict[str, list[list[float]]] = {}
+    kept: dict[str, dict[str, float]] = {}
+    for row in rows:
+        name = _text(row.get("name"))
+        of, _, aggregate = name.rpartition("_")
+        aggregate = _text(row.get("aggregate_name")) or (aggregate if of in names or "run_type" in row else "")
+        is_run = row.get("run_type", "aggregate" if aggregate in _AGGREGATES else "iteration") == "iteration"
+        scale = _SECONDS.get(_text(row.get("time_unit")) or "ns")
+        if "real_time" not in row or scale is None:
+            continue
+        (value,) = _numbers([row["real_time"]], name)
+        if is_run:
+            runs.setdefault(_text(row.get("run_name")) or name, []).append([value * scale])
+        elif aggregate in ("median", "mean"):
+            kept.setdefault(_text(row.get("run_name")) or of, {})[aggregate] = value * scale
+    made = [Benchmark(name, "second", values) for name, values in runs.items()]
+    for name in kept.keys() - runs.keys():
+        made += _summary(name, "second", kept[name], ("median", "mean"), "aggregates (no repetitions)")
+    context = document["context"]
+    return Results("Google Benchmark", sorted(made, key=lambda each: each.name), started=_text(context.get("date")))
+
+
+def pytest_benchmark(document: Mapping[str, Any]) -> Results:
+    made = []
+    for row in _rows(document, "benchmarks"):
+        name, stats = _text(row.get("fullname")) or _text(row.get("name")), row.get("stats")
+        if not isinstance(stats, dict):
+            continue
+        data = stats.get("data")
+        if isinstance(data, list) and data:
+            values = _numbers(data, name)
+            size = math.ceil(len(values) / ROUNDS)
+            made.append(Benchmark(name, "second", [values[at : at + size] for at in range(0, len(values), size)]))
+        else:
+            made += _summary(name, "second", stats, ("median", "mean"), "statistics (no data: --benchmark-save-data)")
+    commit = document.get("commit_info")
+    commit = commit if isinstance(commit, dict) else {}
+    started = _text(document.get("datetime"))
+    return Results("pytest-benchmark", made, started, _text(commit.get("time")))
+
+
+def asv(document: Mapping[str, Any]) -> Results:
+    columns = document.get("result_columns")
+    made: list[Benchmark] = []
+    starts: list[float] = []
+    for name, found in document["results"].items():
+        if isinstance(columns, list) and isinstance(found, list):
+            entry = dict(zip(map(_text, columns), found, strict=False))
+        else:
+            entry = found if isinstance(found, dict) else {"result": found}
+        if isinstance(at := entry.get("started_at"), int | float):
+            starts.append(at)
+        made += _of_asv(_text(name), entry)
+    known = document.get("params")
+    machine = known.get("machine") if isinstance(known, dict) else ""
+    arm = " ".join(filter(None, (_text(machine), _text(document.get("env_name")))))
+    return Results("asv", made, _epoch(min(starts, default=None)), _epoch(document.get("date")), arm)
+
+
+def _of_asv(name: str, entry: Mapping[str, Any]) -> Iterator[Benchmark]:
+    unit = _ASV_UNITS.get(name.rpartition(".")[2].partition("_")[0], "")
+    results, samples = entry.get("result"), entry.get("samples")
+    params = entry.get("params")
+    lists = [each for each in params if isinstance(each, list)] if isinstance(params, list) else []
+    alone = not isinstance(results, list)
+    results = [results] if alone else results
+    labels = [""] if not lists else (f"({', '.join(map(_text, values))})" for values in product(*lists))
+    for place, (label, result) in enumerate(zip(labels, results or (), strict=False)):
+        taken = samples[place] if isinstance(samples, list) and place < len(samples) else None
+        if isinstance(taken, list) and taken and all(map(_finite, taken)):
+            yield Benchmark(f"{name}{label}", unit, [[float(value)] for value in taken])
+        elif _finite(result):  # else it failed (null) or was skipped (NaN)
+            yield Benchmark(
+                f"{name}{label}", unit, [[float(result)]], "its median (no samples: asv run --record-samples)"
+            )
+
+
+def _summary(name: str, unit: str, kept: Mapping[str, Any], wanted: tuple[str, ...], what: str) -> Iterator[Benchmark]:
+    value = next((kept[key] for key in wanted if _finite(kept.get(key))), None)
+    if value is not None:
+        yield Benchmark(name, unit, [[float(value)]], what)
+
+
+def _rows(document: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    found = document.get(key)
+    return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else "" if value is None or isinstance(value, dict | list) else str(value)
+
+
+def _numbers(values: list[Any], name: str) -> list[float]:
+    odd = [value for value in values if not _finite(value)]
+    if odd:
+        raise InputError(f"a value of {name!r} is {str(odd[0])[:40]}, not a number")
+    return [float(value) for value in values]
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def _epoch(milliseconds: object) -> str:
+    """asv writes times as milliseconds since 1970."""
+    if not _finite(milliseconds):
+        return ""
+    try:
+        return datetime.fromtimestamp(float(milliseconds) / 1000, UTC).isoformat()  # type: ignore[arg-type]
+    except (OverflowError, OSError, ValueError):
+        return ""

@@ -1,0 +1,260 @@
+"""Other tools' files: what of them is read, and what is said of the rest."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pyperf
+import pytest
+
+from analysis.suites import moment, open_suite, read_suite
+from bench import cli
+from bench.errors import InputError
+
+
+def _write(path: Path, document: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(document if isinstance(document, str) else json.dumps(document))
+    return path
+
+
+def _hyperfine(factor: float = 1.0, count: int = 20, *, times: bool = True) -> dict[str, Any]:
+    taken = [0.05 * factor * (1 + 0.002 * (run % 7)) for run in range(count)]
+    about: dict[str, Any] = {"mean": statistics.mean(taken), "stddev": 0.0004, "median": statistics.median(taken)}
+    about |= {"user": 0.04, "system": 0.01, "min": min(taken), "max": max(taken)}
+    row = {"command": "sleep 0.05", **about} | ({"times": taken, "exit_codes": [0] * count} if times else {})
+    return {"results": [row]}
+
+
+def _google(
+    factor: float = 1.0, repetitions: int = 20, *, aggregates: bool = True, values: bool = True
+) -> dict[str, Any]:
+    head = {"name": "BM_Sort/8", "run_name": "BM_Sort/8", "repetitions": repetitions, "threads": 1, "time_unit": "us"}
+    rows = [
+        head | {"run_type": "iteration", "repetition_index": n, "iterations": 100, "real_time": t, "cpu_time": t}
+        for n, t in enumerate(12.0 * factor * (1 + 0.002 * (n % 7)) for n in range(repetitions))
+    ]
+    kept = [
+        head
+        | {
+            "name": f"BM_Sort/8_{kind}",
+            "run_type": "aggregate",
+            "aggregate_name": kind,
+            "real_time": value,
+            "cpu_time": 1,
+        }
+        for kind, value in (("mean", 12.1), ("median", 12.08), ("stddev", 0.05), ("cv", 0.004))
+    ]
+    listed = (rows if values else []) + (kept if aggregates else [])
+    return {"context": {"date": "2026-11-02T03:00:00+01:00", "num_cpus": 4}, "benchmarks": listed}
+
+
+def _pytest(factor: float = 1.0, rounds: int = 20, *, data: bool = True) -> dict[str, Any]:
+    taken = [0.002 * factor * (1 + 0.002 * (n % 7)) for n in range(rounds)]
+    stats: dict[str, Any] = {"min": min(taken), "mean": statistics.mean(taken), "median": statistics.median(taken)}
+    stats |= {"stddev": 1e-5, "rounds": rounds, "iterations": 1} | ({"data": taken} if data else {})
+    row = {
+        "group": None,
+        "name": "test_load",
+        "fullname": "tests/test_io.py::test_load",
+        "params": None,
+        "stats": stats,
+    }
+    commit = {"id": "abc", "time": "2026-10-30T12:00:00+02:00", "dirty": False}
+    about = {"machine_info": {"node": "lab"}, "commit_info": commit, "datetime": "2026-11-02T03:00:00.5"}
+    return {**about, "benchmarks": [row], "version": "5.1.0"}
+
+
+_COLUMNS = ["result", "params", "version", "started_at", "duration", "stats_ci_99_a", "stats_ci_99_b", "stats_q_25"]
+_COLUMNS += ["stats_q_75", "stats_number", "stats_repeat", "samples", "profile"]
+
+
+def _asv(factor: float = 1.0, *, samples: bool = True) -> str:
+    taken = [[0.4 * factor * (1 + 0.002 * (n % 7)) for n in range(10)], None, [0.9 * factor] * 10]
+    result = [0.4024 * factor, math.nan, 0.9 * factor]
+    row = [result, [["1", "2", "3"]], "v", 1762052400000, 3.0, *[[0.1, 0.1, 0.1]] * 6, taken if samples else None]
+    results = {"io.Suite.time_load": row, "io.peakmem_load": [[1048576], [], "v", 1762052401000, 1.0], "io.bad": None}
+    about = {"commit_hash": "abc", "env_name": "virtualenv-py3.12", "date": 1761000000000, "params": {"machine": "lab"}}
+    return json.dumps({**about, "result_columns": _COLUMNS, "results": results, "durations": {}, "version": 2})
+
+
+@pytest.mark.parametrize(
+    ("document", "tool", "metric", "unit", "runs", "median"),
+    [
+        (_hyperfine(), "hyperfine", "sleep 0.05", "second", 20, 0.0503),
+        (_google(), "Google Benchmark", "BM_Sort/8", "second", 20, 12.07e-6),
+        (_google(aggregates=False, repetitions=1), "Google Benchmark", "BM_Sort/8", "second", 1, 12e-6),
+        (_pytest(), "pytest-benchmark", "tests/test_io.py::test_load", "second", 20, 0.00201),
+        (_asv(), "asv", "io.Suite.time_load(1)", "second", 10, 0.4025),
+    ],
+)
+def test_values_of_runs_are_read(
+    tmp_path: Path, document: Any, tool: str, metric: str, unit: str, runs: int, median: float
+) -> None:
+    suite = open_suite(_write(tmp_path / "a.json", document))
+    assert suite.tool == tool
+    frame = suite.frame("x")
+    rows = frame[frame["metric"] == metric]
+    assert rows["slot"].nunique() == len(rows) == runs
+    assert set(rows["unit"]) == {unit}
+    assert rows["value"].median() == pytest.approx(median, rel=0.01)
+
+
+def test_times_and_machines_are_told(tmp_path: Path) -> None:
+    asv = open_suite(_write(tmp_path / "asv.json", _asv()))
+    assert (asv.arm, asv.started[:10], asv.committed[:10]) == ("lab virtualenv-py3.12", "2025-11-02", "2025-10-20")
+    assert {kind.name for kind in asv.benchmarks} == {
+        "io.Suite.time_load(1)",
+        "io.Suite.time_load(3)",
+        "io.peakmem_load",
+    }
+    assert [kind.unit for kind in asv.benchmarks] == ["second", "second", "byte"]
+    tests = open_suite(_write(tmp_path / "p.json", _pytest()))
+    assert (moment(tests.started)[:19], tests.committed[:19]) == ("2026-11-02 03:00:00", "2026-10-30 10:00:00")
+    assert moment(open_suite(_write(tmp_path / "g.json", _google())).started)[:19] == "2026-11-02 02:00:00"
+    assert [moment(text) for text in ("yesterday", "", "2026-13-01")] == ["", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("document", "tool"),
+    [
+        (_hyperfine(times=False), "hyperfine kept of 'sleep 0.05' its mean and median"),
+        (_google(values=False), "Google Benchmark kept of 'BM_Sort/8' aggregates"),
+        (_pytest(data=False), "pytest-benchmark kept of 'tests/test_io.py::test_load' statistics"),
+        (_asv(samples=False), r"asv kept of 'io.Suite.time_load\(1\)' its median"),
+    ],
+)
+def test_a_summary_is_said_and_judges_nothing_but_has_a_history(tmp_path: Path, document: Any, tool: str) -> None:
+    path = _write(tmp_path / "a.json", document)
+    with pytest.raises(InputError, match=tool):
+        read_suite(path, "x")
+    assert len(open_suite(path).frame("x"))
+
+
+def test_older_google_files_have_no_types_of_rows(tmp_path: Path) -> None:
+    rows = [{"name": "BM_A", "real_time": value, "cpu_time": 1, "time_unit": "ns"} for value in (10, 11, 12)]
+    rows += [{"name": f"BM_A_{kind}", "real_time": 11, "cpu_time": 1, "time_unit": "ns"} for kind in ("mean", "stddev")]
+    rows += [{"name": "BM_walk_mean", "real_time": 5, "cpu_time": 1, "time_unit": "ms"}]
+    suite = open_suite(_write(tmp_path / "g.json", {"context": {}, "benchmarks": rows}))
+    assert [(kind.name, len(kind.runs)) for kind in suite.benchmarks] == [("BM_A", 3), ("BM_walk_mean", 1)]
+
+
+def test_failed_runs_count_for_nothing(tmp_path: Path) -> None:
+    document = _hyperfine(count=4)
+    document["results"][0]["exit_codes"] = [0, 1, None, 127]
+    assert len(open_suite(_write(tmp_path / "a.json", document)).benchmarks[0].runs) == 2
+    document["results"][0]["exit_codes"] = [1] * 4
+    with pytest.raises(InputError, match=r"hyperfine.* without benchmarks: 'sleep 0.05' failed in all its runs"):
+        open_suite(_write(tmp_path / "a.json", document))
+
+
+def test_many_rounds_are_few_runs(tmp_path: Path) -> None:
+    suite = open_suite(_write(tmp_path / "a.json", _pytest(rounds=2050)))
+    assert [len(run) for run in suite.benchmarks[0].runs] == [21] * 97 + [13]
+
+
+@pytest.mark.parametrize(
+    ("document", "what"),
+    [
+        ([{"benchmark": "a", "primaryMetric": {}}], "results of JMH"),
+        ({"fio version": "fio-3.33", "jobs": []}, "results of fio"),
+        ({"mean": {}, "median": {}, "std_dev": {}}, "results of Criterion.rs"),
+        ({"arch": "x86_64", "cpu": "", "machine": "lab", "os": "", "ram": "", "version": 1}, "asv's description"),
+        ({"io.time_a": {"param_names": [], "name": "io.time_a"}, "version": 2}, "asv's list of benchmarks"),
+        ([1, 2], "JSON, a list"),
+        ("7", "JSON, a single value"),
+        ({"nuitka": {"warmup": [1]}}, "no benchmark's results"),
+        ({"results": [{"command": "a", "times": [0.1, "x"]}]}, "a value of 'a' is x, not a number"),
+        ('{"results": [{"command": "a", "times": [0.1, NaN]}]}', "a value is NaN"),
+        ({"results": [{"command": "a", "times": [1e-320]}]}, "a value that nothing measures"),
+        ({"results": [{"command": "a", "times": [1]}, {"command": "a", "times": [1]}]}, "two benchmarks 'a'"),
+        ({"commit_hash": "a", "results": {}}, "asv.* without benchmarks"),
+    ],
+)
+def test_what_is_not_read_is_named(tmp_path: Path, document: Any, what: str) -> None:
+    with pytest.raises(InputError, match=what) as caught:
+        open_suite(_write(tmp_path / "a.json", document))
+    assert "a.json: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("version", [5, 6])
+def test_older_formats_of_pyperf_are_read_as_pyperf_reads_them(tmp_path: Path, version: int) -> None:
+    key = "samples" if version == 5 else "values"
+    runs = [{"metadata": {"date": f"2016-12-28 10:0{n}:00"}, key: [0.5 + n / 100, 0.6]} for n in range(3)]
+    runs.insert(0, {"warmups": [[1, 0.7]], key: [], "metadata": {}})
+    common = {"name": "telco", "unit": "second", "commit_date": "2016-12-01 10:00:00+01:00"}
+    document = {"version": version, "benchmarks": [{"common_metadata": common, "runs": runs}], "common_metadata": {}}
+    if version == 6:
+        document = {"version": 6, "benchmarks": [{"metadata": common, "runs": runs}]}
+    path = _write(tmp_path / "a.json", document)
+    suite = open_suite(path)
+    own = pyperf.BenchmarkSuite.load(str(path)).get_benchmarks()[0]
+    assert suite.benchmarks[0].name == own.get_name() == "telco"
+    assert [value for run in suite.benchmarks[0].runs for value in run] == list(own.get_values())
+    assert suite.committed.startswith("2016-12-01 09:00:00")
+
+
+def test_the_same_verdict_from_files_of_each_tool(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for tool in (_hyperfine, _google, _pytest):
+        base, new = _write(tmp_path / "base.json", tool()), _write(tmp_path / "new.json", tool(1.2))
+        assert cli.main(["compare", str(base), str(new)]) == 0, tool
+        assert "1.200" in capsys.readouterr().out, tool
+
+
+def _nights(folder: Path, tool: Any, count: int = 12) -> Path:
+    for night in range(count):
+        text = tool(1.0 + (0.1 if night >= 6 else 0) + 0.001 * (night % 3))
+        _write(folder / f"n{night:02}.json", text)
+    return folder
+
+
+@pytest.mark.parametrize("tool", [_hyperfine, _google, _pytest, _asv])
+def test_a_history_of_files_of_each_tool(tmp_path: Path, capsys: pytest.CaptureFixture[str], tool: Any) -> None:
+    folder = _nights(tmp_path / "in", tool)
+    assert cli.main(["history", str(folder), "--metric", "all", "--out", str(tmp_path / "out")]) == 0
+    assert "1 change in 12 points" in capsys.readouterr().out
+    (change,) = json.loads((tmp_path / "out" / "history.json").read_text())["histories"][0]["changes"]
+    assert change["session"] == "n06"
+
+
+def test_foreign_and_torn_files_of_a_folder_leave_out_themselves_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = _nights(tmp_path / "in", _hyperfine)
+    whole = (folder / "n00.json").read_bytes()
+    bad = {
+        "empty.json": (b"", "an empty file"),
+        "page.json": (b"<html>404</html>", "a page of HTML"),
+        "half.json": (whole[: len(whole) // 2], "not JSON"),
+        "half.json.gz": (gzip.compress(whole)[:-20], "not a whole gzip file"),
+        "other.json": (b'{"benchmarks": 3}', "no benchmark's results"),
+        "twice.json": (whole + whole, "not JSON"),
+        "nan.json": (b'{"version": "1.0", "benchmarks": [{"runs": [{"values": [NaN]}]}]}', "a value is NaN"),
+        "deep.json": (b"[" * 100_000, "nested too deeply"),
+        "digits.json": (b'{"results": [' + b"9" * 5000 + b"]}", "not JSON"),
+    }
+    for name, (content, _) in bad.items():
+        (folder / name).write_bytes(content)
+    assert cli.main(["history", str(folder), "--metric", "all", "--out", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == len(bad)
+    for name, (_, why) in bad.items():
+        assert any(f"{name}: {why}" in line or (f"{name}: " in line and why in line) for line in told), name
+    # What is named itself is not left out in silence.
+    named = [*map(str, sorted(folder.glob("n??.json"))), str(folder / "empty.json")]
+    assert cli.main(["history", *named, "--metric", "all", "--out", str(tmp_path / "other")]) == 2
+
+
+def test_sizes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analysis.suites._LARGEST", 100_000)
+    (tmp_path / "bomb.json.gz").write_bytes(gzip.compress(b"[" + b" " * 200_000 + b"]"))
+    _write(tmp_path / "large.json", "[" + " " * 200_000 + "]")
+    for name in ("bomb.json.gz", "large.json"):
+        with pytest.raises(InputError, match="too large"):
+            open_suite(tmp_path / name)
