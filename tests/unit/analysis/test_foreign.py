@@ -209,7 +209,7 @@ def test_the_same_verdict_from_files_of_each_tool(tmp_path: Path, capsys: pytest
 
 def _nights(folder: Path, tool: Any, count: int = 12) -> Path:
     for night in range(count):
-        text = tool(1.0 + (0.1 if night >= 6 else 0) + 0.001 * (night % 3))
+        text = tool(1.0 + (0.1 if night >= 6 else 0) + 0.0001 * (night * 5 % 12))
         _write(folder / f"n{night:02}.json", text)
     return folder
 
