@@ -28,31 +28,30 @@ ALARMS: Final = 0.01  # share of series of normal noise in which PELT finds anyt
 CORRELATED: Final = 0.4  # what each point of a series has of the one before it …
 CORRELATED_ALARMS: Final = 0.03  # … and the share of such series in which PELT finds anything
 _ROUNDS: Final = 6  # of segmentation; each knows the noise better
-_MOST_CORRELATED: Final = 0.6
+_MOST_CORRELATED: Final = CORRELATED  # more would take a short series' only step for correlation
 _FAR_LAGS: Final = (3, 4, 5)
 _NOTHING: Final = 1e-9  # a spread that is only rounding
 
 # By the number of points: the penalty, in units of the noise variance, at which PELT finds something in ALARMS of the
 # series of normal noise, or in CORRELATED_ALARMS of those with a correlation of CORRELATED, whichever is more. Made
-# with critical_penalty(n, series=…, seed=n): 4,000 series each to 20 points, 3,000 to 60, 2,000 to 120, 1,000 to 250,
-# 500, 400 and 200 above.
+# with critical_penalty(n, series=…, seed=n): 600 to 2,000 series each up to 250 points, 200 to 400 above.
 PENALTIES: Final = {
-    8: 5.94,
-    9: 5.90,
-    10: 6.80,
-    12: 8.75,
-    14: 10.11,
-    16: 10.19,
-    20: 12.94,
-    25: 12.49,
-    30: 12.30,
-    40: 13.37,
-    60: 12.75,
-    90: 13.78,
-    120: 13.31,
-    180: 14.51,
-    250: 13.70,
-    365: 14.53,
+    8: 7.17,
+    9: 8.57,
+    10: 8.60,
+    12: 9.52,
+    14: 10.62,
+    16: 12.55,
+    20: 13.11,
+    25: 13.31,
+    30: 12.95,
+    40: 13.35,
+    60: 13.40,
+    90: 13.86,
+    120: 13.87,
+    180: 15.24,
+    250: 13.64,
+    365: 14.69,
     500: 14.91,
     1000: 14.14,
 }
@@ -265,20 +264,21 @@ def _confirmed(cuts: list[int], ranks: Floats, passed_on: float) -> list[int]:
     """Those cuts that ranks alone bear out, the least certain one leaving first.
 
     The Mann–Whitney test between the points on both sides, as far as the next cut, must be as sure as the penalty of
-    so many points: p at most that of a χ² of the penalty's size, or of (1+r)/(1−r) times that where each point has r of
-    the one before it. Points that stand apart count: they may be a second mode of the noise, of which some happened to
-    be neighbours.
+    so many points: p at most that of a χ² of the penalty's size, or of (1+r)/(1−r) times that where each point has 2r
+    of the one before it and the two sides overlap: size, which is tested too, stands for the other half. Points that
+    stand apart count: they may be a second mode of the noise, of which some happened to be neighbours.
     """
     cuts = list(cuts)
     known: dict[tuple[int, int, int], float] = {}
-    dearer = (1 + passed_on) / (1 - passed_on)
+    dearer = (2 + passed_on) / (2 - passed_on)
 
     def excess(start: int, at: int, end: int) -> float:
         if (start, at, end) not in known:
             first, second = at - start, end - at
             below = int(ranks[start:end].argsort().argsort()[:first].sum()) - first * (first - 1) // 2
-            p = mann_whitney_tail(first, second, min(below, first * second - below))
-            known[start, at, end] = p / math.erfc(math.sqrt(penalty(end - start) * dearer / 2))
+            overlap = min(below, first * second - below)
+            price = penalty(end - start) * (dearer if overlap else 1)
+            known[start, at, end] = mann_whitney_tail(first, second, overlap) / math.erfc(math.sqrt(price / 2))
         return known[start, at, end]
 
     while cuts:

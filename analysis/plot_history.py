@@ -77,7 +77,7 @@ def _scale(axes: Axes, unit: str) -> None:
     """Ticks at round values of the unit that is shown, one unit for all of them."""
     low, high = axes.get_ylim()
     scale = scale_of(high, unit)
-    ticks = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(low / scale[0], high / scale[0])
+    ticks = MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]).tick_values(low / scale[0], high / scale[0])
     shown = [float(tick) for tick in np.asarray(ticks) * scale[0] if low <= tick <= high]
     axes.set_yticks(shown, [show_tick(tick, unit, scale) for tick in shown])
 

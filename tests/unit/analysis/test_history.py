@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis import plot_history
+from analysis.canvas import styled
 from analysis.changes import LASTS
 from analysis.history import History, histories, session_levels
 from analysis.history_report import write_history
@@ -321,6 +324,118 @@ def test_several_arms_and_metrics_of_several_scenarios_must_be_named(tmp_path: P
         histories(doubled)
     with pytest.raises(InputError, match="needs at least 8"):
         histories(points, ("boot",), "qemu")
+
+
+def _committed(folder: Path, days: list[int]) -> Path:
+    """A night a day, each of a commit of another one, of which benchmarks from the sixth on are slower."""
+    folder.mkdir()
+    for night, day in enumerate(days):
+        path = folder / f"bm-{night:02}.json"
+        suite(path, runs=3, seed=night, metrics=2, factor=1.2 if day >= 6 else 1.0)
+        document = json.loads(path.read_text().replace("2026-11-22 05", f"2026-11-{night + 1:02} 05"))
+        document["metadata"] = document.get("metadata", {}) | {"commit_date": f"2017-03-{day + 1:02}T10:00:00+02:00"}
+        path.write_text(json.dumps(document))
+    return folder
+
+
+def test_sessions_are_in_the_order_of_their_commits_where_files_say_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    days = [9, 2, 0, 11, 6, 4, 1, 7, 3, 10, 5, 8]
+    folder = _committed(tmp_path / "in", days)
+    out = tmp_path / "out"
+    assert cli.main(["history", str(folder), "--metric", "bench_000", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "1 change in 12 points by commit" in said
+    assert "in the order of their commits, which is not that in which they ran" in said
+    assert "2017-03-07: +" in said
+    (made,) = json.loads((out / "history.json").read_text())["histories"]
+    assert (made["by"], made["along"], made["changes"][0]["session"]) == ("commit", "commit", "bm-04")
+    assert [point["session"] for point in made["points"]] == [f"bm-{days.index(day):02}" for day in range(12)]
+    for name in ("history.html", "history.md"):
+        assert "commit" in (out / name).read_text().split("<dl>")[0]
+    by = {
+        order: histories(read_sessions([folder]).points, ("bench_000",), None, order)[0] for order in ("time", "name")
+    }
+    assert all(one.points["session"].is_monotonic_increasing for one in by.values())
+    assert [one.by for one in by.values()] == ["time", "name"]
+
+
+def test_an_order_that_not_every_session_tells_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = _committed(tmp_path / "in", list(range(9)))
+    path = folder / "bm-04.json"
+    path.write_text(path.read_text().replace("2017-03-05T", "soon "))
+    arguments = ["history", str(folder), "--metric", "bench_000", "--out", str(tmp_path / "out")]
+    assert cli.main([*arguments, "--by", "commit"]) == 2
+    assert "1 session of 9 do not say when its commit was made: bm-04" in capsys.readouterr().err
+    assert cli.main(arguments) == 0
+    assert "9 points by time" in capsys.readouterr().out
+
+
+def test_all_metrics_of_too_few_sessions_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = _suites(tmp_path / "in", 3)
+    for paths in ([str(folder)], [str(folder / "bm-00.json")]):
+        assert cli.main(["history", *paths, "--metric", "all", "--out", str(tmp_path / "out")]) == 2
+        assert "no metric has 8 points" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_metric_of_files_and_of_campaigns_is_told_apart(tmp_path: Path) -> None:
+    campaign(tmp_path / "one", blocks=2)
+    points = read_sessions([tmp_path]).points
+    both = pd.concat([points, points.assign(scenario="")])
+    with pytest.raises(InputError, match=r"write one of lifecycle:boot and :boot \(that of files"):
+        histories(both)
+
+
+NAMES = [
+    "load(small)",
+    "load[small]",
+    "dump[list/dict]",
+    "dump[list-dict]",
+    "日本",
+    "中国",
+    "🚀",
+    "x" * 300,
+    "x" * 299 + "y",
+    "../up",
+]
+
+
+def test_no_two_pictures_share_a_file_and_any_name_can_be_drawn(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for night in range(9):
+        values = [[1.0 + place + night / 100] for place in range(len(NAMES))]
+        kinds = [
+            {"metadata": {"name": name}, "runs": [{"values": own}]} for name, own in zip(NAMES, values, strict=True)
+        ]
+        (folder / f"n{night}.json").write_text(json.dumps({"version": "1.0", "benchmarks": kinds}))
+    written = write_history([folder], tmp_path / "out", ("all",))
+    pictures = sorted(path.name for path in (tmp_path / "out" / "plots").iterdir())
+    assert len(pictures) == 2 * len(NAMES) == len(written.paths) - 3
+    assert all(len(name) < 100 and name.isascii() for name in pictures)
+    text = (tmp_path / "out" / "history.md").read_text()
+    assert all(name in text for name in pictures if name.endswith(".png"))
+
+
+def test_the_value_axis_says_where_its_ticks_are() -> None:
+    points = _points(np.log(0.0325 + 0.0001 * np.arange(12))[:, None])
+    with styled():
+        svg = plot_history.draw(histories(points, ("bench_00",))[0], "h", "#123456", {}).svg
+    ticks = re.findall(r"([0-9.,]+) ms</text>", svg)
+    assert len(ticks) >= 3
+    gaps = np.diff([float(tick) for tick in ticks])
+    assert gaps == pytest.approx([gaps[0]] * len(gaps), rel=1e-9)
+
+
+def test_bytes_have_ticks_at_round_sizes() -> None:
+    points = _points(np.log(50e6 + 1e6 * np.arange(12))[:, None]).assign(unit="byte")
+    with styled():
+        svg = plot_history.draw(histories(points, ("bench_00",))[0], "h", "#123456", {}).svg
+    ticks = re.findall(r"([0-9.,]+) MiB</text>", svg)
+    assert len(ticks) >= 3
+    assert all(len(tick) <= 5 for tick in ticks)
 
 
 def test_releases_sort_as_people_count() -> None:
