@@ -266,7 +266,8 @@ def _confirmed(cuts: list[int], ranks: Floats, passed_on: float) -> list[int]:
     The Mann–Whitney test between the points on both sides, as far as the next cut, must be as sure as the penalty of
     so many points: p at most that of a χ² of the penalty's size, or of (1+r)/(1−r) times that where each point has 2r
     of the one before it and the two sides overlap: size, which is tested too, stands for the other half. Points that
-    stand apart count: they may be a second mode of the noise, of which some happened to be neighbours.
+    stand apart count: they may be a second mode of the noise, of which some happened to be neighbours. Two halves that
+    do not overlap are enough: few points can be no surer.
     """
     cuts = list(cuts)
     known: dict[tuple[int, int, int], float] = {}
@@ -278,7 +279,8 @@ def _confirmed(cuts: list[int], ranks: Floats, passed_on: float) -> list[int]:
             below = int(ranks[start:end].argsort().argsort()[:first].sum()) - first * (first - 1) // 2
             overlap = min(below, first * second - below)
             price = penalty(end - start) * (dearer if overlap else 1)
-            known[start, at, end] = mann_whitney_tail(first, second, overlap) / math.erfc(math.sqrt(price / 2))
+            enough = max(math.erfc(math.sqrt(price / 2)), 2 / math.comb(end - start, (end - start) // 2))
+            known[start, at, end] = mann_whitney_tail(first, second, overlap) / enough
         return known[start, at, end]
 
     while cuts:
