@@ -70,9 +70,25 @@ def inventory(folder: Path, **servers: Sshd) -> dict[str, str]:
 def start(env: dict[str, str], *words: object) -> subprocess.Popen[str]:
     argv = [sys.executable, "-m", "bench.cli", *map(str, words)]
     pipe = subprocess.PIPE
-    return subprocess.Popen(
+    begun = subprocess.Popen(
         argv, cwd=PROJECT, stdout=pipe, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=env
     )
+    _started.append(begun)
+    return begun
+
+
+_started: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def ended(nothing_left: None) -> Iterator[None]:
+    """A test that fails leaves no campaign to the next one."""
+    yield
+    while _started:
+        begun = _started.pop()
+        if begun.poll() is None:
+            begun.kill()
+            sys.stderr.write(begun.communicate()[0])
 
 
 def run(
@@ -141,7 +157,7 @@ def test_an_interrupt_ends_in_seconds_and_resume_goes_on(env: dict[str, str], th
     assert time.monotonic() - sent < 40
     assert ran.returncode == 130, out
     ran = start(env, "resume", results(tmp_path))
-    begun(tmp_path, lines=4)
+    begun(tmp_path, lines=len(read_journal(results(tmp_path) / JOURNAL)) + 2)
     ran.send_signal(signal.SIGINT)
     assert ran.communicate(timeout=60)
     assert ran.returncode == 130
