@@ -48,10 +48,7 @@ class Sshd:
             self._transports.append(transport)
             for key in self.keys:
                 transport.add_server_key(key)
-            transport.start_server(server=_Interface(self))
-
-    def channels(self) -> list[paramiko.Channel]:
-        return [channel for transport in self._transports for channel in transport._channels.values()]
+            transport.start_server(server=_Interface(self, transport))
 
     def cut(self) -> None:
         """As if the cable were cut, and both ends had noticed."""
@@ -110,8 +107,9 @@ def end(channel: paramiko.Channel, status: int) -> None:
 
 
 class _Interface(paramiko.ServerInterface):  # type: ignore[misc]
-    def __init__(self, server: Sshd) -> None:
+    def __init__(self, server: Sshd, transport: paramiko.Transport) -> None:
         self._server = server
+        self._transport = transport
 
     def get_allowed_auths(self, username: str) -> str:
         return "publickey"
@@ -132,7 +130,8 @@ class _Interface(paramiko.ServerInterface):  # type: ignore[misc]
 
     def _lead(self, chanid: int, destination: tuple[str, int]) -> None:
         with socket.create_connection(destination) as further:
-            while (channel := next((each for each in self._server.channels() if each.chanid == chanid), None)) is None:
+            channels = self._transport._channels
+            while (channel := next((each for each in channels.values() if each.chanid == chanid), None)) is None:
                 time.sleep(0.01)
             back = threading.Thread(target=_copy, args=[further.recv, channel.sendall], daemon=True)
             back.start()
