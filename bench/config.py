@@ -304,7 +304,8 @@ def _kernel(path: Path, key: str, table: dict[str, Any], release: str, kind: bas
         raise _wrong(path, f"{key}.config", str(error)) from error
     try:
         if "/" in text:  # a file's name alone is none of a kernel's
-            text = os.path.join(path.parent, text)  # noqa: PTH118 # which keeps "./"
+            text = str(path.parent / text)
+            text = text if "/" in text else f"./{text}"
         wish = kernels.parse(text, options) if text else kernels.Wish()
         if options and not text:
             raise InputError("config is of a source package", hint='kernel = "linux-source-6.1"')
