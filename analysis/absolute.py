@@ -66,12 +66,12 @@ def bound(given: str | float, *, most: bool) -> Bound:
     match = _TEXT.fullmatch(given) if isinstance(given, str) else None
     if isinstance(given, str) and (match is None or (match[2] and match[2] not in _UNITS)):
         raise ValueError(
-            f'{given!r} is no level: write a number and a unit like "125 ms" or "64 MiB", or a number alone'
+            f'{given[:40]!r} is no level: write a number and a unit like "125 ms" or "64 MiB", or a number alone'
         )
     unit, size = _UNITS[match[2]] if match and match[2] else ("", 1.0)
     value = float(match[1] if match else given) * size
     if not 0 < value < 1e150:
-        raise ValueError(f"{given!r} is no level above zero")
+        raise ValueError(f"{str(given)[:40]!r} is no level above zero")
     return Bound(most, value, unit, given.strip() if isinstance(given, str) else f"{given:g}")
 
 

@@ -96,6 +96,20 @@ def test_nights_of_the_same_raise_no_alarm_and_a_tenth_is_found() -> None:
     assert np.mean(found) >= 0.8
 
 
+def test_the_smallest_shift_that_is_said_to_be_found_is_found() -> None:
+    draw = np.random.default_rng(13)
+    found = []
+    for _ in range(25):
+        values, _ = levels(draw, nights=20)
+        said = between.moved(pairs(values[:, :10]))
+        for where in (values[:, :10][:, draw.permutation(10)], values[:, 10:]):
+            for place in draw.integers(0, len(values), 4):
+                planted = where.copy()
+                planted[place, 5:] += said[place].least(0.05, 0.8)
+                found.append(between.moved(pairs(planted))[place].p(family=True) <= 0.05)
+    assert 0.7 < np.mean(found) < 0.9
+
+
 def test_verdicts_of_sessions() -> None:
     draw = np.random.default_rng(7)
     names = tuple("abcdefghij")
