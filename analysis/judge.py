@@ -297,8 +297,8 @@ def mde(test: Test, alpha: float, power: float = 0.8) -> float | None:
 
 
 def step(test: Test) -> float:
-    """Between values that differ, as a fraction of their level."""
-    return resolution.step(np.concatenate([test.base, test.new])) if test.step is None else test.step
+    """Between values that differ, as a fraction of their level, on the side where they are finer."""
+    return resolution.step(test.base, test.new) if test.step is None else test.step
 
 
 def _residuals(test: Test) -> Floats:

@@ -93,7 +93,7 @@ def match_blocks(samples: pd.DataFrame, base: str, new: str, failed: Sequence[Fa
     good = _good(samples, [base, new])
     heads = _heads(good[good["arm"] == base], good[good["arm"] == new])
     gaps = _unusable(good)
-    steps = _steps(good)
+    steps = _steps(good[good["arm"] == base], good[good["arm"] == new])
     table = _by_block(good, base, new)
     groups = dict(list(table.groupby(_KEYS, observed=True, sort=False)))
     found: list[Found] = []
@@ -128,7 +128,7 @@ def match_runs(
     """
     sides = (_good(base_samples, [base]), _good(new_samples, [new]))
     gaps = _unusable(sides[0]) | _unusable(sides[1])
-    steps = _steps(pd.concat(sides))
+    steps = _steps(*sides)
     plain = [{key: values.to_numpy() for key, values in _values(side)} for side in sides]
     scaled: list[dict[Key, Floats]] = [{}, {}]
     if per is not None:
@@ -159,7 +159,7 @@ def match_sessions(
     sides = [[_good(frame, [arm]) for frame, arm in side.values()] for side in (base, new)]
     together = [pd.concat(side) for side in sides]
     gaps = _unusable(together[0]) | _unusable(together[1])
-    steps = _steps(pd.concat(together))
+    steps = _steps(*together)
     plain = [
         _by_session(side, [_levels(good) for good in goods]) for side, goods in zip((base, new), sides, strict=True)
     ]
@@ -292,14 +292,14 @@ def _unusable(good: pd.DataFrame) -> dict[Key, Gap]:
     return found
 
 
-def _steps(good: pd.DataFrame) -> dict[Key, float]:
+def _steps(*sides: pd.DataFrame) -> dict[Key, float]:
     """By metric the step between single values, where all are above zero."""
-    groups = good.groupby(_KEYS, observed=True, sort=False)["value"]
-    return {
-        (str(scenario), str(metric)): resolution.step(values.to_numpy(dtype=float))
-        for (scenario, metric), values in groups
-        if values.min() > 0 and values.max() < np.inf
-    }
+    groups: dict[Key, list[Floats]] = {}
+    for side in sides:
+        for (scenario, metric), values in side.groupby(_KEYS, observed=True, sort=False)["value"]:
+            if values.min() > 0 and values.max() < np.inf:
+                groups.setdefault((str(scenario), str(metric)), []).append(values.to_numpy(dtype=float))
+    return {key: resolution.step(*values) for key, values in groups.items()}
 
 
 def _matched(

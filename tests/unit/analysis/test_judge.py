@@ -306,6 +306,14 @@ def test_values_that_are_always_the_same_and_round_prove_nothing_alike(level: fl
     assert "values come in steps of" in verdict.reason
 
 
+@pytest.mark.parametrize("level", [1.0, 1e6])
+def test_one_side_that_never_varies_takes_no_fineness_from_the_other(level: float) -> None:
+    new = level * np.exp(draw.normal(0, 0.002, 10))
+    for test in (Test(np.full(10, level), new, True), Test(np.full(60, level), new, False)):
+        assert judge.step(test) < 1e-4
+        assert judge.judge([test])[0].kind == "equivalent" or judge.judge([test])[0].within
+
+
 @pytest.mark.parametrize("digits", [5, 9])
 def test_fine_values_have_no_steps_to_speak_of(digits: int) -> None:
     for _ in range(20):
