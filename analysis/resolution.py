@@ -37,10 +37,10 @@ def step(*sides: Floats) -> float:
 
 def _of_side(values: Floats) -> tuple[float | None, float]:
     """The gap, None where all values are the same, and the power of ten."""
-    level = float(np.median(values))
     ascending = np.sort(values)
     if not (ascending[0] > _SMALLEST and ascending[-1] < 1 / _SMALLEST):
         return None, 0.0
+    level = float(np.median(values))
     begins = np.flatnonzero(np.diff(ascending, prepend=-np.inf) > _SAME * level)
     counts = np.diff(np.append(begins, len(ascending)))
     different = ascending[begins]
