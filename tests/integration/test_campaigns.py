@@ -150,7 +150,7 @@ def test_a_harness_that_was_stopped_says_so_of_its_slot(
     arm: str, tmp_path: Path, running: list[subprocess.Popen[str]]
 ) -> None:
     """Everything stands still for two seconds, as where a machine is paused, in the middle of a slot."""
-    file = campaign(tmp_path, {arm: ARMS[arm]}, blocks=6, scenarios="spawn = { values = 60 }")
+    file = campaign(tmp_path, {arm: ARMS[arm]}, blocks=4, scenarios="spawn = { values = 600 }")
     running.append(process := start("run", file, "--results", tmp_path))
     wait_for(lambda: [line for folder in tmp_path.glob("test-*") for line in journal(folder)], 60)
     everyone = tree(process.pid)
