@@ -25,6 +25,7 @@ _CONSOLE_KEPT = 1 << 16
 #: Bytes that a command inside may print.
 OUTPUT_LIMIT = 64 << 20
 #: A line of a Linux kernel's after which it runs nothing any more, with the time that it may stand behind.
+_LONGEST_LINE = 1024
 _PANIC = re.compile(rb"(?:^|\n)(?:\[ *\d+\.\d+\] )?Kernel panic - not syncing: ([^\r\n]*)\r?\n")
 
 
@@ -35,6 +36,12 @@ class Reply:
     output: bytes
     status: int
     seconds: float
+
+
+def _check_panic(words: bytearray, since: int) -> None:
+    """Raises InstanceError where a guest's kernel has said that it goes no further, in what came since a place."""
+    if panic := _PANIC.search(words, max(0, since - _LONGEST_LINE)):
+        raise InstanceError(f"the guest's kernel panicked: {panic[1].decode(errors='replace')}")
 
 
 class Channel:
@@ -79,7 +86,7 @@ class Channel:
                 del self._heard[: match.end()]
                 return self._now
             # Where the console is the channel, nothing but the kernel speaks before its init does.
-            self._check_panic(self._heard)
+            _check_panic(self._heard, searched)
             searched = max(0, len(self._heard) - len(word) - 2)
             self._listen(deadline, word)
 
@@ -146,8 +153,8 @@ class Channel:
             raise InstanceTimeout(f"waited for {waiting_for} until the time limit")
         ready = {fd for fd, _ in events}
         if self._console in ready:
-            self._take_console(now)
-            self._check_panic(self._console_tail)
+            new = self._take_console(now)
+            _check_panic(self._console_tail, len(self._console_tail) - new)
         if self._reader in ready:
             data = self._read(self._reader)
             if data is None:
@@ -162,31 +169,27 @@ class Channel:
         if self._exited in ready:
             raise InstanceError(f"the instance ended before {waiting_for}")
 
-    @staticmethod
-    def _check_panic(words: bytearray) -> None:
-        """Raises InstanceError where a guest's kernel has said that it goes no further."""
-        if panic := _PANIC.search(words):
-            raise InstanceError(f"the guest's kernel panicked: {panic[1].decode(errors='replace')}")
-
     def _take_quietly(self) -> None:
         with contextlib.suppress(OSError):
             while self._read(self._reader):
                 pass
 
-    def _take_console(self, now: int) -> None:
+    def _take_console(self, now: int) -> int:
+        """How many bytes it had to say."""
         if self._console < 0:
-            return
+            return 0
         data = self._read(self._console)
         if data is None:
-            return
+            return 0
         if not data:
             self._poller.unregister(self._console)
             self._console = -1
-            return
+            return 0
         if self.first_console is None:
             self.first_console = now
         self._console_tail += data
         del self._console_tail[:-_CONSOLE_KEPT]
+        return len(data)
 
     @staticmethod
     def _read(fd: int) -> bytes | None:

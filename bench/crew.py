@@ -107,6 +107,8 @@ class Crew:
         job = {"slot": f"probe-{guest}", "scenario": {"measures": [measure], "timeout": limit}}
         try:
             answer = self.slot(arm, job, limit + 60)
+            if answer.get("stalled_s") or answer.get("stopped"):  # which says nothing of the arm
+                answer = self.slot(arm, job, limit + 60)
         except TareError as error:
             return str(error)
         return (

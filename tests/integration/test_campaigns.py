@@ -153,6 +153,8 @@ def test_a_harness_that_was_stopped_says_so_of_its_slot(
     file = campaign(tmp_path, {arm: ARMS[arm]}, blocks=4, scenarios="spawn = { values = 600 }")
     running.append(process := start("run", file, "--results", tmp_path))
     wait_for(lambda: [line for folder in tmp_path.glob("test-*") for line in journal(folder)], 60)
+    # Not between two slots: within the one that has begun, which has instances.
+    wait_for(lambda: [words for _, words in family(process.pid) if "/init" in words], 60)
     everyone = tree(process.pid)
     for pid in everyone:
         os.kill(pid, signal.SIGSTOP)

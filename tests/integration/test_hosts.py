@@ -143,6 +143,7 @@ def test_a_cable_that_is_cut_at_any_moment(env: dict[str, str], there: Sshd, tmp
     if ran.returncode:
         assert ran.returncode == 4, out
         assert "not heard of any more" in out or "cannot be reached" in out or "nothing can be started" in out, out
+        wait_until_nobody_holds_this_host()
         out, _ = (ran := run(env, tmp_path, blocks=12)).communicate(timeout=300)
     assert ran.returncode == 0, out
     assert_whole(results(tmp_path), 12)

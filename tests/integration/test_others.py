@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -296,29 +295,6 @@ def test_somebodys_servers_are_neither_asked_nor_ended(tmp_path: Path, zoo: Zoo,
     assert {word for word in ("cmdstat_config", "cmdstat_shutdown", "cmdstat_auth") if word in after} == set()
     assert after.count("cmdstat_ping:calls=1,") == before.count("cmdstat_ping:calls=1,")
     zoo.assert_stands()
-
-
-def test_a_full_queue_of_somebody_else_keeps_nothing_alive(
-    tmp_path: Path, start: Callable[..., subprocess.Popen[str]]
-) -> None:
-    """Any user may listen on an abstract address, and answer nobody."""
-    killed = start(tmp_path, "process")
-    wait_for(lambda: measured(tmp_path), 120)
-    killed.kill()
-    killed.wait()
-    (run,) = [found for found in state.runs() if found.pid == killed.pid]
-    code = (
-        "import os, socket, sys, time\nos.setuid(65534)\ns = socket.socket(socket.AF_UNIX)\n"
-        "s.bind('\\0tare-run-' + sys.argv[1])\ns.listen(0)\nprint(flush=True)\ntime.sleep(300)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code, run.id], stdout=subprocess.PIPE) as rival:
-        assert rival.stdout
-        rival.stdout.readline()
-        with socket.socket(socket.AF_UNIX) as first:
-            first.connect(f"\0tare-run-{run.id}")
-            done = tare("clean")
-        rival.kill()
-    assert str(run.folder) in done.stdout, done
 
 
 @pytest.fixture
