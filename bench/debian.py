@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import process
+from bench import files, process
 from bench.errors import CommandError, HostError, InputError
 
 #: dpkg's names of packages and versions.
@@ -18,6 +18,8 @@ VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~:-]*\Z")
 ROOM_HINT = "make room, or set XDG_CACHE_HOME to a folder on another disk"
 _DOWNLOAD_LIMIT = 1800.0
 _UNPACK_LIMIT = 300.0
+#: A packed root file system.
+_LARGEST = 16 << 30
 BOOTSTRAP_LIMIT = 3600.0
 _SUITE = "bookworm"
 #: What of the machine's own apt configuration a new system is fetched with: proxies and the like.
@@ -109,9 +111,9 @@ def unpack(archive: Path, folder: Path) -> None:
         raise InputError(f"{archive.name} is no Debian package that can be unpacked: {error.what}") from error
 
 
-def digest(file: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with file.open("rb") as data:
+def digest(file: Path, *, limit: int = _LARGEST) -> str:
+    """SHA-256 of a file, in hex. Raises as files.opened()."""
+    with files.opened(file, limit=limit) as data:
         return hashlib.file_digest(data, "sha256").hexdigest()
 
 

@@ -259,7 +259,7 @@ def find(wish: Wish, kind: KernelKind) -> Kernel | None:
     if wish.form == "default":
         return _default(kind)
     if wish.form == "path":
-        digest = debian.digest(Path(wish.name))
+        digest = debian.digest(Path(wish.name), limit=_LARGEST_IMAGE)
         return next((kernel for kernel in there if digest in (kernel.sha256, kernel.origin.get("file"))), None)
     if wish.form == "release":
         return _of_release(wish.name, there, kind)
@@ -490,9 +490,9 @@ def _source(package: str, version: str, scratch: Path, tell: Tell) -> tuple[Path
 def is_package(path: Path) -> bool:
     """Whether a file is a Debian package, whatever its name."""
     try:
-        with path.open("rb") as file:
+        with _image(path) as file:
             return file.read(len(_PACKAGE)) == _PACKAGE
-    except OSError:
+    except (OSError, InputError):
         return False
 
 

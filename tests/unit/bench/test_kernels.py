@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import struct
 import subprocess
 import threading
@@ -256,6 +257,40 @@ def test_the_wrong_kind(tmp_path: Path) -> None:
         kernels.check_kind(wish, right)  # type: ignore[arg-type]
         with pytest.raises(InputError, match=r"is a .*, and this arm boots a"):
             kernels.check_kind(wish, wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("fifo", "is a pipe, not a file"),
+        ("folder", "is a directory, not a file"),
+        ("zero", "is a device, not a file"),
+        ("huge", "is too large"),
+        ("missing", "there is no kernel image"),
+    ],
+)
+def test_a_path_that_is_no_file_is_refused_without_waiting_for_it(tmp_path: Path, name: str, fault: str) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate((2 << 30) + 1)
+
+    def waited(*_: object) -> None:
+        raise AssertionError("it waits for a file without end")
+
+    before = signal.signal(signal.SIGALRM, waited)
+    signal.alarm(5)
+    try:
+        wish = kernels.parse(str(tmp_path / name))
+        for ask in (kernels.check_kind, kernels.foresee, kernels.find):
+            if ask is kernels.find and name == "missing":
+                fault = "no such file"
+            with pytest.raises(InputError, match=fault):
+                ask(wish, "machine")
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.usefixtures("no_uml")
