@@ -17,19 +17,19 @@ from bench.errors import HostError, TareError
 #: The longest line that an answer may be, bytes.
 LONGEST = 32 << 20
 
-#: What a column of 64 bits holds.
-Int = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+#: What files.parse_json() reads again.
+Int = Annotated[int, Meta(ge=-(2**63 - 1), le=2**63 - 1)]
 Float = Annotated[float, Meta(gt=-(2.0**63), lt=2.0**63)]
 Number = Int | Float
 #: Nothing that is to be read is longer.
 Text = Annotated[str, Meta(max_length=1 << 16)]
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]
 
-Shape = TypeVar("Shape")
+Form = TypeVar("Form")
 
 
 class InvalidAnswer(HostError):
-    """An answer that has not the shape which was asked for."""
+    """An answer that has not the form which was asked for."""
 
 
 class _Strict(Struct, forbid_unknown_fields=True):
@@ -199,12 +199,12 @@ class Answer(_Strict):
         """What the request failed of."""
         return None if self.failure is UNSET else self.failure.error()
 
-    def read(self, shape: type[Shape]) -> Shape:
-        """What was answered, which has this shape. Raises InvalidAnswer, and the TareError that was the answer."""
+    def read(self, form: type[Form]) -> Form:
+        """What was answered, which has this form. Raises InvalidAnswer, and the TareError that was the answer."""
         if error := self.error:
             raise error
         assert self.ok is not UNSET
-        return _decode(self.ok, shape)
+        return _decode(self.ok, form)
 
 
 def parse(line: bytes) -> Answer:
@@ -215,9 +215,9 @@ def parse(line: bytes) -> Answer:
     return answer
 
 
-def _decode(text: bytes | Raw, shape: type[Shape]) -> Shape:
+def _decode(text: bytes | Raw, form: type[Form]) -> Form:
     try:
-        return msgspec.json.decode(text, type=shape)
+        return msgspec.json.decode(text, type=form)
     except (ValueError, RecursionError) as error:
         raise InvalidAnswer(f"an answer of another form than was asked for: {error} ({bytes(text)[:100]!r})") from error
 

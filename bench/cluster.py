@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import continuity, equivalence, files, mounts, plan, prepare, slots, slurm
-from bench.answers import Answer, Facts, Hello, InvalidAnswer, Lacking, Probe, Shape, Slot, plain
+from bench.answers import Answer, Facts, Form, Hello, InvalidAnswer, Lacking, Probe, Slot, plain
 from bench.backends import base
 from bench.batch import REQUESTS
 from bench.claim import claimed
 from bench.config import Campaign, parse
-from bench.errors import CommandError, HostError, HostLost, RecordError, TareError
+from bench.errors import CommandError, HostError, HostLost, InputError, RecordError, TareError
 from bench.jobs import Job, Jobs
 from bench.results import (
     CAMPAIGN,
@@ -140,7 +140,7 @@ class _Proof:
     def lacking(self, asked: Mapping[str, Iterable[str]]) -> dict[str, dict[str, str]]:
         return self._answer(Lacking, do="lacking")
 
-    def _answer(self, shape: type[Shape], /, **wanted: str) -> Shape:
+    def _answer(self, form: type[Form], /, **wanted: str) -> Form:
         """Raises the TareError that was the answer, HostError where none comes any more, or another one."""
         while True:
             over = self.job.over
@@ -149,7 +149,7 @@ class _Proof:
                 if request["do"] in ("enter", "crew", wanted["do"]) and (error := answer.error):
                     raise error
                 if wanted.items() <= request.items():
-                    return answer.read(shape)
+                    return answer.read(form)
             if over:
                 raise HostError(self.job.last_words())
             self._jobs.look()
@@ -309,7 +309,10 @@ class _Dealer:
         known = self._nodes[job.name]
         host = known["host"]
         if host["name"] not in (nodes := read_nodes(self._folder)):
-            write_object(self._folder / NODES, {"schema": SCHEMA, "nodes": nodes | {host["name"]: known}})
+            try:
+                write_object(self._folder / NODES, {"schema": SCHEMA, "nodes": nodes | {host["name"]: known}})
+            except InputError as error:
+                raise InvalidAnswer(f"what {host['name']} tells of itself cannot be kept: {error.what}") from error
         try:
             found = plain(answer.read(Slot))
         except TareError as error:

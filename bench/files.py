@@ -164,7 +164,7 @@ def _sync(folder: int) -> None:
             raise
 
 
-def opened(path: Path, *, limit: int = SMALL) -> IO[bytes]:
+def opened(path: Path, *, limit: int = SMALL) -> io.BufferedReader:
     """A regular file of at most `limit` bytes, to be read.
 
     A pipe or a device is refused without waiting for it. Raises MissingFile where there is none, and FileError.

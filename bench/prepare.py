@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench import facts, files, image, kernels, parcel, units
+from bench import facts, files, image, kernels, parcel
 from bench.backends import base
 from bench.config import Campaign
 from bench.errors import InputError, RecordError, TareError
 from bench.measures import load as load_measure
-from bench.results import CAMPAIGN, FACTS, PLAN, as_json
+from bench.results import CAMPAIGN, FACTS, PLAN, as_json, content
 from bench.rootfs import packages
 from bench.slots import Watcher
 
@@ -214,9 +214,7 @@ def names(top: Path, campaign: Campaign) -> Iterator[Path]:
 
 def folder(names: Iterator[Path], texts: Mapping[str, str]) -> Path:
     """A results folder with these files, all on the disk. Raises RecordError, InputError for what nobody would read."""
-    for name, text in texts.items():
-        if len(text) > files.SMALL:
-            raise InputError(f"{name} would be {units.show_size(len(text))}: too many slots", hint="take fewer blocks")
+    written = {name: content(text, name) for name, text in texts.items()}
     folder = Path()
     try:
         for folder in names:
@@ -226,8 +224,8 @@ def folder(names: Iterator[Path], texts: Mapping[str, str]) -> Path:
             except FileExistsError:
                 continue
             files.sync_folder(folder.parent)
-            for name, text in texts.items():
-                files.write(folder / name, text)
+            for name, found in written.items():
+                files.write(folder / name, found)
             return folder
     except OSError as error:
         hint = "make room, or choose another --results"

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from bench import image
 from bench.agent import BEAT, END_SILENCE, SILENCE
-from bench.answers import Answer, Bye, Facts, Hello, InvalidAnswer, Lacking, Loaded, Probe, Shape, Slot, parse, plain
+from bench.answers import Answer, Bye, Facts, Form, Hello, InvalidAnswer, Lacking, Loaded, Probe, Slot, parse, plain
 from bench.backends import base
 from bench.errors import HostLost, TareError
 from bench.kexec import MAKE_LIMIT
@@ -81,14 +81,14 @@ class Conversation:
         self._listener.start()
         threading.Thread(target=self._send, name=f"{host}-send", daemon=True).start()
 
-    def ask(self, within: float, shape: type[Shape], /, **request: Any) -> Shape:
-        """What is answered to a request, which has this shape.
+    def ask(self, within: float, form: type[Form], /, **request: Any) -> Form:
+        """What is answered to a request, which has this form.
 
         Raises the TareError that the host answers with, HostLost without an answer or with another one.
         """
         answer = self.answer(within, **request)
         try:
-            return answer.read(shape)
+            return answer.read(form)
         except InvalidAnswer as error:
             raise self._lost(str(error)) from error
 

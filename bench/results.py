@@ -2,7 +2,8 @@
 
 The journal has one JSON object a line, one line a slot. Readers keep unknown keys, ignore a torn last line
 (one without its newline: the writer died), and name file and line for anything else that is not a record.
-Imports only the standard library, because the slot worker needs this module on hosts that have nothing more.
+Imports only the standard library, because the slot worker needs this module on hosts that have nothing more: so it
+checks by bench.shape, and not by msgspec as bench.answers does.
 """
 
 from __future__ import annotations
@@ -182,18 +183,17 @@ class Journal:
     def append(self, record: Record) -> None:
         """Writes one line and waits until it is on disk.
 
-        Raises RecordError where the disk is full or fails; the lines before stay whole, the new one is not
-        there.
+        Raises RecordError where the disk is full or fails, or where the line could not be read again; the lines
+        before stay whole, the new one is not there.
         """
         try:
-            line = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
-            if self._of_slots:
-                _record(line, self.path, 0)  # what could not be read again would take the other lines with it
-        except (TypeError, ValueError, InputError) as error:
-            raise RecordError(f"slot {record.get('slot')!r} cannot be journaled: {error}") from error
-        line += b"\n"
+            line = encoded(record) if self._of_slots else _encoded(record)
+        except (TypeError, ValueError) as error:
+            raise _unfit(record, error) from error
         before = os.fstat(self._fd).st_size
         try:
+            if self._of_slots and before + len(line) > _LARGEST_JOURNAL:
+                raise OSError(0, f"more than {show_size(_LARGEST_JOURNAL)} are not read again")
             written = os.write(self._fd, line)
             if written < len(line):
                 raise OSError(0, f"only {written} of {len(line)} bytes fitted, the disk is full")
@@ -219,6 +219,26 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def encoded(record: Record) -> bytes:
+    """A slot's line of the journal. Raises RecordError for what could not be read again, nor the lines after it."""
+    try:
+        line = _encoded(record)
+        if len(line) > _LONGEST_LINE:
+            raise ValueError(f"it is of more than {show_size(_LONGEST_LINE)}")
+        _record(line, Path(JOURNAL), 0)
+    except (TypeError, ValueError, InputError) as error:
+        raise _unfit(record, error) from error
+    return line
+
+
+def _encoded(record: Record) -> bytes:
+    return json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+
+
+def _unfit(record: Record, error: Exception) -> RecordError:
+    return RecordError(f"slot {record.get('slot')!r} cannot be journaled: {error}")
 
 
 def _end_of_last_line(fd: int) -> int:
@@ -318,10 +338,19 @@ def last_of_each_slot(records: list[Record]) -> list[Record]:
     return [record for record in last.values() if record.get("job") == jobs[record.get("block")]]
 
 
+def content(text: str, name: str) -> bytes:
+    """Of a file beside the journal. Raises InputError where it is too large to be read again."""
+    found = text.encode()
+    if len(found) > files.SMALL:
+        what = f"{name} would be {show_size(len(found))}, and is too large: at most {show_size(files.SMALL)} are read"
+        raise InputError(what, hint="take fewer blocks, arms or scenarios")
+    return found
+
+
 def write(path: Path, text: str) -> None:
-    """A file beside the journal, on the disk whole or not at all. Raises RecordError."""
+    """A file beside the journal, on the disk whole or not at all. Raises RecordError, and as content()."""
     try:
-        files.write(path, text, within=path.parent)
+        files.write(path, content(text, path.name), within=path.parent)
     except OSError as error:
         raise RecordError(
             f"cannot write {path}: {error.strerror}", hint="make room, then resume the campaign"

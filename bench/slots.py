@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from bench import answers, equivalence, kernels, plan
+from bench.answers import InvalidAnswer
 from bench.backends import base
-from bench.errors import HostError, HostLost, TareError
+from bench.errors import HostError, HostLost, RecordError, TareError
 from bench.host import Workers
-from bench.results import JOURNAL, SCHEMA, Journal, last_of_each_slot, now
+from bench.results import JOURNAL, SCHEMA, Journal, encoded, last_of_each_slot, now
 from bench.stops import Referee, Stops
 
 
@@ -143,12 +144,30 @@ def line(
     """A slot's journal line.
 
     host: facts.host(); expected: see equivalence.reference(); answer: the worker's, of which only what bench.answers
-    knows is taken; wall_s: where the worker did not say that itself; job: which ran it, on a cluster.
+    knows is taken, and nothing of one that no journal holds; wall_s: where the worker did not say that itself; job:
+    which ran it, on a cluster.
     """
     try:
         found = answers.slot(answer)
-    except HostError as error:
-        found = failed(error)
+        record = _record(final, slot, host, expected, found, started=started, wall_s=wall_s, job=job)
+        encoded(record)
+    except (InvalidAnswer, RecordError) as error:
+        return _record(final, slot, host, expected, failed(error), started=started, wall_s=wall_s, job=job)
+    return record
+
+
+def _record(
+    final: Mapping[str, Any],
+    slot: Mapping[str, Any],
+    host: Mapping[str, Any],
+    expected: Mapping[str, Any],
+    found: dict[str, Any],
+    *,
+    started: str,
+    wall_s: float,
+    job: str | None,
+) -> dict[str, Any]:
+    """As line(), of an answer that is known to be one."""
     arm = final["arms"][slot["arm"]]
     seen = found.get("seen") or {}
     caged, limit = bool(found.pop("caged", False)), found.pop("memory_limit", None)

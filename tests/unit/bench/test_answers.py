@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ import pytest
 from bench import answers, equivalence, errors, facts, slots
 from bench.agent import failure
 from bench.answers import InvalidAnswer
+from bench.results import JOURNAL, Journal, read_journal
 
 MEMORY = 128 << 20
 HOST = {"name": "rack1", "kernel": "6.1.0-50-amd64", "boot_id": "b", "clocksource": "tsc", "mitigations": {}}
@@ -99,6 +101,7 @@ HOSTILE: dict[str, Any] = {
     "marks of none": GOOD | {"marks": None},
     "a mark beyond 64 bits": GOOD | {"marks": {"ready": 10**25}},
     "memory beyond 64 bits": GOOD | {"memory": {"cage": 10**25}},
+    "memory below 64 bits": GOOD | {"memory": {"cage": -(2**63)}},
     "cpu time of 5000 digits": GOOD | {"cpu_s": 10**5000},
     "cpu time that is no number": GOOD | {"cpu_s": float("nan")},
     "endless time": GOOD | {"wall_s": float("inf")},
@@ -125,6 +128,24 @@ def test_any_other_answer_is_a_failed_slot_with_a_reason(answer: Any) -> None:
     assert {key: told[key] for key in PLANNED} == PLANNED
     assert (told["schema"], told["host"], told["family"], told["samples"]) == (1, "rack1", "container", [])
     json.dumps(told, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        GOOD | {"marks": {f"{number}-{'x' * 60_000}": 1 for number in range(300)}},
+        GOOD | {"seen": SEEN | {"mitigations": {f"{number}": "\x00" * 60_000 for number in range(60)}}},
+    ],
+    ids=["many marks", "what JSON writes in six characters each"],
+)
+def test_an_answer_that_no_journal_holds_is_a_failed_slot(answer: Any, tmp_path: Path) -> None:
+    told = line(answer)
+    assert told["status"] == "failed"
+    assert "more than 16 MiB" in told["reason"]
+    assert {key: told[key] for key in PLANNED} == PLANNED
+    with Journal(tmp_path / JOURNAL) as journal:
+        journal.append(told)
+    assert read_journal(tmp_path / JOURNAL) == [told]
 
 
 def test_no_field_of_an_answer_is_one_of_the_record() -> None:

@@ -64,6 +64,6 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_plan_that_nobody_would_read_is_not_written(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"plan\.json would be 34 MiB: too many slots"):
+    with pytest.raises(InputError, match=r"plan\.json would be 34 MiB, and is too large"):
         prepare.folder(prepare.names(tmp_path / "results", cast(Campaign, Small)), {PLAN: " " * (34 << 20)})
     assert not (tmp_path / "results").exists()

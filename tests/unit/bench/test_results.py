@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import files, results
 from bench.errors import InputError, RecordError
 from bench.results import (
     Journal,
@@ -24,6 +25,7 @@ from bench.results import (
     read_nodes,
     read_plan,
     torn_bytes,
+    write,
     write_object,
 )
 
@@ -234,6 +236,34 @@ def test_what_could_not_be_read_again_is_not_journaled(tmp_path: Path, more: Rec
         with pytest.raises(RecordError, match="cannot be journaled"):
             journal.append({"slot": "b", **more})
     assert [line["slot"] for line in read_journal(path)] == ["a"]
+
+
+def test_a_line_that_is_too_long_to_be_read_again_is_not_journaled(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    around = len(b'{"slot":"b","console":""}\n')
+    with Journal(path) as journal:
+        with pytest.raises(RecordError, match=r"slot 'b' cannot be journaled: .* more than 16 MiB"):
+            journal.append({"slot": "b", "console": "x" * ((16 << 20) + 1 - around)})
+        journal.append({"slot": "b", "console": "x" * ((16 << 20) - around)})
+    assert [line["slot"] for line in read_journal(path)] == ["b"]
+
+
+def test_a_journal_does_not_grow_beyond_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "_LARGEST_JOURNAL", 40)
+    path = tmp_path / "journal.jsonl"
+    with Journal(path) as journal:
+        journal.append({"slot": "a", "console": "x" * 10})
+        with pytest.raises(RecordError, match="cannot write slot 'b'"):
+            journal.append({"slot": "b", "console": "x" * 10})
+    assert [line["slot"] for line in read_journal(path)] == ["a"]
+
+
+def test_a_file_that_is_too_large_to_be_read_again_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    write(path, "{}\n")
+    with pytest.raises(InputError, match="is too large"):
+        write(path, json.dumps({"description": "ü" * (files.SMALL // 2)}, ensure_ascii=False))
+    assert read_plan(tmp_path) == {}
 
 
 def test_other_records_are_appended_alike(tmp_path: Path) -> None:
