@@ -101,7 +101,7 @@ def _build(recipe: rootfs.Recipe, folder: Path, tell: Tell) -> Rootfs:
                 raise HostError(what, detail=error.detail, hint=ROOM_HINT) from error
             _finish(made, _key(recipe))
             mounts.remove_tree(final)
-            made.rename(final)
+            files.publish(made, final)
     return _packed(digest, final, recipe)
 
 

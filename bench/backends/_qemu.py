@@ -67,6 +67,7 @@ class _Creation(threading.Thread):
         self.error: Exception | None = None
         self.start()
         if not self._inside.wait(_ENTER_LIMIT):
+            self.cancel()  # else it would wait for ever, once it is inside
             raise InstanceError(f"libvirt's thread did not enter the cage within {_ENTER_LIMIT:g} s")
         if self.error:
             raise InstanceError(f"cannot enter the cage: {self.error}") from self.error

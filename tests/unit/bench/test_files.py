@@ -6,6 +6,7 @@ import gzip
 import os
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -30,6 +31,25 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(os, "fsync", note_fsync)
     monkeypatch.setattr(os, "rename", note_rename)
     return done
+
+
+def test_a_folder_is_published_whole_with_what_its_maker_cannot_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    made, final = tmp_path / "made", tmp_path / "final"
+    (made / "etc").mkdir(parents=True)
+    (made / "etc/shadow").write_text("x")
+    (made / "etc/shadow").chmod(0)
+    (made / "link").symlink_to("/nowhere")
+    syncfs = files._libc.syncfs
+    monkeypatch.setattr(
+        files, "_libc", SimpleNamespace(syncfs=lambda fd: done.append(f"all, {final.exists()}") or syncfs(fd))
+    )
+    files.publish(made, final)
+    assert done == ["all, False"]
+    assert (final / "etc/shadow").exists()
+    assert not made.exists()
 
 
 def test_content_is_on_the_disk_before_its_name_is(tmp_path: Path, calls: list[str]) -> None:

@@ -54,6 +54,20 @@ def test_the_trees_are_the_same_too(first: Rootfs, second: Rootfs) -> None:
     assert stat.S_IMODE(second.tree.stat().st_mode) == 0o755
 
 
+def test_all_of_it_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published: list[Path] = []
+    publish = files.publish
+
+    def note(made: Path, final: Path) -> None:
+        assert {path.name for path in made.iterdir()} >= {"tree", "initramfs.cpio", "root.ext4"}
+        published.append(final)
+        publish(made, final)
+
+    monkeypatch.setattr(files, "publish", note)
+    made = image.build("tiny", tmp_path)
+    assert published == [made.tree.parent]
+
+
 def test_every_packing_carries_the_digest(first: Rootfs) -> None:
     line = first.digest + "\n"
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", first.digest)

@@ -71,6 +71,17 @@ def test_a_cage_that_cannot_be_entered_is_an_error(tmp_path: Path, monkeypatch: 
         _qemu._Creation(_nothing, _nothing, visit)
 
 
+def test_a_thread_that_is_late_in_the_cage_asks_nothing_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, let_in, left = threading.Event(), threading.Event(), threading.Event()
+    visit = cast(_visit.Visit, SimpleNamespace(enter=lambda: let_in.wait(5), leave=left.set))
+    monkeypatch.setattr(_qemu, "_ENTER_LIMIT", 0.01)
+    with pytest.raises(InstanceError, match="did not enter the cage"):
+        _qemu._Creation(asked.set, _nothing, visit)
+    let_in.set()
+    assert left.wait(5)
+    assert not asked.is_set()
+
+
 def test_creation_waits_for_the_word() -> None:
     asked = threading.Event()
     creation = _qemu._Creation(asked.set, _nothing, None)
