@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench import cage, disk, kernels, ksm, mounts, process, state
@@ -35,42 +36,48 @@ class Removed:
     name: str
 
 
-def clean() -> list[Removed]:
-    """Take away everything of dead runs; what was there. Raises TareError if something resists."""
+def _tell(text: str) -> None:
+    sys.stderr.write(one_line(f"tare: {text}") + "\n")
+
+
+def clean(warned: Callable[[str], None] = _tell) -> list[Removed]:
+    """Take away everything of dead runs; what was there.
+
+    warned: told what resists, which stays on record for the next time: no run waits for it.
+    """
     removed: list[Removed] = []
     for run in state.runs():
         if run.of_this_boot and not run.visible:
             continue  # it is for who sees its processes
         with state.claimed(run) as ours:
             if ours:
-                removed += _remove(run)
+                removed += _remove(run, warned)
     state.forget_unfinished()
     return removed + [Removed("folder", str(folder)) for folder in kernels.clean()]
 
 
-def _remove(run: state.Run) -> list[Removed]:
+def _remove(run: state.Run, warned: Callable[[str], None]) -> list[Removed]:
     removed: list[Removed] = []
     kept: list[str] = []
     if run.of_this_boot:
-        removed += _processes(run)
+        removed += _attempt(kept, _processes, run)
         removed += _attempt(kept, _domains, run)
         removed += [Removed("mount", str(place)) for place in mounts.below(run.folder)]
-        removed += _cgroups(run)
-        removed += _switches(run)
-        removed += _runtimes_files(run)
+        removed += _attempt(kept, partial(_cgroups, patience=0.0 if kept else _LIMIT), run)
+        removed += _attempt(kept, _switches, run)
+        removed += _attempt(kept, _runtimes_files, run)
     removed += _attempt(kept, _of_docker, run)
     if not kept:  # or its folder says what else is to be removed
         removed += _folders(run, kept)
     if kept:
-        told = f"tare: the rest of a dead run stays until it can be removed: {'; '.join(kept)}"
-        sys.stderr.write(one_line(told) + "\n")
+        warned(f"the rest of a dead run stays until it can be removed: {'; '.join(kept)}")
     else:
         state.forget(run.id)
     return removed
 
 
 def _attempt(kept: list[str], remove: Callable[[state.Run], list[Removed]], run: state.Run) -> list[Removed]:
-    """What was removed of what a daemon has; why not, where it cannot be asked."""
+    """What was removed; kept: why not, where something resists or a daemon cannot be asked."""
     try:
         return remove(run)
     except (TareError, OSError) as error:
@@ -206,9 +213,9 @@ def _command(pid: int) -> str:
     return "?"
 
 
-def _cgroups(run: state.Run) -> list[Removed]:
+def _cgroups(run: state.Run, *, patience: float) -> list[Removed]:
     removed = []
-    deadline = time.monotonic() + _LIMIT
+    deadline = time.monotonic() + patience
     for folder in _groups(run):
         _remove_groups(folder, deadline)
         removed.append(Removed("cgroup", str(folder)))

@@ -598,6 +598,7 @@ def _history(arguments: argparse.Namespace) -> int:
 def _clean(arguments: argparse.Namespace) -> int:
     from bench import clean
 
+    resisting: list[str] = []
     if arguments.host:
         from bench import host, inventory
 
@@ -606,13 +607,16 @@ def _clean(arguments: argparse.Namespace) -> int:
             raise InputError("this machine is cleaned without --host")
         removed = host.clean_up(where)
     else:
-        removed = [(thing.kind, thing.name) for thing in clean.clean()]
+        removed = [(thing.kind, thing.name) for thing in clean.clean(resisting.append)]
     if arguments.json:
         _emit([{"kind": kind, "name": name} for kind, name in removed])
     else:
         for kind, name in removed:
             _say(f"removed {kind} {name}")
-        _say(f"{len(removed)} things removed" if removed else "nothing to remove")
+        if removed or not resisting:
+            _say(f"{len(removed)} things removed" if removed else "nothing to remove")
+    if resisting:
+        raise TareError("; ".join(resisting), hint="try again")
     return 0
 
 

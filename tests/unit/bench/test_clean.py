@@ -18,7 +18,7 @@ from typing import cast
 
 import pytest
 
-from bench import clean, disk, kernels, mounts, state
+from bench import clean, disk, kernels, lock, mounts, state
 from bench.backends._command import CommandInstance
 from bench.errors import HostError, TareError
 
@@ -254,12 +254,65 @@ def test_what_resists_keeps_the_record(top: Path, groups: Path) -> None:
     run = dead(top)
     (groups / f"tare-{run.id}").mkdir()
     (groups / f"tare-{run.id}/file").touch()
-    with pytest.raises(TareError, match="cannot be removed"):
-        clean.clean()
+    told: list[str] = []
+    assert clean.clean(told.append) == []
+    (text,) = told
+    assert "Directory not empty" in text
     assert state.runs() == [run]
     (groups / f"tare-{run.id}/file").unlink()
     assert [thing.kind for thing in clean.clean()] == ["cgroup"]
     assert state.runs() == []
+
+
+@pytest.mark.parametrize(
+    "resisting", ["_processes", "_domains", "_cgroups", "_switches", "_runtimes_files", "_of_docker"]
+)
+def test_whatever_resists_the_others_go_and_the_next_run_starts(
+    top: Path, monkeypatch: pytest.MonkeyPatch, resisting: str
+) -> None:
+    """A process in an uninterruptible sleep, a setting that the kernel refuses to take back, a daemon that is away."""
+    run, other = dead(top), dead(top, "1111dead")
+    folders = folder_of(run), folder_of(other)
+
+    def refuse(of: state.Run, **_: object) -> list[clean.Removed]:
+        if of == run:
+            raise HostError("it resists")
+        return []
+
+    told: list[str] = []
+    monkeypatch.setattr(lock, "_ADDRESS", f"\0tare-test-{os.getpid()}")
+    with monkeypatch.context() as context:
+        context.setattr(clean, resisting, refuse)
+        assert [thing.name for thing in clean.clean(told.append)] == [str(folders[1])]
+        assert told == ["the rest of a dead run stays until it can be removed: it resists"]
+        assert folders[0].exists()
+        with lock.occupy("the next", lambda removed: None, told.append) as mine:
+            assert {found.id for found in state.runs()} == {run.id, mine.id}
+    assert [thing.name for thing in clean.clean(told.append)] == [str(folders[0])]
+    assert state.runs() == []
+
+
+def test_a_process_that_cannot_be_killed_costs_its_own_limit_alone(
+    top: Path, groups: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = dead(top)
+    folder = groups / f"tare-{run.id}"
+    folder.mkdir()
+    monkeypatch.setattr(clean, "_LIMIT", 0.3)
+    monkeypatch.setattr(clean, "_find_processes", lambda run: {os.getpid()})
+    monkeypatch.setattr(clean.process, "kill_members", lambda members: (set(), set()))
+
+    def busy(path: Path) -> None:
+        raise OSError(16, "Device or resource busy")
+
+    monkeypatch.setattr(Path, "rmdir", busy)
+    told: list[str] = []
+    begin = time.monotonic()
+    assert clean.clean(told.append) == []
+    assert time.monotonic() - begin < 0.55
+    (text,) = told
+    assert f"processes [{os.getpid()}] of a dead run cannot be killed" in text
+    assert str(folder) in text
 
 
 def test_a_folder_that_resists_keeps_no_run_from_starting_and_stays_on_record(
