@@ -1,4 +1,5 @@
-"""This user's own folders: what can be made again is kept in the cache, what the user wrote lies in the configuration.
+"""This user's own folders: what can be made again is kept in the cache, what the user wrote lies in the configuration,
+and what is known of runs in the state.
 
 HOME is not always the user's: `sudo -E`, `sudo -u` and `su` keep the caller's, and what runs under a number alone (a
 container's `--user 12345`, a cluster's pod) may have none, or one that is not there.
@@ -41,6 +42,11 @@ def configuration() -> Path:
     return _place("XDG_CONFIG_HOME", ".config")
 
 
+def state() -> Path:
+    """$XDG_STATE_HOME/tare. Raises HostError."""
+    return _place("XDG_STATE_HOME", ".local/state")
+
+
 @contextlib.contextmanager
 def keeping() -> Iterator[None]:
     """Something is put into the cache. Raises HostError where the system refuses that."""
@@ -77,7 +83,9 @@ def _is_ours(path: Path) -> bool:
     if os.geteuid() == 0 or not os.access(path, os.R_OK | os.W_OK | os.X_OK):  # root may write everywhere
         return False
     # A group's, as clusters give them, or /tmp, where others may have put what we would take for our own.
-    return not found.st_mode & stat.S_IWOTH or not any(_is_anothers(path / name) for name in (".cache", ".config"))
+    return not found.st_mode & stat.S_IWOTH or not any(
+        _is_anothers(path / name) for name in (".cache", ".config", ".local")
+    )
 
 
 def _is_anothers(path: Path) -> bool:

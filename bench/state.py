@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -35,6 +36,7 @@ _RECORD_LIMIT = 1 << 16
 _FLOCK = struct.Struct("hhqqi4x")
 #: The host's own PID namespace, which sees the processes of all others (PROC_PID_INIT_INO).
 _HOSTS_PIDS = 0xEFFFFFFC
+#: Of the place of runs' folders.
 _HINT = "remove it, or, as an ordinary user, set XDG_RUNTIME_DIR to a folder of your own"
 _TRIES = 10
 
@@ -48,8 +50,24 @@ def top() -> Path:
 
 
 def records() -> Path:
-    """Where the records of this user's runs lie: on this machine, and still there after a reboot."""
-    return Path("/var/lib/tare") if os.geteuid() == 0 else Path(f"/var/tmp/tare-{os.geteuid()}")
+    """Where the records of this user's runs lie: on this machine, and still there after a reboot.
+
+    Anybody can make a folder in /var/tmp before us: it is for users without a home alone.
+    """
+    if os.geteuid() == 0:
+        return Path("/var/lib/tare")
+    with contextlib.suppress(HostError):
+        return home.state() / f"runs-{_machine()}"
+    return Path(f"/var/tmp/tare-{os.geteuid()}")
+
+
+def _machine() -> str:
+    """What tells this machine from others that have the same home folders, by a network."""
+    for file in ("/etc/machine-id", "/proc/sys/kernel/hostname"):
+        with contextlib.suppress(OSError):
+            if name := Path(file).read_text(errors="replace").strip():
+                return hashlib.sha256(f"tare {name}".encode()).hexdigest()[:16]
+    return "unknown"
 
 
 def cache_folder() -> Path:
@@ -129,11 +147,14 @@ def runs() -> list[Run]:
     """This user's runs that have a record, dead ones too. Raises HostError where others could have made it."""
     place = records()
     try:
-        _check(place)
-    except FileNotFoundError:
+        _check(place, _records_hint())
+        there = sorted(place.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise HostError(f"cannot read the runs in {place}: {error.strerror}", hint=_records_hint()) from error
     found = []
-    for file in sorted(place.iterdir()):
+    for file in there:
         if (match := _RECORD.match(file.name)) and (lines := _read(file)) is not None:
             found.append(_as_run(match[1], lines))
     return found
@@ -315,75 +336,90 @@ def enter(what: str, end: Callable[[Run], bool] = lambda run: True) -> Iterator[
 
 
 def _write(run: Run) -> int:
-    """The descriptor by which a run's record is held, which is locked before it has its name.
-
-    Raises HostError, OSError.
-    """
-    known = {key: value for key, value in asdict(run).items() if key not in ("id", "uid")}
-    place, content = records(), json.dumps(known | {"folder": str(run.folder)}).encode() + b"\n"
-    for attempt in range(_TRIES):
-        new = place / f"{_NEW}{run.id}-{attempt}"
-        try:
-            # The last run that ends removes the place, at any moment.
-            place.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _check(place)
-            held = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            hint = "it must be a folder that only this user can write to"
-            raise HostError(f"cannot write down a run in {place}: {error.strerror}", hint=hint) from error
-        try:
-            if _hold(held):
-                os.write(held, content)
-                os.fsync(held)
-                new.rename(_record(run.id))
-                files.sync_folder(place)
-                return held
-        except FileNotFoundError:  # taken for one whose writer was killed, before it was locked
-            pass
-        except BaseException:
-            new.unlink(missing_ok=True)
-            _record(run.id).unlink(missing_ok=True)
-            os.close(held)
-            _drop_records()
-            raise
-        os.close(held)
+    """The descriptor by which a run's record is held, which is locked before it has its name. Raises HostError."""
+    place = records()
+    try:
+        for attempt in range(_TRIES):
+            with contextlib.suppress(FileNotFoundError):  # the last run that ends removes the place, at any moment
+                place.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _check(place, _records_hint())
+                held = _write_once(run, place / f"{_NEW}{run.id}-{attempt}")
+                if held is not None:
+                    return held
+    except OSError as error:
+        hint = _room(error, place) or _records_hint(error)
+        raise HostError(f"cannot write down a run in {place}: {error.strerror}", hint=hint) from error
     raise HostError(f"cannot write down a run in {place}: it is removed again and again", hint="try again")
 
 
+def _write_once(run: Run, new: Path) -> int | None:
+    """As _write(); None where it was taken for one whose writer was killed, before it was locked. Raises OSError."""
+    known = {key: value for key, value in asdict(run).items() if key not in ("id", "uid")}
+    content = json.dumps(known | {"folder": str(run.folder)}).encode() + b"\n"
+    held = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        if _hold(held):
+            os.write(held, content)
+            os.fsync(held)
+            new.rename(_record(run.id))
+            files.sync_folder(new.parent)
+            return held
+    except FileNotFoundError:
+        pass
+    except BaseException:
+        new.unlink(missing_ok=True)
+        _record(run.id).unlink(missing_ok=True)
+        os.close(held)
+        _drop_records()
+        raise
+    os.close(held)
+    return None
+
+
+def _records_hint(error: OSError | None = None) -> str:
+    """What to do where there can be no records. error: of the system, where there is one."""
+    if os.geteuid() != 0:
+        return "set XDG_STATE_HOME to a folder of your own, on a disk of this machine"
+    if error and error.errno == errno.EROFS:
+        return f"mount what {records().parent} lies on for writing"
+    return f"remove {records()}, which must be a folder that only root can write to"
+
+
+def _room(error: OSError, folder: Path) -> str | None:
+    return f"make room in {folder.parent}" if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
+
+
 def _make(folder: Path) -> None:
-    """A run's folder."""
+    """A run's folder. Raises HostError."""
     above = folder.parent
     for attempt in range(_TRIES):
         # Another run that ends removes the top when it is empty, at any moment.
         try:
             # Ordinary users may look for a run of root's by its name, and at nothing else.
             above.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
-            _check(above)
+            _check(above, _HINT)
             folder.mkdir(mode=0o700)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
             if attempt == _TRIES - 1:
-                raise
+                raise HostError(f"{above} is removed again and again", hint="try again") from error
             continue
         except OSError as error:
-            raise HostError(f"cannot make a folder in {above}: {error.strerror}", hint=_HINT) from error
+            hint = _room(error, above) or _HINT
+            raise HostError(f"cannot make a folder in {above}: {error.strerror}", hint=hint) from error
         return
 
 
 def is_own(folder: Path) -> bool:
     """Whether nobody but this user can have put a folder where it is, or anything into it."""
     try:
-        _check(folder)
-        _check(folder.parent)
+        _check(folder, _HINT)
+        _check(folder.parent, _HINT)
     except (OSError, HostError):
         return False
     return True
 
 
-def _check(folder: Path) -> None:
+def _check(folder: Path, hint: str) -> None:
     """Raises HostError unless nobody but this user can have put anything into a folder, OSError where it is not."""
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode):
@@ -394,4 +430,4 @@ def _check(folder: Path) -> None:
         fault = "can be written by others"
     else:
         return
-    raise HostError(f"{folder} {fault}: what is in it cannot be trusted", hint=_HINT)
+    raise HostError(f"{folder} {fault}: what is in it cannot be trusted", hint=hint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -14,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import state
+from bench import home, state
 from bench.errors import HostError
 
+#: Not that of the tests.
+_RECORDS = state.records
 PROJECT = Path(__file__).resolve().parents[3]
 #: Enters a run, in a process of its own.
 RUN = """
@@ -283,7 +286,7 @@ def test_a_place_that_others_can_write_is_refused(place: str, tmp_path: Path) ->
     folder = tmp_path / {"top": "runs"}.get(place, place)
     folder.mkdir()
     folder.chmod(0o775)
-    with pytest.raises(HostError, match=r"can be written by others.*remove it"), state.enter("x"):
+    with pytest.raises(HostError, match=r"can be written by others.*; remove "), state.enter("x"):
         pytest.fail("entered")
     assert list(folder.iterdir()) == []
     if place == "records":
@@ -321,23 +324,103 @@ def test_a_place_that_is_a_file_is_refused(top: Path, records: Path) -> None:
 
 @pytest.mark.parametrize(("user", "mode"), [(0, 0o711), (1234, 0o700)])
 def test_who_may_look_into_the_top(top: Path, monkeypatch: pytest.MonkeyPatch, user: int, mode: int) -> None:
-    monkeypatch.setattr(state, "_check", lambda folder: None)
+    monkeypatch.setattr(state, "_check", lambda *_: None)
     monkeypatch.setattr(os, "geteuid", lambda: user)
     with state.enter("x"):
         assert top.stat().st_mode & 0o777 == mode
 
 
 def test_a_run_that_cannot_be_written_down_leaves_nothing(
-    top: Path, records: Path, monkeypatch: pytest.MonkeyPatch
+    top: Path, records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "write", full)
-    with pytest.raises(OSError, match="No space"), state.enter("x"):
+    with pytest.raises(HostError, match=f"No space left on device; make room in {tmp_path}"), state.enter("x"):
         pytest.fail("entered")
     assert not records.exists()
     assert not top.exists()
+
+
+@pytest.mark.parametrize("step", ["mkdir", "open", "fsync"])
+@pytest.mark.parametrize(
+    ("number", "user", "hint"),
+    [
+        (errno.ENOSPC, 0, "make room in {above}"),
+        (errno.EDQUOT, 1234, "make room in {above}"),
+        (errno.EROFS, 0, "mount what {above} lies on for writing"),
+        (errno.EROFS, 1234, "set XDG_STATE_HOME to a folder of your own"),
+        (errno.EACCES, 1234, "set XDG_STATE_HOME to a folder of your own"),
+    ],
+)
+def test_whatever_the_disk_refuses_is_a_fault_of_the_host_with_a_hint_that_helps(
+    step: str, number: int, user: int, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    if step != "mkdir":
+        monkeypatch.setattr(state, "_check", lambda *_: None)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(os, step, refuse)
+    wanted = f"cannot write down a run in .*{os.strerror(number)}; {hint.format(above=tmp_path)}"
+    with pytest.raises(HostError, match=wanted), state.enter("x"):
+        pytest.fail("entered")
+
+
+def test_no_room_for_a_runs_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    really = os.mkdir
+
+    def full(path: str, mode: int = 0o777, **how: int) -> None:
+        if "runs" in str(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        really(path, mode, **how)
+
+    monkeypatch.setattr(os, "mkdir", full)
+    with pytest.raises(HostError, match=f"make room in {tmp_path}"), state.enter("x"):
+        pytest.fail("entered")
+
+
+def test_where_records_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody else can make the folder first, if that can be."""
+    for name in ("HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert os.geteuid() != 0 or _RECORDS() == Path("/var/lib/tare")
+    user = tmp_path.stat().st_uid or 1234
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(home, "_accounts", lambda: None)
+    assert _RECORDS() == Path(f"/var/tmp/tare-{user}")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if tmp_path.stat().st_uid != user:
+        monkeypatch.setattr(home, "_is_ours", lambda path: path == tmp_path)
+    assert _RECORDS().parent == tmp_path / ".local/state/tare"
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    assert _RECORDS().parent == tmp_path / "state/tare"
+
+
+def test_machines_with_the_same_home_have_records_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1234)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    places = set()
+    for number in range(2):
+        monkeypatch.setattr(Path, "read_text", lambda path, number=number, **_: f"{number}\n")
+        places.add(_RECORDS())
+        assert _RECORDS() in places
+    assert len(places) == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_hint_for_a_place_that_another_made_is_one_that_can_be_followed(
+    tmp_path: Path, records: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records.mkdir(mode=0o700)
+    os.chown(records, 1, 1)
+    monkeypatch.setattr(os, "geteuid", lambda: 1234)
+    for ask in (state.runs, lambda: state.enter("x").__enter__()):
+        with pytest.raises(HostError, match=r"belongs to uid 1.*; set XDG_STATE_HOME to") as caught:
+            ask()
+        assert "remove" not in str(caught.value)
 
 
 def test_a_record_says_whose_it_is(records: Path) -> None:
