@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import os
 import re
+import resource
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -18,6 +20,25 @@ import pytest
 
 TIERS = ("unit", "judge", "integration", "lab", "web")
 TESTS = Path(__file__).parent
+
+
+#: Whose handlers a command sets.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCONT, signal.SIGALRM)
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Generator[None]:
+    """What a test, or a command that it runs in this process, changes of the process ends with it."""
+    handlers = {number: handler for number in SIGNALS if (handler := signal.getsignal(number)) is not None}
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    environment = dict(os.environ)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    os.environ.clear()
+    os.environ.update(environment)
 
 
 def pytest_configure(config: pytest.Config) -> None:
