@@ -49,12 +49,23 @@ def _interrupt(signum: int, frame: object) -> None:
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """What runs in this block runs to its end; a signal that came meanwhile raises KeyboardInterrupt then."""
+    """What runs in this block runs to its end; a signal that came meanwhile raises KeyboardInterrupt then.
+
+    Also where the block failed, in whose words it is then.
+    """
+    signum, failed = None, None
     _State.holders += 1
     try:
         yield
+    except Exception as error:
+        if _State.holders > 1 or _State.came is None:
+            raise
+        failed = error
     finally:
         _State.holders -= 1
-    if not _State.holders and _State.came is not None:
-        signum, _State.came = _State.came, None
+        if not _State.holders:
+            signum, _State.came = _State.came, None
+    if failed is not None:
+        raise KeyboardInterrupt(str(failed) or type(failed).__name__) from failed
+    if signum is not None:
         raise KeyboardInterrupt(signum)

@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+from bench import interrupts
+
 SCRIPT = """
 import sys, time
 from bench import interrupts
@@ -54,6 +56,44 @@ def test_none_came_and_none_is_raised() -> None:
         env={**os.environ, "PYTHONPATH": "."},
     )
     assert done.stdout.splitlines() == ["held", "whole", "done"]
+
+
+FAILING = """
+import os, signal
+from bench import interrupts
+interrupts.listen()
+try:
+    with interrupts.held(), interrupts.held():
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise ERROR
+except BaseException as error:
+    print(repr(error), flush=True)
+with interrupts.held():
+    print("held", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ("ValueError('it stays')", "KeyboardInterrupt('it stays')"),
+        ("ValueError", "KeyboardInterrupt('ValueError')"),
+        ("SystemExit(3)", "SystemExit(3)"),
+    ],
+)
+def test_a_signal_is_not_kept_for_the_next_block_where_the_one_that_it_came_in_fails(error: str, told: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FAILING.replace("ERROR", error)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": "."},
+    )
+    assert (done.stdout.splitlines(), done.stderr) == ([told, "held"], "")
+
+
+def test_a_held_block_that_fails_without_a_signal_raises_its_own_error() -> None:
+    with pytest.raises(ValueError, match="own"), interrupts.held(), interrupts.held():
+        raise ValueError("own")
 
 
 AGAIN = """
