@@ -318,9 +318,9 @@ def _all(parts: Sequence[_Part], work: Callable[[_Part], object]) -> None:
 
     # One that is stuck does not keep this process from its end: the agent over there sees that nobody listens.
     threads = [threading.Thread(target=guarded, args=[part], name=part.host.name, daemon=True) for part in parts]
-    for thread in threads:
-        thread.start()
     try:
+        for thread in threads:
+            thread.start()
         for thread in threads:
             thread.join()
     except BaseException:
@@ -329,7 +329,8 @@ def _all(parts: Sequence[_Part], work: Callable[[_Part], object]) -> None:
         deadline = time.monotonic() + _CANCEL_LIMIT
         pairs = list(zip(parts, threads, strict=True))
         for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():  # the interrupt may have come before it began
+                thread.join(max(0.0, deadline - time.monotonic()))
         stuck = [remote.left_behind(part.host.name) for part, thread in pairs if thread.is_alive()]
         told = [str(word) for part, _ in pairs if isinstance(part.error, KeyboardInterrupt) for word in part.error.args]
         if stuck or told:

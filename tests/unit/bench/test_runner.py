@@ -89,16 +89,37 @@ def test_hosts_that_all_fail_are_the_first_ones_error() -> None:
 
 def test_an_interrupt_ends_whatever_hosts_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """One ends in order; one does not."""
-    monkeypatch.setattr(runner, "_CANCEL_LIMIT", 0.3)
+    monkeypatch.setattr(runner, "_CANCEL_LIMIT", 3)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs this may have it ignored
-    parts, stuck = [Part("rack1"), Part("rack2")], threading.Event()
-    threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
+    parts, stuck, both = [Part("rack1"), Part("rack2")], threading.Event(), threading.Barrier(2)
+
+    def work(part: Part) -> None:
+        if both.wait(30) == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        (part.cancelled if part is parts[0] else stuck).wait(60)
+
     begin = time.monotonic()
-    with pytest.raises(KeyboardInterrupt) as caught:
-        work_on(parts, lambda part: (part.cancelled if part is parts[0] else stuck).wait(60))
-    assert time.monotonic() - begin < 10
+    try:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            work_on(parts, work)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        stuck.set()
+    assert time.monotonic() - begin < 30
     assert [part.cancelled.is_set() for part in parts] == [True, True]
     assert "rack2" in caught.value.args[0]
     assert "rack1" not in caught.value.args[0]
-    signal.signal(signal.SIGINT, before)
-    stuck.set()
+
+
+def test_an_interrupt_before_all_hosts_have_begun_ends_those_that_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Thread(threading.Thread):
+        def start(self) -> None:
+            if self.name == "rack2":
+                raise KeyboardInterrupt
+            super().start()
+
+    monkeypatch.setattr(threading, "Thread", Thread)
+    parts = [Part("rack1"), Part("rack2")]
+    with pytest.raises(KeyboardInterrupt):
+        work_on(parts, lambda part: part.cancelled.wait(60))
+    assert [part.cancelled.is_set() for part in parts] == [True, True]
