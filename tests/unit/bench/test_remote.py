@@ -121,11 +121,11 @@ def test_a_host_that_says_nothing_is_lost_and_its_last_words_are_told(monkeypatc
 
 
 def test_heartbeats_keep_a_long_slot_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "SILENCE", 0.5)
-    monkeypatch.setattr(remote, "BEAT", 0.02)
+    monkeypatch.setattr(remote, "SILENCE", 3)
+    monkeypatch.setattr(remote, "BEAT", 0.1)
     door = Door(lambda request: None)
     conversation = remote.Conversation(door, "rack1")
-    threading.Timer(0.8, lambda: door.say(b'{"to": 1, "ok": {"reason": null}}\n')).start()
+    threading.Timer(4, lambda: door.say(b'{"to": 1, "ok": {"reason": null}}\n')).start()
     assert conversation.ask(60, Probe, do="slot") == Probe(None)
     assert door.beats > 10
 
@@ -226,13 +226,13 @@ def test_an_end_of_output_is_a_loss_at_once() -> None:
 
 
 def test_the_end_is_waited_for_as_long_as_the_host_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "END_SILENCE", 0.3)
+    monkeypatch.setattr(remote, "END_SILENCE", 3)
 
     class Slow(Door):
         def hang_up(self) -> None:
             def end() -> None:
                 for _ in range(8):
-                    time.sleep(0.1)
+                    time.sleep(0.5)
                     self.say(b"\n")
                 super(Slow, self).hang_up()
 
