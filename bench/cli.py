@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from bench import __version__, interrupts, limits, stalls
 from bench.errors import HostLost, InputError, RecordError, TareError, remedy
@@ -39,46 +39,59 @@ _REFUSALS = frozenset(
 # Commands import what they need when they run: --help must not wait for pandas, nor `plan` for libvirt.
 
 
-def program() -> NoReturn:
-    """Run one command as this process, whose exit status is the command's whatever becomes of its output."""
-    from bench import streams
+def program() -> int:
+    """Run one command as this process; its exit status, which is the command's whatever becomes of its output."""
+    try:
+        from bench import streams
 
-    streams.in_utf8()
-    streams.install()
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # what libraries have to say of odd data is no message of ours
-    code = main()
+        streams.in_utf8()
+        streams.install()
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")  # what libraries have to say of odd data is no message of ours
+        code = main()
+    except Exception as error:  # no command has begun
+        code = _confess(error)
     interrupts.ignore()  # what was decided stands
-    sys.exit(code)
+    return code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     try:
-        return _obey(_parse(argv))
+        try:
+            arguments = _parse(argv)
+        except SystemExit as told:  # argparse's: 0 for --help, 2 for what is no command line
+            return 2 if told.code else 0
+        return _obey(arguments)
     except KeyboardInterrupt as stop:
         print(f"tare: interrupted; {one_line(_left(stop))}", file=sys.stderr)
         return 130
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Exits with 2 for what is no command line, by the usage of the command that was meant."""
+    """Exits with 2 for what is no command line, by the usage of the command that was meant.
+
+    Options may stand anywhere between what a command takes several of, where argparse knows the first of those alone.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     if next((word for word in words if not word.startswith("-")), "") in ("compare", "check"):
         words = [_APART if word == "--" else word for word in words]
     arguments, unknown = _parser().parse_known_args(words)
-    if unknown:
+    if unknown and "several" in arguments and not any(word.startswith("-") for word in unknown):
+        name, kind = arguments.several
+        setattr(arguments, name, [*getattr(arguments, name), *map(kind, unknown)])
+    elif unknown:
         arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     return arguments
 
 
 def _obey(arguments: argparse.Namespace) -> int:
-    interrupts.listen()
-    stalls.Continued.listen()
-    limits.raise_open_files()
-    os.environ["MPLBACKEND"] = "agg"  # charts go to files, also where a notebook has said otherwise
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
+        interrupts.listen()
+        stalls.Continued.listen()
+        limits.raise_open_files()
+        os.environ["MPLBACKEND"] = "agg"  # charts go to files, also where a notebook has said otherwise
         code = command(arguments)
         return _lost_output(code, is_verdict=command is _check)
     except TareError as error:
@@ -156,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = add("doctor", _doctor, "what a host can run, proved by starting it")
     command.add_argument("backends", nargs="*", metavar="BACKEND", help="only these (all)")
+    command.set_defaults(several=("backends", str))
     command.add_argument("--host", metavar="NAME", help="another host than this machine: see host list")
     command = add("plan", _plan, "show a campaign's matrix, order and cost; starts nothing")
     command.add_argument("file", type=Path, metavar="FILE")
@@ -169,6 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_anyway(command)
     command = add("report", _report, "write the report of one or several results folders")
     command.add_argument("folders", type=Path, nargs="+", metavar="DIR")
+    command.set_defaults(several=("folders", Path))
     command.add_argument("--out", type=Path, metavar="DIR", help="where to write it (needed for several folders)")
     _add_comparison(add("compare", _compare, "what changed from BASE to NEW, metric by metric, and how sure that is"))
     command = add("check", _check, "the same as a gate: exit 0 passed, 1 regressed, 3 neither is proved")
@@ -183,6 +198,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="results folders, .json files of results, or folders of either",
     )
+    command.set_defaults(several=("paths", Path))
     command.add_argument(
         "--metric", action="append", metavar="NAME", help="boot by default; can be given again; all: every metric"
     )
@@ -201,6 +217,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "parts", nargs="*", metavar="PART", help="only these: boot, runner, density, inside, help, report"
     )
+    command.set_defaults(several=("parts", str))
     command.add_argument("--host", help="instead: what a slot on this host takes beside the worker's own time")
     _add_host(commands.add_parser("host", help="the hosts that a campaign can name: list, trust"))
     _add_kernel(commands.add_parser("kernel", help="kernels for guests: list, fetch or build"))
@@ -221,6 +238,7 @@ def _add_comparison(command: argparse.ArgumentParser) -> None:
     )
     command.usage = "%(prog)s [options] BASE NEW | BASE... -- NEW..."
     command.add_argument("given", metavar="BASE NEW", nargs="+", help=what)
+    command.set_defaults(several=("given", str))
     command.add_argument("--in", dest="inside", type=Path, metavar="DIR", help="the results folder that has both arms")
     command.add_argument("--arm", action="append", metavar="NAME", help="of two results folders only this arm")
     command.add_argument("--policy", type=Path, metavar="FILE", help="TOML: margins, and which metrics gate")
@@ -256,6 +274,7 @@ def _add_kernel(command: argparse.ArgumentParser) -> None:
     action.add_argument(
         "names", nargs="*", metavar="NAME", help="a release or package, with or without =VERSION (Debian's newest)"
     )
+    action.set_defaults(several=("names", str))
     action = add("build", _kernel_build, "build User-Mode Linux from a linux-source package, into the cache")
     action.add_argument("source", metavar="SOURCE", help="like linux-source-6.1, with or without =VERSION")
     action.add_argument("--config", type=Path, metavar="FILE", help="options to set on top of Tare's, CONFIG_… a line")
@@ -272,6 +291,7 @@ def _add_lab(command: argparse.ArgumentParser) -> None:
         action.set_defaults(command=function, parser=action)
         if machine:
             action.add_argument("names", nargs="*", metavar="NAME", help="lab-debian, lab-xen, … (all)")
+            action.set_defaults(several=("names", str))
             action.add_argument("--json", action="store_true", help="print what a program would read")
         return action
 
@@ -794,7 +814,3 @@ def _tell_lab(recipes: Sequence[Recipe], as_json: bool) -> int:
     else:
         show.lab_hosts(conditions)
     return 0
-
-
-if __name__ == "__main__":
-    program()

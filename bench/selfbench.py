@@ -257,7 +257,7 @@ def report() -> Iterator[Result]:
             folder = Path(scratch)
             _synthesise(folder, samples)
             begin = time.monotonic()
-            process.run([sys.executable, "-m", "bench.cli", "report", folder], timeout=300, cwd=_PROJECT)
+            process.run([sys.executable, "-m", "bench", "report", folder], timeout=300, cwd=_PROJECT)
             took[samples] = time.monotonic() - begin
     yield Result("report of 200,000 samples, s", took[200_000], 10, {"20,000 samples s": took[20_000]})
     yield Result("10 × more samples, report time ÷ 10", took[200_000] / took[20_000] / 10, 1.0)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.synthetic import ARMS, Arm, campaign
 
-PROGRAM = [sys.executable, "-I", "-m", "bench.cli"]
+PROGRAM = [sys.executable, "-I", "-m", "bench"]
 
 
 def tare(
@@ -36,7 +36,7 @@ def tare(
 
 def planted(statement: str, *words: str | Path, **how: object) -> subprocess.CompletedProcess[str]:
     """A call where `plan` is something else."""
-    code = f"import os, sys\nfrom bench import cli\n{statement}\ncli._plan = plan\ncli.program()"
+    code = f"import os, sys\nfrom bench import cli\n{statement}\ncli._plan = plan\nsys.exit(cli.program())"
     code = code.encode("ascii", "backslashreplace").decode()  # as Python wants it where the locale is ASCII's
     return tare("plan", "x", *words, program=[sys.executable, "-I", "-c", code], **how)  # type: ignore[arg-type]
 

@@ -31,7 +31,7 @@ TIERS = ("lint", *PYTEST_TIERS)
 #: They leave the host, and each other, alone.
 TOGETHER = ("lint", "unit", "judge", "web")
 #: What a tier would wait for, which can be had while those run.
-AHEAD = {"lab": [sys.executable, "-m", "bench.cli", "lab", "build"]}
+AHEAD = {"lab": [sys.executable, "-m", "bench", "lab", "build"]}
 
 #: Runs a command in the checkout; its exit status.
 Run = Callable[[list[str]], int]

@@ -135,7 +135,7 @@ def tare() -> Callable[..., subprocess.CompletedProcess[str]]:
     """tare(*words): the command line, to its end."""
 
     def run(*words: object, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-m", "bench.cli", *map(str, words)]
+        argv = [sys.executable, "-m", "bench", *map(str, words)]
         return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, cwd=PROJECT)
 
     return run

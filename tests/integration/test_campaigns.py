@@ -51,7 +51,7 @@ def campaign(folder: Path, arms: dict[str, Any], *, blocks: int, scenarios: str 
 
 
 def start(*words: object) -> subprocess.Popen[str]:
-    argv = [sys.executable, "-m", "bench.cli", *map(str, words)]
+    argv = [sys.executable, "-m", "bench", *map(str, words)]
     return subprocess.Popen(
         argv, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
@@ -172,7 +172,7 @@ def test_a_harness_that_was_stopped_says_so_of_its_slot(
 def test_more_instances_than_a_login_may_open_files_for(tmp_path: Path) -> None:
     """The soft limit is raised for them; nobody is told to do so by hand."""
     file = campaign(tmp_path, {"bwrap": ARMS["bwrap"]}, blocks=1, scenarios="density = { instances = 80, step = 20 }")
-    argv = [sys.executable, "-m", "bench.cli", "run", str(file), "--results", str(tmp_path)]
+    argv = [sys.executable, "-m", "bench", "run", str(file), "--results", str(tmp_path)]
     done = subprocess.run(
         ["/bin/sh", "-c", 'ulimit -Sn 256; exec "$0" "$@"', *argv],
         cwd=PROJECT,
@@ -187,7 +187,7 @@ def test_more_instances_than_a_login_may_open_files_for(tmp_path: Path) -> None:
 
 def test_a_ramp_that_the_hard_limit_ends_keeps_its_points(tmp_path: Path) -> None:
     file = campaign(tmp_path, {"bwrap": ARMS["bwrap"]}, blocks=1, scenarios="density = { instances = 80, step = 5 }")
-    argv = [sys.executable, "-m", "bench.cli", "run", str(file), "--results", str(tmp_path)]
+    argv = [sys.executable, "-m", "bench", "run", str(file), "--results", str(tmp_path)]
     done = subprocess.run(
         ["/bin/sh", "-c", 'ulimit -n 256; exec "$0" "$@"', *argv],
         cwd=PROJECT,
@@ -331,7 +331,7 @@ def test_groups_beside_our_own_go_too(tmp_path: Path, tare: Tare, running: list[
     try:
         file = campaign(tmp_path, {"process": ARMS["process"]}, blocks=50)
         enter = 'echo 0 >"$0" && exec "$@"'
-        argv = [sys.executable, "-m", "bench.cli", "run", file, "--results", tmp_path]
+        argv = [sys.executable, "-m", "bench", "run", file, "--results", tmp_path]
         running.append(
             process := subprocess.Popen(["sh", "-c", enter, beside / "cgroup.procs", *argv], cwd=PROJECT, text=True)
         )
@@ -399,7 +399,7 @@ def test_an_ordinary_user_measures_what_he_can() -> None:
         done = subprocess.run(
             [
                 *("unshare", "--mount", "--propagation", "private", "sh", "-c", SHOWN, "shown", PROJECT, project),
-                *(*somebody, python, "-m", "bench.cli", "run", file, "--results", home),
+                *(*somebody, python, "-m", "bench", "run", file, "--results", home),
             ],
             capture_output=True,
             text=True,

@@ -68,7 +68,7 @@ def inventory(folder: Path, **servers: Sshd) -> dict[str, str]:
 
 
 def start(env: dict[str, str], *words: object) -> subprocess.Popen[str]:
-    argv = [sys.executable, "-m", "bench.cli", *map(str, words)]
+    argv = [sys.executable, "-m", "bench", *map(str, words)]
     pipe = subprocess.PIPE
     begun = subprocess.Popen(
         argv, cwd=PROJECT, stdout=pipe, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=env

@@ -51,7 +51,7 @@ def busy() -> Iterator[None]:
 def run(top: Path, tree: Path, campaign: str) -> Path:
     """A campaign, by the code in a tree; its results folder."""
     (top / "counted.toml").write_text(campaign)
-    words = ["-m", "bench.cli", "run", str(top / "counted.toml"), "--results", str(top / "results"), "--json"]
+    words = ["-m", "bench", "run", str(top / "counted.toml"), "--results", str(top / "results"), "--json"]
     argv = [sys.executable, *words]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=900, cwd=tree)
     assert done.returncode == 0, done.stdout + done.stderr

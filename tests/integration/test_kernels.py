@@ -172,7 +172,7 @@ def test_a_configuration_that_does_not_build(tmp_path: Path, tare: Tare) -> None
 
 
 def test_a_build_that_is_interrupted_leaves_nothing() -> None:
-    argv = [sys.executable, "-m", "bench.cli", "kernel", "build", SOURCE, "--name", f"gone{os.getpid()}"]
+    argv = [sys.executable, "-m", "bench", "kernel", "build", SOURCE, "--name", f"gone{os.getpid()}"]
     for number, status in [(signal.SIGINT, 130), (signal.SIGKILL, -9)]:
         build = subprocess.Popen(argv, cwd=PROJECT, stderr=subprocess.PIPE, text=True, start_new_session=True)
         try:
@@ -223,7 +223,7 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Build]:
     for name, options in (("base", SMALL), ("again", SMALL), ("costly", SMALL + COSTLY)):
         config = folder / name
         config.write_text(f'{options}CONFIG_LOCALVERSION="-{name}"\n')
-        argv = [sys.executable, "-m", "bench.cli", "kernel", "build", SOURCE, "--json", "--config", str(config)]
+        argv = [sys.executable, "-m", "bench", "kernel", "build", SOURCE, "--json", "--config", str(config)]
         done = subprocess.run(argv, cwd=PROJECT, capture_output=True, text=True, timeout=1800)
         assert done.returncode == 0, done.stderr
         (known,) = json.loads(done.stdout)

@@ -124,7 +124,7 @@ def zoo(tmp_path: Path) -> Iterator[Zoo]:
 
 def tare(*words: object, before: Words | None = None, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     """The command line, to its end. before: words before it."""
-    argv = [*(before or []), sys.executable, "-m", "bench.cli", *map(str, words)]
+    argv = [*(before or []), sys.executable, "-m", "bench", *map(str, words)]
     return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, cwd=PROJECT)
 
 
@@ -135,7 +135,7 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     def begin(folder: Path, *arms: str, before: Words | None = None, blocks: int = 2000) -> subprocess.Popen[str]:
         file = campaign(folder, {arm: ARMS[arm] for arm in arms}, blocks=blocks, scenarios="spawn = {}")
-        argv = [*(before or []), sys.executable, "-m", "bench.cli", "run", file, "--results", folder]
+        argv = [*(before or []), sys.executable, "-m", "bench", "run", file, "--results", folder]
         running.append(subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=PROJECT))
         return running[-1]
 
@@ -352,7 +352,7 @@ def test_somebodys_docker_keeps_its_images(
     assert there() == before
     (tmp_path / "again").mkdir()
     file = campaign(tmp_path / "again", arm, blocks=200, scenarios="spawn = {}")
-    argv = [sys.executable, "-m", "bench.cli", "run", file, "--results", tmp_path / "again"]
+    argv = [sys.executable, "-m", "bench", "run", file, "--results", tmp_path / "again"]
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, cwd=PROJECT) as killed:
         try:
             wait_for(lambda: measured(tmp_path / "again"), 120)

@@ -49,7 +49,7 @@ def tare(cluster: Cluster) -> Iterator[Start]:
     def start(*words: object) -> subprocess.Popen[str]:
         running.append(
             subprocess.Popen(
-                [sys.executable, "-m", "bench.cli", *map(str, words)],
+                [sys.executable, "-m", "bench", *map(str, words)],
                 cwd=PROJECT,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -88,7 +88,7 @@ def run(name: str, seed: int, seconds: float, patience: float) -> pd.DataFrame:
 
 def _ran(file: Path, folder: Path, seconds: float) -> bool:
     """False where somebody else holds the host."""
-    command = [sys.executable, "-m", "bench.cli", "run", str(file), "--results", str(folder)]
+    command = [sys.executable, "-m", "bench", "run", str(file), "--results", str(folder)]
     with (folder / "said").open("w+") as said:
         process = subprocess.Popen(command, cwd=TOP, stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
         try:

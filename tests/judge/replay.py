@@ -57,7 +57,7 @@ def cli(found: list[Case], folder: Path) -> list[dict[str, Any]]:
         inside = folder / case.id
         if not inside.is_dir():
             continue
-        command = [sys.executable, "-m", "bench.cli", "compare", case.base, case.new, "--in", str(inside), "--json"]
+        command = [sys.executable, "-m", "bench", "compare", case.base, case.new, "--in", str(inside), "--json"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         if done.returncode:
             sys.exit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")

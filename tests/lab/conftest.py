@@ -35,7 +35,7 @@ true
 def tare(*words: object, timeout: float = 900, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command line, to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "bench.cli", *map(str, words)],
+        [sys.executable, "-m", "bench", *map(str, words)],
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -47,7 +47,7 @@ def tare(*words: object, timeout: float = 900, **environment: str) -> subprocess
 
 def start(*words: object, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "bench.cli", *map(str, words)],
+        [sys.executable, "-m", "bench", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

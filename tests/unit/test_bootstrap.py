@@ -51,7 +51,7 @@ def call(script: Path, *arguments: str, cwd: Path, path: str = os.environ["PATH"
 
 def test_runs_the_command_line_with_every_argument_as_given(checkout: Path) -> None:
     done = call(checkout / "tare", "run", "a b", "", "*", cwd=checkout)
-    assert done.stdout == "-I\n-m\nbench.cli\nrun\na b\n\n*\n"
+    assert done.stdout == "-I\n-m\nbench\nrun\na b\n\n*\n"
     assert done.stderr == ""
 
 
@@ -77,7 +77,7 @@ def test_runs_from_any_folder_and_through_links(checkout: Path, tmp_path: Path) 
     assert call(tmp_path / "two", "doctor", cwd=Path("/")).stdout.split() == [
         "-I",
         "-m",
-        "bench.cli",
+        "bench",
         "doctor",
     ]
 

@@ -69,7 +69,7 @@ def test_an_output_that_does_not_wait_loses_nothing() -> None:
     """As some programs leave the terminal or pipe that they share with us."""
     into, out = os.pipe()
     os.set_blocking(out, False)
-    code = f"import sys\nfrom bench import cli, streams\n{TALK}\ncli._plan = plan\ncli.program()"
+    code = f"import sys\nfrom bench import cli, streams\n{TALK}\ncli._plan = plan\nsys.exit(cli.program())"
     with subprocess.Popen(
         [sys.executable, "-I", "-c", code, "plan", "x"], stdout=out, stderr=subprocess.DEVNULL
     ) as child:
@@ -148,7 +148,8 @@ def plan(arguments):
     ("words", "usage"),
     [
         (["compare", "a", "b", "--metric", "boot"], "usage: tare compare"),
-        (["check", "a", "b", "--josn"], "usage: tare check"),
+        (["check", "a", "--json", "b", "--josn"], "usage: tare check"),
+        (["plan", "a", "--json", "b"], "usage: tare plan"),
         (["kernel", "list", "--remot", "x"], "usage: tare kernel list"),
         (["rnu"], "usage: tare"),
         ([], "usage: tare"),
@@ -159,6 +160,34 @@ def test_a_wrong_command_line_ends_with_2_and_the_usage_of_what_was_meant(words:
     done = tare(*words)
     assert done.returncode == 2
     assert done.stderr.startswith(usage)
+
+
+APART = cli._APART
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "several"),
+    [
+        (["check", "a", "--policy", "p", "b"], "given", ["a", "b"]),
+        (["compare", "a", "--json", "b"], "given", ["a", "b"]),
+        (["check", "a", "--policy", "p", "--", "b"], "given", ["a", APART, "b"]),
+        (
+            ["check", "--json", "a", "b", "--", "--arm", "x", "c", "--svg", "s", "d"],
+            "given",
+            ["a", "b", APART, "c", "d"],
+        ),
+        (["report", "a", "--out", "o", "b", "--json", "c"], "folders", [Path("a"), Path("b"), Path("c")]),
+        (["history", "a", "--metric", "boot", "b"], "paths", [Path("a"), Path("b")]),
+        (["doctor", "kvm", "--json", "crun"], "backends", ["kvm", "crun"]),
+        (["kernel", "fetch", "a", "--json", "b"], "names", ["a", "b"]),
+        (["selfbench", "help", "--json", "report"], "parts", ["help", "report"]),
+        (["lab", "up", "a", "--json", "b"], "names", ["a", "b"]),
+    ],
+)
+def test_options_may_stand_between_what_a_command_takes_several_of(
+    words: list[str], name: str, several: list[object]
+) -> None:
+    assert getattr(cli._parse(words), name) == several
 
 
 @pytest.mark.parametrize("words", [["setup"], ["test"]])
@@ -361,3 +390,45 @@ def test_a_pipe_in_the_place_of_a_reports_file_stays(mistaken: Path, tmp_path: P
     assert done.returncode == 5
     in_one_line(done, "report.html: is a pipe, not a file")
     assert stat.S_ISFIFO((tmp_path / "report.html").lstat().st_mode)
+
+
+# Before a command has begun.
+@pytest.mark.parametrize(
+    ("statement", "code", "said"),
+    [
+        ("sys.modules['bench.errors'] = None", 70, "tare: cannot run: ModuleNotFoundError"),
+        ("sys.meta_path.insert(0, Exits)", 70, "tare: cannot run: SystemExit"),
+        ("Exits.error = KeyboardInterrupt; sys.meta_path.insert(0, Exits)", 130, "tare: interrupted; nothing was left"),
+        ("from bench import cli; cli._parser = lambda: [][0]", 70, "tare: unexpected IndexError"),
+        ("from bench import cli, limits; limits.raise_open_files = lambda: [][0]", 70, "tare: unexpected IndexError"),
+        ("from bench import cli, streams; streams.install = lambda: os.open('/proc/1/x/y', 0)", 70, "tare: unexpected"),
+        ("from bench import cli, streams; streams.install = full", 4, "tare: Too many open files"),
+        (
+            "from bench import cli, crash; cli._parser = crash.told = lambda *a: [][0]",
+            70,
+            "tare: cannot run: IndexError",
+        ),
+    ],
+)
+def test_what_goes_wrong_before_a_command_has_begun_is_no_verdict(statement: str, code: int, said: str) -> None:
+    script = f"""
+import os, sys
+
+class Exits:
+    error = SystemExit(1)
+
+    @classmethod
+    def find_spec(cls, name, *about):
+        if name == "bench.cli":
+            raise cls.error
+
+def full():
+    raise OSError(24, os.strerror(24))
+
+{statement}
+from bench.__main__ import program
+program()
+"""
+    done = tare("check", "a", "b", program=[sys.executable, "-I", "-c", script])
+    assert done.returncode == code
+    in_one_line(done, said)
