@@ -243,13 +243,22 @@ def _unproved(
 
 
 def failing(comparison: Comparison) -> list[str]:
-    """For each arm of which more slots failed in NEW than in BASE, beyond what the policy allows, how many did."""
+    """For each arm of which more slots failed in NEW than in BASE, beyond what the policy allows, how many did.
+
+    And for each benchmark that gates, of its runs: more than the share of BASE's, as there may be more runs of NEW.
+    """
     more = {
         arm: (base, new)
         for arm, (base, new) in comparison.sides.failed.items()
         if new - base > comparison.policy.failures and arm not in comparison.sides.informs
     }
-    return [f"{arm} {plural(new, 'slot')} of NEW failed, {base} of BASE".strip() for arm, (base, new) in more.items()]
+    told = [f"{arm} {plural(new, 'slot')} of NEW failed, {base} of BASE".strip() for arm, (base, new) in more.items()]
+    for name, ((base, of_base), (new, of_new)) in comparison.sides.fates.items():
+        expected = base / of_base * of_new if of_base else 0
+        limits = comparison.policy.limits("", name)
+        if new - expected > comparison.policy.failures and (limits.gates or limits.bounds):
+            told.append(clean(f"{name}: {new} of {plural(of_new, 'run')} of NEW failed, {base} of {of_base} of BASE"))
+    return told
 
 
 def _names(comparison: Comparison, rows: pd.DataFrame) -> list[str]:

@@ -1,10 +1,12 @@
 """Other tools' JSON results: whose they are, and what of them can be read.
 
 A file is one session. What a tool calls a run, a repetition or a round is a run. Where a tool kept no values but a
-summary of them, its median stands for the session, which a history can use and a comparison cannot.
+summary of them, its median stands for the session, which a history can use and a comparison of several files a side.
 
-hyperfine           --export-json: `times`, one a process; those of a failed command are left out
-Google Benchmark    --benchmark_format=json: `real_time` of each repetition; aggregates are no values
+hyperfine           --export-json: `times`, one a process; failed runs are left out and counted, unless all runs of a
+                    command exit with the same code
+Google Benchmark    --benchmark_format=json: `real_time` of each repetition; aggregates are no values; repetitions with
+                    an error are counted
 pytest-benchmark    --benchmark-json: `stats.data`, a value a round, in ROUNDS runs of neighbours at most
 asv                 a file of results/MACHINE/: `samples`, else `result`, a metric each combination of parameters
 """
@@ -12,6 +14,7 @@ asv                 a file of results/MACHINE/: `samples`, else `result`, a metr
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -39,8 +42,19 @@ class Benchmark:
 
 
 @dataclass(frozen=True)
+class Fate:
+    """How the runs of a benchmark ended. failed: of so many, those whose values are left out. code: that with which
+    all of them exited, where it is not 0: then their values are kept."""
+
+    failed: int
+    runs: int
+    code: str = ""
+
+
+@dataclass(frozen=True)
 class Results:
-    """started, committed: ISO 8601, or "" where the file does not say. arm: the machine and environment of asv."""
+    """started, committed: ISO 8601, or "" where the file does not say. arm: the machine and environment of asv. gone:
+    why benchmarks have no values. fates: by benchmark, where a tool says how runs ended."""
 
     tool: str
     benchmarks: list[Benchmark]
@@ -48,6 +62,7 @@ class Results:
     committed: str = ""
     arm: str = ""
     gone: list[str] = field(default_factory=list)
+    fates: dict[str, Fate] = field(default_factory=dict)
 
 
 def recognise(document: object) -> Callable[[Any], Results] | str:
@@ -86,31 +101,49 @@ def _other(document: Mapping[str, Any]) -> str:
 
 
 def hyperfine(document: Mapping[str, Any]) -> Results:
-    made, gone = [], []
-    for row in _rows(document, "results"):
+    made, gone, fates = [], [], {}
+    rows = _rows(document, "results")
+    twice = {name for name, count in Counter(_text(row.get("command")) for row in rows).items() if count > 1}
+    for row in rows:
         name, times = _text(row.get("command")), row.get("times")
-        if isinstance(times, list):
-            codes = row.get("exit_codes")
-            codes = codes if isinstance(codes, list) and len(codes) == len(times) else [0] * len(times)
-            good = [time for time, code in zip(times, codes, strict=True) if code in (0, None)]
-            if times and not good:
-                gone.append(f"{name!r} failed in all its runs")
-                continue
-            made.append(Benchmark(name, "second", [[value] for value in _numbers(good, name)]))
-        else:
+        if name in twice:
+            name += _parameters(row.get("parameters"))
+        if not isinstance(times, list):
             made += _summary(name, "second", row, ("median", "mean"), "its mean and median (no times)")
-    return Results("hyperfine", made, gone=gone)
+            continue
+        codes = row.get("exit_codes")
+        codes = codes if isinstance(codes, list) and len(codes) == len(times) else [0] * len(times)
+        if times and all(code == codes[0] for code in codes):
+            fates[name] = Fate(0, len(times), "" if codes[0] == 0 else str(codes[0]))
+            made.append(Benchmark(name, "second", [[value] for value in _numbers(times, name)]))
+            continue
+        good = [time for time, code in zip(times, codes, strict=True) if code == 0]  # null: a signal ended it
+        fates[name] = Fate(len(times) - len(good), len(times))
+        if times and not good:
+            gone.append(f"{name!r} failed in all its runs")
+        else:
+            made.append(Benchmark(name, "second", [[value] for value in _numbers(good, name)]))
+    return Results("hyperfine", made, gone=gone, fates=fates)
+
+
+def _parameters(given: object) -> str:
+    """What tells two rows of one command apart."""
+    known = given.items() if isinstance(given, dict) else ()
+    return f" ({', '.join(f'{key}={_text(value)}' for key, value in known)})" if known else ""
 
 
 def google(document: Mapping[str, Any]) -> Results:
-    rows = [row for row in _rows(document, "benchmarks") if not row.get("error_occurred") and not row.get("skipped")]
-    names = {_text(row.get("name")) for row in rows}
+    every = [row for row in _rows(document, "benchmarks") if not row.get("skipped")]
+    rows = [row for row in every if not row.get("error_occurred")]
+    named = {_text(row.get("name")): row for row in rows}
     runs: dict[str, list[list[float]]] = {}
     kept: dict[str, dict[str, float]] = {}
     for row in rows:
         name = _text(row.get("name"))
         of, _, aggregate = name.rpartition("_")
-        aggregate = _text(row.get("aggregate_name")) or (aggregate if of in names or "run_type" in row else "")
+        aggregate = _text(row.get("aggregate_name")) or (
+            aggregate if of in named or "run_type" in row or _summed_up(of, named) else ""
+        )
         is_run = row.get("run_type", "aggregate" if aggregate in _AGGREGATES else "iteration") == "iteration"
         scale = _SECONDS.get(_text(row.get("time_unit")) or "ns")
         if "real_time" not in row or scale is None:
@@ -123,8 +156,18 @@ def google(document: Mapping[str, Any]) -> Results:
     made = [Benchmark(name, "second", values) for name, values in runs.items()]
     for name in kept.keys() - runs.keys():
         made += _summary(name, "second", kept[name], ("median", "mean"), "aggregates (no repetitions)")
+    bad = Counter(_text(row.get("run_name")) or _text(row.get("name")) for row in every if row.get("error_occurred"))
+    fates = {name: Fate(bad[name], bad[name] + len(runs.get(name, ()))) for name in {**runs, **bad}}
+    gone = [f"{name!r} failed in all its repetitions" for name in bad if name not in runs]
     context = document["context"]
-    return Results("Google Benchmark", sorted(made, key=lambda each: each.name), started=_text(context.get("date")))
+    made.sort(key=lambda each: each.name)
+    return Results("Google Benchmark", made, started=_text(context.get("date")), gone=gone, fates=fates)
+
+
+def _summed_up(name: str, rows: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether rows without a type are the aggregates of one benchmark, all over as many iterations."""
+    wanted = [rows.get(f"{name}_{kind}") for kind in ("mean", "median", "stddev")]
+    return all(wanted) and len({str(row.get("iterations")) for row in wanted if row}) == 1
 
 
 def pytest_benchmark(document: Mapping[str, Any]) -> Results:
@@ -177,9 +220,9 @@ def _of_asv(name: str, entry: Mapping[str, Any]) -> Iterator[Benchmark]:
         if isinstance(taken, list) and taken and all(map(_finite, taken)):
             yield Benchmark(f"{name}{label}", unit, [[float(value)] for value in taken])
         elif _finite(result):  # else it failed (null) or was skipped (NaN)
-            yield Benchmark(
-                f"{name}{label}", unit, [[float(result)]], "its median (no samples: asv run --record-samples)"
-            )
+            timed = unit == "second"  # all others are a single number anyway
+            what = "its median (no samples: asv run --record-samples)" if timed else "one number a session"
+            yield Benchmark(f"{name}{label}", unit, [[float(result)]], what)
 
 
 def _summary(name: str, unit: str, kept: Mapping[str, Any], wanted: tuple[str, ...], what: str) -> Iterator[Benchmark]:

@@ -20,7 +20,7 @@ from analysis.between import apart
 from analysis.load import Campaign, Loaded, load
 from analysis.looks import looks_of
 from analysis.matching import EXACT, Failed, Found, Gap, Matched, Session, match_blocks, match_runs, match_sessions
-from analysis.suites import read_suite
+from analysis.suites import Suite, open_suite
 from analysis.words import listed, plural
 from bench.errors import InputError
 from bench.results import FACTS, JOURNAL, PLAN, Record
@@ -30,6 +30,14 @@ Design = Literal["blocks", "campaigns", "suites", "sessions"]
 
 NOT_INTERLEAVED: Final = "not interleaved: drift between the two runs counts as a difference"
 _HOW = "write DIR:ARM DIR:ARM, or ARM ARM --in DIR, or two results folders, or two pyperf .json files"
+#: What one value of a lone file is, by the tool whose file it is.
+UNIT_OF: Final = {
+    "pyperf": "the pyperf run: the values of one process share its fate",
+    "hyperfine": "the run of hyperfine: a process of its own",
+    "Google Benchmark": "the repetition of Google Benchmark: all of one process",
+    "pytest-benchmark": "the round of pytest-benchmark, or a few in a row where there are many: all of one process",
+    "asv": "the sample of asv",
+}
 SEVERAL: Final = "several sessions a side: BASE… -- NEW…"
 #: A side that has fewer sessions than can prove anything loses none.
 _KEPT: Final = ranks.least_group(0.05)
@@ -59,6 +67,7 @@ class Sides:
     badges   by arm what differs between the sides beside the metrics
     notes    what a reader must know, a sentence each
     failed   by arm how many slots of BASE and of NEW did not end well
+    fates    by benchmark how many runs of BASE and of NEW failed, and of how many: (failed, runs) a side
     looks    by scenario the block counts at which the campaign was looked at, where it could stop early
     sessions the names of BASE's and of NEW's, where there are several a side
     news     by arm NEW's sessions themselves, by name
@@ -72,6 +81,7 @@ class Sides:
     badges: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     failed: dict[str, tuple[int, int]] = field(default_factory=dict)
+    fates: dict[str, tuple[tuple[int, int], tuple[int, int]]] = field(default_factory=dict)
     looks: dict[str, tuple[int, ...]] = field(default_factory=dict)
     sessions: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
     news: Mapping[str, Mapping[str, Session]] = field(default_factory=dict)
@@ -137,21 +147,65 @@ def _arm_name(text: str) -> str:
 
 
 def _suites(base: Reference, new: Reference) -> Sides:
-    frames = _read_suites([base, new])
+    old, late = _read_suites([base, new])
+    frames = old.values("session"), late.values("session")
     both = match_runs(frames[0], frames[1], "session", "session")
     matched = [replace(each, proves=False) if isinstance(each, Matched) else each for each in both]
-    notes = [NOT_INTERLEAVED, "the unit is the pyperf run: the values of one process share its fate"]
+    matched = [each for each in matched if each.metric not in {**old.summaries, **late.summaries}]
+    fates, told = _ends_of([old], [late])
+    units = dict.fromkeys(UNIT_OF[suite.tool] for suite in (old, late))
+    notes = [NOT_INTERLEAVED, f"the unit is {listed(units)}", *told]
     news = {"": {str(new): (frames[1], "session")}}
-    return Sides(str(base), str(new), "suites", {"": matched}, notes=notes, news=news)
+    found = {"": [*matched, *_summed_up(old, late)]}
+    return Sides(str(base), str(new), "suites", found, notes=notes, news=news, fates=fates)
 
 
-def _read_suites(given: Sequence[Reference]) -> list[pd.DataFrame]:
+def _summed_up(old: Suite, late: Suite) -> list[Found]:
+    """The benchmarks of which a side has no values but a summary of them."""
+    names = [{kind.name for kind in suite.benchmarks} for suite in (old, late)]
+    gaps: list[Found] = []
+    for name, kept in {**old.summaries, **late.summaries}.items():
+        if name in names[0] & names[1]:
+            gaps.append(Gap("", name, f"{kept}: name several files a side, of which each counts once"))
+        else:
+            only = "only BASE has it" if name in names[0] else "only NEW has it"
+            gaps.append(Gap("", name, only, unproved=name in names[0]))
+    return gaps
+
+
+def _read_suites(given: Sequence[Reference]) -> list[Suite]:
     _named_once(given)
-    frames = [read_suite(each.path, "session") for each in given]
+    suites = [open_suite(each.path) for each in given]
+    frames = [suite.frame("session") for suite in suites]
     for (one, ours), (other, theirs) in itertools.combinations(zip(given, frames, strict=True), 2):
         if copies.same_values(ours, theirs):
             raise InputError(f"{one} and {other} hold the same data", hint="name two different sessions")
-    return frames
+    return suites
+
+
+def _ends_of(
+    base: Sequence[Suite], new: Sequence[Suite]
+) -> tuple[dict[str, tuple[tuple[int, int], tuple[int, int]]], list[str]]:
+    """How the runs of each benchmark ended, where any failed; and that in sentences.
+
+    A code that all runs of all files exit with is how the command ends; elsewhere, as any other code, a failure.
+    """
+    every = [*base, *new]
+    fates, told = {}, []
+    for name in dict.fromkeys(name for suite in every for name in suite.fates):
+        codes = {suite.fates[name].code for suite in every if name in suite.fates}
+        if len(codes) == 1 and (code := codes.pop()):
+            told.append(f"{name} exits with {code} in all its runs, and is compared as it is")
+            continue
+        sums = []
+        for side in (base, new):
+            ends = [suite.fates[name] for suite in side if name in suite.fates]
+            sums.append((sum(each.runs if each.code else each.failed for each in ends), sum(e.runs for e in ends)))
+        (old, of_old), (late, of_late) = sums
+        if old or late:
+            fates[name] = (sums[0], sums[1])
+            told.append(f"{name}: {old} of {plural(of_old, 'run')} of BASE failed, {late} of {of_late} of NEW")
+    return fates, told
 
 
 def _named_once(given: Sequence[Reference]) -> None:
@@ -164,15 +218,21 @@ def _named_once(given: Sequence[Reference]) -> None:
 
 
 def _several_suites(base: Sequence[Reference], new: Sequence[Reference]) -> Sides:
-    frames = _read_suites([*base, *new])
+    suites = _read_suites([*base, *new])
     sessions: dict[str, Session] = {
-        str(each): (frame, "session") for each, frame in zip((*base, *new), frames, strict=True)
+        str(each): (suite.frame("session"), "session") for each, suite in zip((*base, *new), suites, strict=True)
     }
+    fates, told = _ends_of(suites[: len(base)], suites[len(base) :])
+    kept: dict[str, list[str]] = {}
+    for name, what in {name: what for suite in suites for name, what in suite.summaries.items()}.items():
+        kept.setdefault(what, []).append(name)
+    told += [f"{listed(names)}: {what}; that stands for the session" for what, names in kept.items()]
     ours = {str(each): sessions[str(each)] for each in base}
     theirs = {str(each): sessions[str(each)] for each in new}
     return replace(
-        _of_sessions(ours, theirs, {"": match_sessions(ours, theirs)}, [], {}, {}),
+        _of_sessions(ours, theirs, {"": match_sessions(ours, theirs)}, told, {}, {}),
         news={"": theirs},
+        fates=fates,
     )
 
 

@@ -6,7 +6,7 @@ pyperf's own files, and those of the tools in `analysis.foreign`. A file is one 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis import foreign
-from analysis.foreign import Benchmark
+from analysis.foreign import Benchmark, Fate
 from bench import files
 from bench.errors import InputError
 from bench.results import measurable, resolved
@@ -61,6 +61,7 @@ class Suite:
     started    when its first run began: an ISO 8601 time, or "" where it does not say
     committed  when what it measured was committed, likewise
     arm        on what it ran, where the tool's files of several machines lie side by side; else ""
+    fates      by benchmark how its runs ended, where the tool says
     """
 
     path: Path
@@ -69,21 +70,40 @@ class Suite:
     started: str
     committed: str
     arm: str
+    fates: dict[str, Fate] = field(default_factory=dict)
+
+    @property
+    def summaries(self) -> dict[str, str]:
+        """By benchmark what the tool kept instead of its values."""
+        return {kind.name: f"{self.tool} kept of it {kind.summary}" for kind in self.benchmarks if kind.summary}
 
     def frame(self, arm: str) -> pd.DataFrame:
         """As `read_suite` returns it, with the summaries too."""
-        kinds = self.benchmarks
-        runs = [(place, number, run) for place, kind in enumerate(kinds) for number, run in enumerate(kind.runs, 1)]
-        owners, slots, values = zip(*runs, strict=True)
-        return _frame(
-            arm,
-            [kind.name for kind in kinds],
-            [kind.unit for kind in kinds],
-            list(slots),
-            [len(run) for run in values],
-            list(owners),
-            [value for run in values for value in run],
-        )
+        return _of_benchmarks(self.benchmarks, arm)
+
+    def values(self, arm: str) -> pd.DataFrame:
+        """As `read_suite` returns it: of the benchmarks of which there are values. Raises InputError where none has."""
+        kinds = [kind for kind in self.benchmarks if not kind.summary]
+        if not kinds:
+            first = self.benchmarks[0]
+            what = f"{self.path}: {self.tool} kept of {_short(first.name)} {first.summary}: not the values"
+            raise InputError(what, hint="name several files a side, of which each counts once, or draw a `history`")
+        return _of_benchmarks(kinds, arm)
+
+
+def _of_benchmarks(kinds: list[Benchmark], arm: str) -> pd.DataFrame:
+    """A row a value."""
+    runs = [(place, number, run) for place, kind in enumerate(kinds) for number, run in enumerate(kind.runs, 1)]
+    owners, slots, values = zip(*runs, strict=True)
+    return _frame(
+        arm,
+        [kind.name for kind in kinds],
+        [kind.unit for kind in kinds],
+        list(slots),
+        [len(run) for run in values],
+        list(owners),
+        [value for run in values for value in run],
+    )
 
 
 def read_suite(path: Path, arm: str) -> pd.DataFrame:
@@ -91,14 +111,9 @@ def read_suite(path: Path, arm: str) -> pd.DataFrame:
 
     A row a value, in the benchmark's unit: run 0, slot "r1", "r2" … (its runs: see `analysis.foreign`; pyperf's are
     processes), block 0, scenario "", `arm`, status "ok", metric (the benchmark's name), better "lower" (these tools
-    know no other). Raises InputError as `open_suite`, and where a benchmark has a summary instead of its values.
+    know no other). Raises InputError as `open_suite`, and where of all benchmarks there is a summary alone.
     """
-    suite = open_suite(path)
-    for benchmark in suite.benchmarks:
-        if benchmark.summary:
-            what = f"{path}: {suite.tool} kept of {_short(benchmark.name)} {benchmark.summary}: not the values"
-            raise InputError(what, hint="nothing can be judged by that; `history` can draw it")
-    return suite.frame(arm)
+    return open_suite(path).values(arm)
 
 
 def open_suite(path: Path) -> Suite:
@@ -125,8 +140,8 @@ def open_suite(path: Path) -> Suite:
             found = reader(document)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        made = Suite(path, found.tool, found.benchmarks, found.started, moment(found.committed), clean(found.arm))
-        return _sound(made, found.gone)
+        about = found.started, moment(found.committed), clean(found.arm)
+        return _sound(Suite(path, found.tool, found.benchmarks, *about, found.fates), found.gone)
     if not (isinstance(document, dict) and "version" in document and "benchmarks" in document):
         raise InputError(f"{path}: {reader}", hint=f"what is read are results of {foreign.READ}")
     if document["version"] in FORMATS:
@@ -210,7 +225,7 @@ def _sound(suite: Suite, gone: list[str]) -> Suite:
     path = suite.path
     made: list[Benchmark] = []
     for benchmark in suite.benchmarks:
-        name, unit = " ".join(clean(benchmark.name).split()), clean(benchmark.unit)
+        name, unit = _plain(benchmark.name), clean(benchmark.unit)
         if not name:
             raise InputError(f"{path}: a benchmark has no name")
         if any(name == other.name for other in made):
@@ -225,7 +240,11 @@ def _sound(suite: Suite, gone: list[str]) -> Suite:
         raise InputError(
             f"{path}: {'a pyperf suite' if suite.tool == 'pyperf' else suite.tool} without benchmarks{why}"
         )
-    return replace(suite, benchmarks=made)
+    return replace(suite, benchmarks=made, fates={_plain(name): fate for name, fate in suite.fates.items()})
+
+
+def _plain(name: str) -> str:
+    return " ".join(clean(name).split())
 
 
 def _about(benchmark: _Benchmark, shared: _About) -> _About:

@@ -12,6 +12,8 @@ from typing import Any
 import pyperf
 import pytest
 
+from analysis.comparison import compare, gate
+from analysis.policy import Policy, Rule
 from analysis.suites import moment, open_suite, read_suite
 from bench import cli
 from bench.errors import InputError
@@ -136,6 +138,40 @@ def test_a_summary_is_said_and_judges_nothing_but_has_a_history(tmp_path: Path, 
     assert len(open_suite(path).frame("x"))
 
 
+def test_a_summary_leaves_out_itself_alone_where_each_side_is_one_file(tmp_path: Path) -> None:
+    old, new = (_write(tmp_path / f"{factor}.json", _asv(factor)) for factor in (1.0, 1.2))
+    found = compare(str(old), str(new))
+    assert set(found.table["metric"]) == {"io.Suite.time_load(1)", "io.Suite.time_load(3)"}
+    ((_, gap, unproved),) = found.gaps
+    assert (gap.metric, unproved) == ("io.peakmem_load", True)
+    assert "one number a session" in gap.why
+    assert "record-samples" not in gap.why
+    with pytest.raises(InputError, match="not the values"):
+        compare(str(old), str(_write(tmp_path / "sum.json", _asv(1.1, samples=False))))
+
+
+@pytest.mark.parametrize("tool", [_hyperfine, _google, _pytest, _asv])
+def test_of_several_files_a_side_a_summary_is_a_number_each(tmp_path: Path, tool: Any) -> None:
+    kept = {"times": False} if tool is _hyperfine else {"values": False} if tool is _google else {"data": False}
+    kept = {"samples": False} if tool is _asv else kept
+    old, new = (
+        [str(_write(tmp_path / f"{at}{n}.json", tool(at * (1 + n / 500), **kept))) for n in range(5)]
+        for at in (1.0, 1.3)
+    )
+    if tool is _google:  # the aggregates of `_google` are the same whatever its factor
+        for n, path in enumerate([*old, *new]):
+            text = Path(path).read_text()
+            Path(path).write_text(text.replace("12.08", str((12 if n < 5 else 15) * (1 + n / 500))))
+    if tool is _hyperfine:
+        for n, path in enumerate([*old, *new]):
+            document = json.loads(Path(path).read_text())
+            document["results"][0]["median"] *= 1 + n / 1e4
+            Path(path).write_text(json.dumps(document))
+    found = compare(old, new)
+    assert "regressed" in set(found.table["kind"])
+    assert "that stands for the session" in "\n".join(found.notes)
+
+
 def test_older_google_files_have_no_types_of_rows(tmp_path: Path) -> None:
     rows = [{"name": "BM_A", "real_time": value, "cpu_time": 1, "time_unit": "ns"} for value in (10, 11, 12)]
     rows += [{"name": f"BM_A_{kind}", "real_time": 11, "cpu_time": 1, "time_unit": "ns"} for kind in ("mean", "stddev")]
@@ -144,13 +180,98 @@ def test_older_google_files_have_no_types_of_rows(tmp_path: Path) -> None:
     assert [(kind.name, len(kind.runs)) for kind in suite.benchmarks] == [("BM_A", 3), ("BM_walk_mean", 1)]
 
 
+def test_older_google_files_may_have_aggregates_alone(tmp_path: Path) -> None:
+    def rows(name: str, iterations: tuple[int, int, int]) -> list[dict[str, Any]]:
+        kinds = zip(("mean", "median", "stddev"), (12.0, 11.0, 0.5), iterations, strict=True)
+        return [{"name": f"{name}_{kind}", "real_time": v, "time_unit": "ns", "iterations": n} for kind, v, n in kinds]
+
+    document = {"context": {}, "benchmarks": [*rows("BM_A", (900, 900, 900)), *rows("BM_stat", (9, 8, 7))]}
+    made = open_suite(_write(tmp_path / "g.json", document)).benchmarks
+    assert [kind.name for kind in made] == ["BM_A", "BM_stat_mean", "BM_stat_median", "BM_stat_stddev"]
+    assert made[0].runs == [[pytest.approx(11e-9)]]
+    assert made[0].summary.startswith("aggregates")
+    assert not made[1].summary
+
+
 def test_failed_runs_count_for_nothing(tmp_path: Path) -> None:
     document = _hyperfine(count=4)
-    document["results"][0]["exit_codes"] = [0, 1, None, 127]
+    document["results"][0]["exit_codes"] = [0, 1, None, 0]
     assert len(open_suite(_write(tmp_path / "a.json", document)).benchmarks[0].runs) == 2
-    document["results"][0]["exit_codes"] = [1] * 4
+    document["results"][0]["exit_codes"] = [1, 1, 2, 1]
     with pytest.raises(InputError, match=r"hyperfine.* without benchmarks: 'sleep 0.05' failed in all its runs"):
         open_suite(_write(tmp_path / "a.json", document))
+
+
+def _failing(tool: Any, factor: float, bad: int) -> dict[str, Any]:
+    document: dict[str, Any] = tool(factor)
+    if tool is _hyperfine:
+        document["results"][0]["exit_codes"][:bad] = [139] * bad
+    else:
+        for row in document["benchmarks"][:bad]:
+            row |= {"error_occurred": True, "error_message": "out of memory"}
+    return document
+
+
+@pytest.mark.parametrize("tool", [_hyperfine, _google])
+@pytest.mark.parametrize(
+    ("base", "new", "allowed", "code"),
+    [(0, 18, 0, 3), (0, 1, 0, 3), (0, 1, 5, 0), (18, 18, 0, 0), (18, 0, 0, 0), (0, 0, 0, 0)],
+)
+def test_runs_that_fail_more_often_pass_no_gate(
+    tmp_path: Path, tool: Any, base: int, new: int, allowed: int, code: int
+) -> None:
+    old, late = (
+        [str(_write(tmp_path / f"{side}{n}.json", _failing(tool, 1 + (5 * n + side) / 5e4, bad))) for n in range(5)]
+        for side, bad in enumerate((base, new))
+    )
+    found = compare(old, late, Policy(delta=0.2, tolerate=0.2, failures=allowed))
+    assert set(found.table["kind"]) <= {"equivalent", "improved", "regressed"}
+    outcome = gate(found)
+    assert outcome.code == code, outcome.text
+    told = f"{5 * base} of 100 runs of BASE failed, {5 * new} of 100 of NEW"
+    assert (told in "\n".join(found.notes)) == bool(base or new)
+    if code:
+        assert f"{5 * new} of 100 runs of NEW failed" in outcome.text
+    name = found.table["metric"].iloc[0]
+    idle = Policy(delta=0.2, rules={"*": Rule(gates=False), name: Rule(gates=False), "x": Rule(gates=True)})
+    with pytest.raises(InputError, match="no metric gates"):
+        gate(compare(old, late, idle))
+
+
+def test_a_code_that_all_runs_exit_with_is_how_the_command_ends(tmp_path: Path) -> None:
+    def files(side: str, code: int) -> list[str]:
+        made = []
+        for n in range(5):
+            document = _hyperfine(1 + n / 5000 + len(side) / 1e6)
+            document["results"][0]["exit_codes"] = [code] * 20
+            made.append(str(_write(tmp_path / f"{side}{code}{n}.json", document)))
+        return made
+
+    both = compare(files("a", 1), files("bb", 1), Policy(delta=0.2))
+    assert gate(both).code == 0
+    assert "sleep 0.05 exits with 1 in all its runs" in "\n".join(both.notes)
+    for other in (0, 2):
+        broken = compare(files("a", other), files("bb", 1), Policy(delta=0.2))
+        assert gate(broken).code == (3 if other == 0 else 0), gate(broken).text
+        assert "100 of NEW" in "\n".join(broken.notes)
+
+
+def test_one_command_with_several_parameters_is_several_benchmarks(tmp_path: Path) -> None:
+    row = _hyperfine()["results"][0]
+    rows = [row | {"parameters": {"size": size, "mode": "a"}} for size in ("1", "2")]
+    made = open_suite(_write(tmp_path / "a.json", {"results": rows})).benchmarks
+    assert [kind.name for kind in made] == ["sleep 0.05 (size=1, mode=a)", "sleep 0.05 (size=2, mode=a)"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "unit"),
+    [(_hyperfine, "run of hyperfine"), (_google, "repetition of Google"), (_pytest, "round of pytest"), (_asv, "asv")],
+)
+def test_the_unit_is_the_tools_own(tmp_path: Path, tool: Any, unit: str) -> None:
+    old, new = (_write(tmp_path / f"{factor}.json", tool(factor)) for factor in (1.0, 1.2))
+    told = "\n".join(compare(str(old), str(new)).notes)
+    assert f"the unit is the {unit}" in told or f"sample of {unit}" in told
+    assert "pyperf" not in told
 
 
 def test_many_rounds_are_few_runs(tmp_path: Path) -> None:
