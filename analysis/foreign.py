@@ -101,7 +101,9 @@ def _other(document: Mapping[str, Any]) -> str:
 
 
 def hyperfine(document: Mapping[str, Any]) -> Results:
-    made, gone, fates = [], [], {}
+    made: list[Benchmark] = []
+    gone: list[str] = []
+    fates: dict[str, Fate] = {}
     rows = _rows(document, "results")
     twice = {name for name, count in Counter(_text(row.get("command")) for row in rows).items() if count > 1}
     for row in rows:

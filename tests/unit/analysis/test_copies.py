@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from analysis.copies import copies_among, refuse_copies
+from analysis.copies import copies_among, refuse_copies, same_values
 from analysis.load import load
 from analysis.sessions import read_sessions
 from bench.errors import InputError
@@ -50,3 +52,42 @@ def test_a_history_counts_a_copied_night_once_and_says_so(tmp_path: Path) -> Non
     assert found.points["session"].nunique() == 3
     (said,) = found.left_out
     assert said.endswith(f"is a copy of {tmp_path / 'night-1-again.json'}")
+
+
+def rows(**metrics: list[float]) -> pd.DataFrame:
+    found = [(metric, value) for metric, values in metrics.items() for value in values]
+    return pd.DataFrame(found, columns=["metric", "value"])
+
+
+def fine(seed: int, count: int = 6) -> list[float]:
+    draw = random.Random(seed)
+    return [draw.gauss(0.01, 0.0005) for _ in range(count)]
+
+
+def coarse(seed: int, count: int = 10) -> list[float]:
+    draw = random.Random(seed)
+    return [draw.choice((0.004, 0.005)) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (rows(a=fine(1)), rows(a=fine(1)), True),
+        (rows(a=fine(1)), rows(a=fine(1)[::-1]), True),
+        (rows(a=fine(1)), rows(a=fine(1), b=fine(2)), True),
+        (rows(a=fine(1), b=fine(2)), rows(a=fine(1), b=fine(3)), True),
+        (rows(a=fine(1), b=fine(2)), rows(b=fine(2)[::-1], c=fine(3)), True),
+        (rows(a=fine(1, 2)), rows(a=fine(1, 2)), True),
+        (rows(a=fine(1)), rows(a=fine(3)), False),
+        (rows(a=fine(1)), rows(b=fine(1)), False),
+        (rows(a=[5.0] * 6), rows(a=[5.0] * 6), False),
+        (rows(a=[4.0, 5, 5, 5], b=fine(1)), rows(a=[5.0, 5, 4, 5], b=fine(2)), False),
+        (rows(a=[4.0, 5, 5, 5]), rows(a=[5.0, 5, 4, 5]), False),
+        (rows(a=[4.0, 5, 5, 5]), rows(a=[4.0, 5, 5, 5]), True),
+        (rows(a=coarse(1, 20), b=[7.0] * 9), rows(b=[7.0] * 9), False),
+        (rows(a=[50.0 + n % 7 for n in range(20)]), rows(a=[50.0 + n % 7 for n in range(20)][::-1], b=fine(1)), True),
+        (rows(**{f"m{n}": coarse(n) for n in range(20)}), rows(**{f"m{n}": coarse(n) for n in range(20)}), True),
+    ],
+)
+def test_the_same_values_are_known_in_any_order_and_company(one: pd.DataFrame, other: pd.DataFrame, same: bool) -> None:
+    assert same_values(one, other) == same
