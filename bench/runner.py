@@ -28,6 +28,7 @@ from bench.results import (
     SCHEMA,
     as_json,
     now,
+    read_facts,
     read_host_kernels,
     read_hosts,
     read_journal,
@@ -97,6 +98,9 @@ def resume(folder: Path, watcher: Watcher, *, appoint: Appoint | None = None, an
 
 
 def _resume_hosts(folder: Path, names: list[str], watcher: Watcher, appoint: Appoint | None, anyway: bool) -> Path:
+    begun = [name for name in names if read_plan(folder / name) is not None]
+    if begun and len(begun) < len(names) and not anyway:  # or the hosts would be compared as if one Tare measured them
+        continuity.refuse(folder / begun[0], {}, read_facts(folder / begun[0]) or {}, None)
     # What a host never began is begun; the file lies where its scenarios are looked for in the project alone.
     pins = read_host_kernels(folder)
     campaign = parse(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -13,12 +14,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
-from bench import runner
-from bench.errors import HostLost, TareError
+from bench import facts, prepare, runner
+from bench.errors import HostError, HostLost, InputError, TareError
+from bench.results import CAMPAIGN, FACTS, HOSTS, PLAN
+from bench.slots import Watcher
 
 
 def test_fifty_hosts_fit_into_200_megabytes(tmp_path: Path) -> None:
@@ -33,6 +36,47 @@ def test_fifty_hosts_fit_into_200_megabytes(tmp_path: Path) -> None:
     assert len(sent) == 50
     assert {file.name for file in sent} == {hashlib.sha256(sent[0].read_bytes()).hexdigest()}
     assert len([*tmp_path.glob("cache/tare/rootfs/*/packed.tar.gz")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "anyway", "begun", "refused"),
+    [
+        ({"git": {"revision": "a" * 40}}, False, ["rack1"], True),
+        ({"code": "0" * 16}, False, ["rack2"], True),
+        ({"git": {"revision": "a" * 40}}, True, ["rack1"], False),
+        ({}, False, ["rack1"], False),
+        ({"git": {"revision": "a" * 40}}, False, [], False),
+        ({"git": {"revision": "a" * 40}}, False, ["rack1", "rack2"], False),  # each of them refuses by itself
+    ],
+)
+def test_a_host_is_begun_with_the_tare_that_the_others_were_begun_with(
+    change: dict[str, Any],
+    anyway: bool,
+    begun: list[str],
+    refused: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def make(*_: object) -> prepare.Ready:
+        raise HostError("it would go on")
+
+    monkeypatch.setattr(prepare.Ready, "make", make)
+    text = 'name = "c"\nblocks = 1\nbaseline = "process"\nhosts = ["rack1", "rack2"]\n'
+    (tmp_path / CAMPAIGN).write_text(
+        text + '[scenarios]\nown = { measures = ["boot"] }\n[arms]\nprocess = {}\ncrun = {}\n'
+    )
+    (tmp_path / HOSTS).write_text('{"hosts": ["rack1", "rack2"]}')
+    known = facts.gather({"host": facts.host(), "tools": {}}, rootfs={"name": "tiny", "digest": "sha256:0"})
+    for name in begun:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / PLAN).write_text("{}")
+        (tmp_path / name / FACTS).write_text(json.dumps(known | change))
+    if refused:
+        with pytest.raises(InputError, match=rf"{begun[0]} was begun with something else: Tare.*--anyway"):
+            runner.resume(tmp_path, Watcher(), anyway=anyway)
+    else:
+        with pytest.raises(HostError, match="it would go on"):
+            runner.resume(tmp_path, Watcher(), anyway=anyway)
 
 
 class Part:
