@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from bench.errors import HostError
 NOBODY = 65534
 _CLONE_NEWNET, _CLONE_NEWIPC = 0x40000000, 0x08000000
 _PR_SET_PDEATHSIG, _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 23, 24, 38
+#: Bytes, of what it says and of each file in its /tmp: iperf3 keeps a block of what it sends there, of 1 MiB at most.
+_LARGEST_FILE = 4 << 20
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -39,6 +42,14 @@ def _lose_rights() -> None:
     os.setresuid(NOBODY, NOBODY, NOBODY)
 
 
+def _bound_files() -> None:
+    """What makes it talk without an end must not fill this host's disk. A write beyond the bound fails and, because
+    Python has the signal for it ignored, ends nothing."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    most = _LARGEST_FILE if hard == resource.RLIM_INFINITY else min(hard, _LARGEST_FILE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+
 def become(namespace: str, tree: Path, root: Path, argv: Sequence[str], parent: int) -> None:
     """parent: with whom it ends. Raises HostError or OSError."""
     oom.offer(os.getpid())
@@ -49,6 +60,7 @@ def become(namespace: str, tree: Path, root: Path, argv: Sequence[str], parent: 
     mounts.show_bare_root(tree, root)
     os.chroot(root)
     os.chdir("/")
+    _bound_files()
     _lose_rights()
     # Not before: a change of user takes it away.
     _do(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "die with its parent")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -108,6 +109,7 @@ def test_a_peer_is_nobody_and_has_nothing_of_this_host(worker: Any) -> None:
             "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
             f"TARE_RUN={os.environ.get('TARE_RUN')}",
         }
+        assert re.search(r"^Max file size +4194304 +4194304 ", (place / "limits").read_text(), re.MULTILINE)
         assert (place / "oom_score_adj").read_text().strip() == "500"
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import resource
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +57,24 @@ def test_a_port_that_somebody_listens_on(family: socket.AddressFamily) -> None:
 
 def test_devices_that_are_not_there_have_no_offloads() -> None:
     assert link._offloads("tare-none") == []
+
+
+def test_a_peer_that_talks_without_an_end_fills_no_disk(tmp_path: Path) -> None:
+    """It goes on, and what it says beyond some MiB is lost."""
+    start = "from bench import peer; import os, sys; peer._bound_files(); os.execvp(sys.argv[1], sys.argv[1:])"
+    talk = "head -c 100M /dev/zero; head -c 100M /dev/zero >&2; true"
+    with (tmp_path / "said").open("wb") as said:
+        done = subprocess.run(
+            [sys.executable, "-c", start, "sh", "-c", talk], stdout=said, stderr=subprocess.STDOUT, check=False
+        )
+    assert done.returncode == 0
+    assert (tmp_path / "said").stat().st_size == 4 << 20
+
+
+def test_a_peer_keeps_a_lower_bound_that_it_was_given() -> None:
+    def lower() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+
+    code = "from bench import peer; from resource import *; peer._bound_files(); print(*getrlimit(RLIMIT_FSIZE))"
+    done = subprocess.run([sys.executable, "-c", code], preexec_fn=lower, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(1 << 20)] * 2
