@@ -85,8 +85,8 @@ def test_a_session_is_apart_that_lies_far_from_every_other() -> None:
 def test_nights_of_the_same_raise_no_alarm_and_a_tenth_is_found() -> None:
     draw = np.random.default_rng(6)
     alarms, found = [], []
-    for _ in range(60):
-        values, spread = levels(draw)
+    for _ in range(120):
+        values, spread = levels(draw, metrics=60)
         alarms.append(min(each.p(family=True) for each in between.moved(pairs(values))) <= 0.05)
         values[:, 5:] += math.log(1.1)
         calm = spread <= 0.03
@@ -108,6 +108,18 @@ def test_the_smallest_shift_that_is_said_to_be_found_is_found() -> None:
                 planted[place, 5:] += said[place].least(0.05, 0.8)
                 found.append(between.moved(pairs(planted))[place].p(family=True) <= 0.05)
     assert 0.7 < np.mean(found) < 0.9
+
+
+def test_noisy_metrics_take_no_power_from_calm_ones_beside_them() -> None:
+    draw = np.random.default_rng(14)
+    found, alarms = [], []
+    for _ in range(20):
+        values = np.concatenate([draw.normal(0, 0.02, (20, 10)), draw.normal(0, 0.2, (20, 10))])
+        alarms.append(min(each.p(family=True) for each in between.moved(pairs(values))) <= 0.05)
+        values[:10, 5:] += math.log(1.1)
+        found += [each.p(family=True) <= 0.05 for each in between.moved(pairs(values))[:10]]
+    assert np.mean(found) >= 0.8
+    assert np.mean(alarms) <= 0.15
 
 
 def test_verdicts_of_sessions() -> None:
