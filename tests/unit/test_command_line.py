@@ -156,10 +156,11 @@ def plan(arguments):
         (["check", "a"], "tare: BASE and NEW are both needed"),
     ],
 )
-def test_a_wrong_command_line_ends_with_2_and_the_usage_of_what_was_meant(words: list[str], usage: str) -> None:
-    done = tare(*words)
-    assert done.returncode == 2
-    assert done.stderr.startswith(usage)
+def test_a_wrong_command_line_ends_with_2_and_the_usage_of_what_was_meant(
+    words: list[str], usage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 2
+    assert capsys.readouterr().err.startswith(usage)
 
 
 APART = cli._APART
@@ -239,20 +240,22 @@ def test_the_descriptors_of_a_shell_are_written_to(folder: Path, tmp_path: Path)
     assert both.index("<svg") < both.index("REGRESSED (exit 1)")
 
 
-def test_a_file_that_cannot_be_written_changes_no_verdict(folder: Path, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_changes_no_verdict(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
     places = ["--markdown", "folder", "--svg", "file/x", "--junit", "/proc/x"]
-    done = tare("check", f"{folder}:slow", f"{folder}:base", *places, cwd=tmp_path)
-    assert done.returncode == 0
-    assert done.stderr.splitlines() == [
+    assert cli.main(["check", f"{folder}:slow", f"{folder}:base", *places]) == 0
+    assert capsys.readouterr().err.splitlines() == [
         "tare: cannot write folder: it is a folder; write elsewhere",
         "tare: cannot write file/x: Not a directory; write elsewhere",
         "tare: cannot write /proc/x: No such file or directory; write elsewhere",
     ]
-    compared = tare("compare", f"{folder}:slow", f"{folder}:base", *places[:2], cwd=tmp_path)
-    assert compared.returncode == 5
-    in_one_line(compared, "cannot write folder: it is a folder")
+    assert cli.main(["compare", f"{folder}:slow", f"{folder}:base", *places[:2]]) == 5
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("tare: cannot write folder: it is a folder")
 
 
 # Encodings.
@@ -355,13 +358,13 @@ def test_a_report_that_cannot_be_written_is_told_with_a_fitting_hint(
     assert said in line
 
 
-def test_names_that_are_not_utf_8(folder: Path, tmp_path: Path) -> None:
+def test_names_that_are_not_utf_8(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     strange = tmp_path / os.fsdecode(b"caf\xe9")
     strange.mkdir()
     for file in folder.iterdir():
         (strange / file.name).write_bytes(file.read_bytes())
-    done = tare("report", strange)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert cli.main(["report", str(strange)]) == 0
+    assert capsys.readouterr().err == ""
     assert (strange / "report.html").is_file()
     assert (strange / "samples.parquet").is_file()
     outputs = [
@@ -384,11 +387,13 @@ def test_charts_are_drawn_whatever_a_notebook_has_set(folder: Path, tmp_path: Pa
     assert "<svg" in (tmp_path / "x.svg").read_text()
 
 
-def test_a_pipe_in_the_place_of_a_reports_file_stays(mistaken: Path, tmp_path: Path) -> None:
+def test_a_pipe_in_the_place_of_a_reports_file_stays(
+    mistaken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     os.mkfifo(tmp_path / "report.html")
-    done = tare("report", mistaken / "x", "--out", tmp_path)
-    assert done.returncode == 5
-    in_one_line(done, "report.html: is a pipe, not a file")
+    assert cli.main(["report", str(mistaken / "x"), "--out", str(tmp_path)]) == 5
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "report.html: is a pipe, not a file" in line
     assert stat.S_ISFIFO((tmp_path / "report.html").lstat().st_mode)
 
 
