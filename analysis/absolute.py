@@ -46,7 +46,8 @@ class Bound:
 
 @dataclass(frozen=True)
 class Held:
-    """What may be said of one bound of one metric. level: NEW's median, low and high the ends of its interval."""
+    """What may be said of one bound of one metric. level: NEW's median, low and high the ends of its interval; NaN
+    where there is none, as of a metric that NEW does not have."""
 
     arm: str
     scenario: str
@@ -75,20 +76,23 @@ def bound(given: str | float, *, most: bool) -> Bound:
     return Bound(most, value, unit, given.strip() if isinstance(given, str) else f"{given:g}")
 
 
-def held(place: tuple[str, str, str], unit: str, values: Floats, limit: Bound, alpha: float, exact: bool) -> Held:
-    """place: arm, scenario and metric; values: NEW's; alpha: for the claim that the limit is broken; exact: counts that
-    repeat need no statistics. Raises InputError where the metric has another unit.
+def held(
+    place: tuple[str, str, str], unit: str, values: Floats, limit: Bound, alpha: float, exact: bool, claims: int = 1
+) -> Held:
+    """place: arm, scenario and metric; values: NEW's; alpha: for the claim that the limit is broken, its share of all
+    claims; exact: counts that repeat need no statistics. Raises InputError where the metric has another unit.
     """
+    if not len(values):
+        none = float("nan")
+        return Held(*place, unit, limit, none, none, none, 0, "unproved", "NEW does not have it")
     if limit.unit not in ("", unit):
         raise InputError(f"{place[2]} is measured in another unit ({unit}) than its limit: {limit}")
     values = np.sort(values)
     count, middle = len(values), float(np.median(values))
     repeats = exact and count > 1 and values[0] == values[-1]
     low, high = (middle, middle) if repeats else _ends(values, TAIL)
-    worst, best = _ends(values, alpha)[::-1] if limit.most else _ends(values, alpha)
-    if repeats:
-        best = middle
-    end = high if limit.most else low
+    best = middle if repeats else _ends(values, alpha)[0 if limit.most else 1]
+    end, near = (high, low) if limit.most else (low, high)
     kind: Kind = "unproved"
     reason = ""
     if np.isfinite(end) and _within(end, limit):
@@ -97,15 +101,19 @@ def held(place: tuple[str, str, str], unit: str, values: Floats, limit: Bound, a
         kind = "broken"
     elif not np.isfinite(low):
         reason = f"at least {_least(TAIL)} are needed to tell anything"
-    elif not _within(middle, limit) and not np.isfinite(worst):
-        reason = f"at least {_least(alpha)} are needed to prove that it is broken"
-    else:
+    elif _within(near, limit):
         reason = "the interval does not lie on one side of the limit"
+    elif not np.isfinite(best):
+        reason = f"beyond it at 90 %, but at least {_least(alpha)} are needed to prove that it is broken"
+    else:
+        reason = f"beyond it at 90 %, but not at the level that {plural(claims, 'claim')} share"
     return Held(*place, unit, limit, middle, low, high, count, kind, reason)
 
 
 def told(each: Held, unit: str) -> str:
     """What was counted, and why nothing is proved."""
+    if not each.count:
+        return each.reason
     counted = plural(each.count, unit)
     return f"{counted}: {each.reason}" if each.reason else counted
 

@@ -16,7 +16,7 @@ from analysis.absolute import Bound, Held
 from analysis.compare import judged
 from analysis.judge import percent
 from analysis.load import no_collector
-from analysis.matching import EXACT, Gap, levels, named
+from analysis.matching import EXACT, Gap, Matched, levels, named
 from analysis.policy import Policy, matches
 from analysis.ranks import Floats
 from analysis.sides import Sides, sides
@@ -78,7 +78,7 @@ class Comparison:
         "unit": "block" | "slot" | "run" | "session", "sessions": [[names of BASE's], [of NEW's]],
         "interleaved": bool, "alpha": number, "notes": [text],
         "metrics": [{every column of `analysis.compare.judged`, "badges": [text]}],
-        "limits": [{"arm", "scenario", "metric", "unit", "limit": text, "level", "low", "high": number, "count",
+        "limits": [{"arm", "scenario", "metric", "unit", "limit": text, "level", "low", "high": number | null, "count",
         "kind": "kept" | "broken" | "unproved", "reason": text}],
         "geometric_mean": {arm: number},
         "not_compared": [{"arm", "scenario", "metric", "why": text, "unproved": bool}]}
@@ -111,10 +111,11 @@ class Comparison:
 
 
 def _bound_as_dict(each: Held) -> dict[str, Any]:
-    ends = {name: None if math.isnan(end) else end for name, end in (("low", each.low), ("high", each.high))}
+    numbers = (("level", each.level), ("low", each.low), ("high", each.high))
+    ends = {name: None if math.isnan(end) else end for name, end in numbers}
     place = {"arm": each.arm, "scenario": each.scenario, "metric": each.metric, "unit": each.unit}
     said = {"count": each.count, "kind": each.kind, "reason": each.reason}
-    return place | {"limit": str(each.bound), "level": each.level} | ends | said
+    return place | {"limit": str(each.bound)} | ends | said
 
 
 def geometric_means(table: pd.DataFrame) -> dict[str, float]:
@@ -147,9 +148,11 @@ def compare(
     with no_collector():
         both = sides(base, new, **given)
         bounds = list(_bounds(both, policy)) if policy.bounded else []
+        lacking = list(_lacking(both, policy, {each[0] for each in bounds})) if policy.bounded else []
         table = judged(both.found, policy, informs=both.informs, looks=both.looks, others=len(bounds))
-        alpha = policy.alpha / (len(bounds) + int(table["gates"].sum())) if bounds else policy.alpha
-        held = [absolute.held(*each, alpha, each[1] == EXACT) for each in bounds]
+        claims = len(bounds) + int(table["gates"].sum())
+        alpha = policy.alpha / max(claims, 1)
+        held = [absolute.held(*each, alpha, each[1] == EXACT, claims) for each in [*bounds, *lacking]]
     unit = UNITS[both.design]
     if table.empty:
         raise InputError(f"{both.base} and {both.new} have no metric in common that can be compared: {_reasons(both)}")
@@ -159,7 +162,9 @@ def compare(
             f"one {unit} alone tells nothing of {_as_given(base)} and {_as_given(new)}",
             hint=f"at least {needed} are needed",
         )
-    notes = [*both.notes, *_unmatched_rules(policy, table)]
+    notes = [*both.notes, *_unmatched_rules(policy, table, both, held)]
+    if held:
+        notes += _of_limits(both, unit)
     if both.design in ("campaigns", "suites") and policy.sessions > 1:
         notes.append(f"intervals are {policy.sessions:g} times as wide as the scatter within each run says")
     return Comparison(both, policy, table, notes, held)
@@ -171,6 +176,35 @@ def _bounds(both: Sides, policy: Policy) -> Iterator[tuple[tuple[str, str, str],
         for (scenario, metric), (unit, values) in levels(sessions).items():
             for bound in policy.limits(scenario, metric).bounds:
                 yield (arm, scenario, metric), unit, values, bound
+
+
+def _lacking(
+    both: Sides, policy: Policy, had: set[tuple[str, str, str]]
+) -> Iterator[tuple[tuple[str, str, str], str, Floats, Bound]]:
+    """Each bound of what NEW does not have, with no values: of BASE's metrics, else of the policy's own patterns."""
+    none = np.array([])
+    known = {(arm, each.scenario, each.metric) for arm, found in both.found.items() for each in found}
+    for place in sorted(known - had):
+        for bound in policy.limits(*place[1:]).bounds:
+            yield place, "", none, bound
+    for pattern, rule in policy.rules.items():
+        bounds = [bound for bound in (rule.at_most, rule.at_least) if bound]
+        if not any(matches(pattern, *place[1:]) for place in known | had):
+            for bound in bounds:
+                yield ("", "", pattern), "", none, bound
+
+
+def _of_limits(both: Sides, unit: str) -> list[str]:
+    """What the intervals of levels hold for where NEW is one session, and what follows for a gate."""
+    if both.design == "sessions":
+        return []
+    count = "slot" if unit == "block" else unit
+    told = f"limits are judged by the {count}s of NEW's one session: another session may lie elsewhere"
+    if any(isinstance(each, Matched) and not each.proves for found in both.found.values() for each in found):
+        told += (
+            "; a broken one is exit 1, and where all are kept, what gates by its ratio still proves nothing (exit 3)"
+        )
+    return [told]
 
 
 def _as_given(names: str | Sequence[str]) -> str:
@@ -284,7 +318,10 @@ def _reasons(both: Sides) -> str:
     return "; ".join(f"{why}: {_first(names)}" for why, names in told.items()) or "there are no values"
 
 
-def _unmatched_rules(policy: Policy, table: pd.DataFrame) -> list[str]:
-    names = list(zip(table["scenario"], table["metric"], strict=True))
+def _unmatched_rules(policy: Policy, table: pd.DataFrame, both: Sides, held: Sequence[Held]) -> list[str]:
+    """Patterns that mean nothing here; those of limits stand among the limits that are not proved."""
+    names = set(zip(table["scenario"], table["metric"], strict=True))
+    names |= {(each.scenario, each.metric) for found in both.found.values() for each in found}
+    names |= {(each.scenario, each.metric) for each in held}
     idle = [pattern for pattern in policy.rules if not any(matches(pattern, *name) for name in names)]
     return [f"no metric here is meant by the policy's {listed(map(repr, idle))}"] if idle else []

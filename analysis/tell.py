@@ -186,11 +186,23 @@ def _limits(comparison: Comparison) -> Table:
 
 def _limit(comparison: Comparison, each: Held) -> list[str]:
     """Metric, limit, level, interval, verdict."""
-    interval = f"{show(each.low, each.unit)}–{show(each.high, each.unit)}" if math.isfinite(each.low) else "none"
+    level, low, high = _beside(each)
+    interval = f"{low}–{high}" if math.isfinite(each.low) else "none"
     verdict = "not proved" if each.kind == "unproved" else each.kind
     because = absolute.told(each, comparison.unit if comparison.unit != "block" else "slot")
     where = comparison.label(each.arm, each.scenario, each.metric)
-    return [where, str(each.bound), show(each.level, each.unit), interval, f"{verdict} ({because})"]
+    return [where, str(each.bound), level, interval, f"{verdict} ({because})"]
+
+
+def _beside(held: Held) -> list[str]:
+    """The level and its ends, with as many digits as it takes to tell them from the limit."""
+    numbers = [held.level, held.low, held.high]
+    for figures in (None, 4, 5, 6, 7, 8):
+        told = [show(number, held.unit, figures) if math.isfinite(number) else "none" for number in numbers]
+        limit = show(held.bound.value, held.unit, figures)
+        if all(text != limit or number == held.bound.value for text, number in zip(told, numbers, strict=True)):
+            break
+    return told
 
 
 def _heads(comparison: Comparison) -> list[str]:

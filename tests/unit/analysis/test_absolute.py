@@ -70,6 +70,19 @@ def test_too_few_prove_nothing_and_say_how_many_it_takes(count: int, alpha: floa
     assert said in found.reason
 
 
+def test_the_reason_fits_the_figures() -> None:
+    values = spread(100 * MS, 12)
+    limit = f"{1000 * sum(sorted(values)[1:3]) / 2:.6f} ms"
+    apart = held(("", "s", "boot"), "second", np.array(values), bound(limit, most=True), 0.05 / 9, False, claims=9)
+    assert apart.low > apart.bound.value
+    assert (apart.kind, apart.reason) == ("unproved", "beyond it at 90 %, but not at the level that 9 claims share")
+
+
+def test_what_new_does_not_have_is_not_proved() -> None:
+    found = judged([], "50 ms")
+    assert (found.kind, found.reason, found.count) == ("unproved", "NEW does not have it", 0)
+
+
 def test_the_interval_is_the_sign_tests() -> None:
     for count in range(5, 60):
         found = judged([float(value) for value in range(1, count + 1)], 1e9)

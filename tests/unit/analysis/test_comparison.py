@@ -679,6 +679,52 @@ def test_a_limit_that_no_base_is_needed_for(folder: Path, tmp_path: Path) -> Non
     assert (outcome.code, "exec at most 1 us" in outcome.text) == (1, True)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "gates"), [("exec", "true"), ("exec", "false"), ("lifecycle:boto", "true"), ("bo?t.none*", "false")]
+)
+def test_a_limit_on_what_new_does_not_have_is_not_proved(
+    folder: Path, tmp_path: Path, pattern: str, gates: str
+) -> None:
+    policy = limited(tmp_path, f'delta = "90 %"\n[metrics."{pattern}"]\ngates = {gates}\nat_most = "1 s"')
+    found = compare("old", "process", policy, inside=folder)
+    outcome = gate(found)
+    assert (outcome.code, "1 of 1 absolute limit not proved" in outcome.text) == (3, True), outcome.text
+    assert "NEW does not have it" in tell.as_markdown(found, outcome)
+    assert "no metric here is meant" not in screen(found)
+    (limit,) = found.as_dict()["limits"]
+    assert (limit["level"], limit["count"], limit["kind"]) == (None, 0, "unproved")
+    json.dumps(found.as_dict(), allow_nan=False)
+    assert "error" in tell.as_junit(found, outcome)
+
+
+def test_a_limit_on_what_only_new_has_is_meant(folder: Path, tmp_path: Path) -> None:
+    policy = limited(tmp_path, 'delta = "90 %"\n[metrics."exec"]\nat_most = "1 s"')
+    found = compare("process", "new", policy, inside=folder)
+    assert "no metric here is meant" not in screen(found)
+    assert [each.kind for each in found.held] == ["kept"]
+
+
+def test_limits_of_one_session_say_so_and_what_follows(tmp_path: Path) -> None:
+    both = suite(tmp_path / "a.json", runs=8), suite(tmp_path / "b.json", runs=8, seed=2)
+    found = compare(*map(str, both), limited(tmp_path, '[metrics."bench_000"]\nat_most = "1 s"'))
+    told = " ".join(screen(found).split())
+    assert "limits are judged by the runs of NEW's one session: another session may lie elsewhere" in told
+    assert "what gates by its ratio still proves nothing (exit 3)" in told
+    assert gate(found).code == 3
+
+
+def test_an_end_that_is_not_the_limit_does_not_read_like_it(folder: Path, tmp_path: Path) -> None:
+    level = compare("old", "same", inside=folder).table.set_index("metric").loc["boot", "new"]
+    limit = f"{level * 1000:.3g} ms"
+    found = compare(
+        "old", "same", limited(tmp_path, f'delta = "9 %"\n[metrics."boot"]\nat_most = "{limit}"'), inside=folder
+    )
+    (held,) = found.held
+    near = replace(held, low=held.bound.value * 1.0002, level=held.bound.value * 1.0003, high=held.bound.value * 1.01)
+    cells = tell._limit(found, near)
+    assert limit.replace(" ", "\N{NO-BREAK SPACE}") not in " ".join([cells[2], *cells[3].split("–")]).split("|")[0]
+
+
 @pytest.mark.parametrize("text", ['at_most = "soon"', "at_least = -1", "at_most = true", 'at_least = "5 parsecs"'])
 def test_wrong_limits_are_one_line(tmp_path: Path, text: str) -> None:
     with pytest.raises(InputError, match="at_") as caught:
