@@ -814,3 +814,9 @@ def _tell_lab(recipes: Sequence[Recipe], as_json: bool) -> int:
     else:
         show.lab_hosts(conditions)
     return 0
+
+
+if __name__ == "__main__":
+    import runpy
+
+    runpy.run_module("bench", run_name="__main__")
