@@ -15,7 +15,7 @@ from analysis.estimate import Estimate, Slope
 from analysis.inside import clocks, inverse
 from analysis.load import Loaded
 from analysis.matrix import Chosen
-from analysis.words import digits, listed, show, show_ratio
+from analysis.words import digits, listed, show, show_ratio, show_share
 from bench.text import clean
 
 _FASTER: Final = 1.5  # times better than the bare process, from which on that is no luck of layout
@@ -171,18 +171,14 @@ def _clocks(loaded: Loaded) -> Iterator[Caution]:
     for arm, off in clocks(loaded).items():
         metric, ratio = max(off.items(), key=lambda item: abs(item[1] - 1))
         if ratio < 1:
-            means = f"times that tools report there are too short by up to {_percent(1 - ratio)}, and rates too high"
+            means = f"times that tools report there are too short by up to {show_share(1 - ratio)}, and rates too high"
         else:
-            means = f"times that tools report there are too long by up to {_percent(ratio - 1)}, and rates too low"
+            means = f"times that tools report there are too long by up to {show_share(ratio - 1)}, and rates too low"
         yield Caution(
             f"Clock: a second of the host’s took {digits(ratio)} s on the clock of {loaded.arms[arm].label} "
             f"({clean(metric)}, its worst): {means}. Figures under a clock that was off are marked ⚠.",
             "inside",
         )
-
-
-def _percent(share: float) -> str:
-    return f"{digits(100 * share, 2)}\N{NO-BREAK SPACE}%"
 
 
 def _teardown_notes(loaded: Loaded, chosen: Chosen) -> Iterator[Caution]:

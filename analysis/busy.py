@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from analysis.caution import Caution
 from analysis.load import Campaign, Loaded
-from analysis.words import digits, plural
+from analysis.words import digits, plural, show_share
 from bench.results import Record
 
 #: Measures whose own work is at most a few processes; others make load that is none of somebody else's.
@@ -95,7 +95,7 @@ def _busy(campaign: Campaign, noted: Strain) -> str:
             )
     for name, share in noted.waited.items():
         if share >= _WAITING[name] and _light(campaign):
-            parts.append(f"tasks waited for {_NAMES.get(name, name)} {_percent(share)} of the time")
+            parts.append(f"tasks waited for {_NAMES.get(name, name)} {show_share(share)} of the time")
     return "; ".join(parts)
 
 
@@ -117,7 +117,9 @@ def _light(campaign: Campaign) -> bool:
 def _steal(noted: Strain) -> str:
     if noted.steal is None:
         return "what its neighbours took of its CPUs (steal) was not recorded"
-    return _much_steal(noted) or f"its hypervisor took {_percent(noted.steal)} of its CPU time (steal) while slots ran"
+    return (
+        _much_steal(noted) or f"its hypervisor took {show_share(noted.steal)} of its CPU time (steal) while slots ran"
+    )
 
 
 def _much_steal(noted: Strain) -> str:
@@ -126,8 +128,8 @@ def _much_steal(noted: Strain) -> str:
         return ""
     block, most = noted.worst
     return (
-        f"its hypervisor took {_percent(noted.steal)} of its CPU time (steal) while slots ran, "
-        f"{_percent(most)} in block {block}"
+        f"its hypervisor took {show_share(noted.steal)} of its CPU time (steal) while slots ran, "
+        f"{show_share(most)} in block {block}"
     )
 
 
@@ -139,8 +141,8 @@ def facts(campaign: Campaign) -> Record:
         loads = [load for _, load in noted.loads]
         found["load average before a block"] = f"{digits(min(loads), 2)} to {digits(max(loads), 2)}"
     if noted.steal is not None:
-        found["steal while slots ran"] = _percent(noted.steal)
-    found |= {f"pressure on {name} while slots ran": _percent(share) for name, share in noted.waited.items()}
+        found["steal while slots ran"] = show_share(noted.steal)
+    found |= {f"pressure on {name} while slots ran": show_share(share) for name, share in noted.waited.items()}
     return found
 
 
@@ -148,10 +150,6 @@ def first_load(host: Record) -> float | None:
     """The load average of the last minute, of /proc/loadavg as facts have it."""
     match = re.match(r"\s*(\d+(?:\.\d+)?)", str(host.get("load") or ""))
     return float(match[1]) if match else None
-
-
-def _percent(share: float) -> str:
-    return f"{digits(100 * share, 2)}\N{NO-BREAK SPACE}%" if share >= 0.0005 else "0\N{NO-BREAK SPACE}%"
 
 
 def _mean(pairs: Iterable[tuple[float, float]]) -> float:

@@ -312,7 +312,7 @@ def _of_nodes(campaign: Campaign) -> str:
     hosts = [each.get("host") or {} for each in campaign.nodes.values()]
     differ = [key for key in pooled.ALIKE if len({json.dumps(host.get(key), sort_keys=True) for host in hosts}) > 1]
     sizes = [host.get("memory") or 0 for host in hosts]
-    if max(sizes) > 1.01 * min(sizes):  # of two machines alike, some kilobytes always differ
+    if max(sizes) > pooled.MEMORY_MARGIN * min(sizes):
         differ.append("memory")
     for key in ("tools", "cgroup"):
         if len({json.dumps(each.get(key), sort_keys=True) for each in campaign.nodes.values()}) > 1:

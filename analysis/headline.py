@@ -6,6 +6,7 @@ set against the baseline only where intervals tell its arms from it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +16,7 @@ from analysis.estimate import Estimate
 from analysis.load import Arm, Loaded
 from analysis.matrix import Chosen, columns
 from analysis.style import PHASES
-from analysis.words import digits, listed, show, show_span
+from analysis.words import listed, show, show_span, span
 
 EMULATED_MACHINES: Final = "emulated"
 #: metric → what one arm does, and what several do.
@@ -111,27 +112,34 @@ def _compared(loaded: Loaded, chosen: Chosen, group: Group, *, with_value: bool)
         return ""  # how many times an emulator is slower would be quoted as what virtual machines are
     than, own = _than(arm), show(base.median, base.unit, 2)
     bounded = [each for each in group.found if each.ratio and each.ratio.bounded]
+    unsure = [each for each in group.found if each not in bounded]
     told = [each for each in bounded if each.ratio and not each.ratio.low <= 1 <= each.ratio.high]
     if not bounded:
         return f" ({than}: {own})" if with_value else ""
     value = f" ({own})" if with_value else ""
-    if not told:
+    if not (told or unsure):
         return f", no measurable difference from {than}{value}"
     ratios = [each.ratio.point for each in told if each.ratio]
-    times = f"{_span(min(ratios), max(ratios))} times {than}{value}"
-    if len(told) == len(bounded):
+    times = f"{span(ratios)} times {than}{value}" if told else ""
+    if len(told) == len(group.found):
         return f", {times}"
-    rest = "the other" if len(group.arms) - len(told) == 1 else "the others"
-    return f": {listed(loaded.arms[each.arm].label for each in told)} {times}, {rest} with no measurable difference"
+    alike = [each for each in bounded if each not in told]
+    parts = [f"{_labels(loaded, told)} {times}"] if told else []
+    if alike and told and not unsure:
+        parts.append(f"{'the other' if len(alike) == 1 else 'the others'} with no measurable difference")
+    elif alike:
+        parts.append(f"{_labels(loaded, alike)} with no measurable difference{'' if told else f' from {than}{value}'}")
+    if unsure:
+        parts.append(f"{_labels(loaded, unsure)} without an interval, and not compared")
+    return f": {', '.join(parts)}"
+
+
+def _labels(loaded: Loaded, found: Iterable[Estimate]) -> str:
+    return listed(loaded.arms[each.arm].label for each in found)
 
 
 def _than(arm: Arm) -> str:
     return "a bare process" if arm.family == "process" else arm.label
-
-
-def _span(low: float, high: float) -> str:
-    first, last = digits(low, 2), digits(high, 2)
-    return last if first == last else f"{first} to {last}"
 
 
 def _capital(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 
 from analysis.estimate import Estimate, Interval
 from analysis.load import Loaded
-from analysis.words import digits, listed, show_known, show_range, show_times
+from analysis.words import listed, show_known, show_range, show_times, span
 from bench.text import clean
 
 #: In this order on the page; others come behind.
@@ -133,9 +133,4 @@ def _costs(told: dict[str, Interval], of: int) -> str:
         return listed(f"{stands(cost)}{f' in {clean(metric)}' if of > 1 else ''}" for metric, cost in told.items())
     worse = [cost.point for cost in told.values() if cost.point >= 1]
     better = [1 / cost.point for cost in told.values() if cost.point < 1]
-    return listed(f"{_span(each)} {word}" for each, word in ((better, "better"), (worse, "worse")) if each)
-
-
-def _span(points: list[float]) -> str:
-    first, last = digits(min(points), 2), digits(max(points), 2)
-    return f"{last}×" if first == last else f"{first}× to {last}×"
+    return listed(f"{span(each, '×')} {word}" for each, word in ((better, "better"), (worse, "worse")) if each)

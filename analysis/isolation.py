@@ -13,7 +13,7 @@ import pandas as pd
 from analysis.estimate import Interval, over_sessions
 from analysis.judge import BETWEEN_SESSIONS
 from analysis.load import Loaded
-from analysis.words import digits, listed, show_range, show_ratio, show_times
+from analysis.words import listed, show_range, show_ratio, show_times
 
 _PREFIX = "isolation."
 _ALONE = f"{_PREFIX}alone"
@@ -24,6 +24,7 @@ _NAMES = {
     "disk": "a disk hog",
     "network": "one that floods its link",
 }
+_NEAR: Final = 1.1  # times the fair share, or less of it, within which the whole interval of what is called it lies
 _MATTERS: Final = 1.03  # times the fair share or less of it, from which on a difference is told
 
 
@@ -57,6 +58,13 @@ class Harm:
     def beyond(self) -> float | None:
         """How many times what the fair share gives; 1 is no harm but that."""
         return self.ratio.point / self.fair if self.ratio else None
+
+    @property
+    def near(self) -> bool:
+        """Whether it is the fair share, as far as anybody would mind."""
+        if self.ratio is None or not self.ratio.bounded:
+            return False
+        return self.fair / _NEAR <= self.ratio.low and self.ratio.high <= self.fair * _NEAR
 
     @property
     def side(self) -> int:
@@ -165,8 +173,11 @@ def sentences(loaded: Loaded, found: Isolation) -> list[str]:
         parts = []
         if measured:
             whose = f" in {loaded.arms[measured[0].arm].label}" if len(measured) == 1 else ""
-            points = [harm.ratio.point for harm in measured if harm.ratio]
-            parts.append(f"a request takes {_span(points)} times as long as alone{whose}")
+            least, most = (
+                pick(measured, key=lambda harm: harm.beyond or 0.0).text.removesuffix("×") for pick in (min, max)
+            )
+            times = most if least == most else f"{least} to {most}"
+            parts.append(f"a request takes {times} times as long as alone{whose}")
             parts += _sides(loaded, found, measured)
         if lost:
             parts.append(f"{listed(lost)} did not finish")
@@ -175,11 +186,14 @@ def sentences(loaded: Loaded, found: Isolation) -> list[str]:
 
 
 def _sides(loaded: Loaded, found: Isolation, rows: list[Harm]) -> list[str]:
-    """Who is told from the fair share, and that the others are not."""
+    """Who takes the fair share, who is told from it, and of whom nothing is known."""
     share = f"the fair share of {show_ratio(found.fair, 2)}" if found.fair > 1 else "no measurable harm"
     above = [_one(loaded, harm) for harm in rows if harm.side > 0]
     below = [_one(loaded, harm) for harm in rows if harm.side < 0]
-    within = [loaded.arms[harm.arm].label for harm in rows if harm.side == 0 and harm.ratio and harm.ratio.bounded]
+    within = [loaded.arms[harm.arm].label for harm in rows if harm.side == 0 and harm.near]
+    known = [harm for harm in rows if harm.ratio and harm.ratio.bounded]
+    wide = [_one(loaded, harm, harm.detail) for harm in known if harm.side == 0 and not harm.near]
+    none = [loaded.arms[harm.arm].label for harm in rows if harm not in known]
     parts = []
     if within:
         parts.append(f"that is {share} in {'all arms' if len(within) == len(rows) > 1 else listed(within)}")
@@ -187,13 +201,12 @@ def _sides(loaded: Loaded, found: Isolation, rows: list[Harm]) -> list[str]:
         parts.append(f"more than {'its fair share' if found.fair > 1 else 'alone'} in {listed(above)}")
     if below:
         parts.append(f"less than {'its fair share' if found.fair > 1 else 'alone'} in {listed(below)}")
+    if wide:
+        parts.append(f"not told from {'its fair share' if found.fair > 1 else 'no harm'} in {listed(wide)}")
+    if none:
+        parts.append(f"without an interval in {listed(none)}")
     return parts
 
 
-def _one(loaded: Loaded, harm: Harm) -> str:
-    return f"{loaded.arms[harm.arm].label} ({harm.text})"
-
-
-def _span(points: list[float]) -> str:
-    first, last = digits(min(points), 2), digits(max(points), 2)
-    return last if first == last else f"{first} to {last}"
+def _one(loaded: Loaded, harm: Harm, detail: str = "") -> str:
+    return f"{loaded.arms[harm.arm].label} ({f'{harm.text} {detail}'.strip()})"

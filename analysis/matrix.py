@@ -148,11 +148,6 @@ def matrix(loaded: Loaded, chosen: Chosen) -> Matrix:
     return Matrix(shown, cells, list(notes))
 
 
-def counts_only(loaded: Loaded, arm: str) -> bool:
-    """Whether the plan has an arm count instructions and measure nothing else."""
-    return _takes_only(loaded, arm, {"instructions"})
-
-
 def _takes_only(loaded: Loaded, arm: str, some: Set[str]) -> bool:
     """Whether the plan has an arm take some of these measures and no other."""
     taken = [arms[arm] for c in loaded.campaigns for arms in (c.plan.get("measures") or {}).values() if arm in arms]

@@ -18,7 +18,7 @@ ALIKE: Final = ("cpu", "microcode", "cores", "kernel", "clocksource", "mitigatio
 _MACHINE: Final = ("cpu", "cores")
 _ENVELOPE: Final = ("cpus", "memory", "rootfs", "disk", "link")
 _MAY_DIFFER: Final = frozenset({"description", "blocks", "timeout"})
-_MEMORY_MARGIN: Final = 1.01  # of two machines alike, some kilobytes always differ
+MEMORY_MARGIN: Final = 1.01  # of two machines alike, some kilobytes always differ
 
 
 def check(loaded: Loaded) -> None:
@@ -61,7 +61,7 @@ def differences(campaigns: Iterable[Campaign]) -> list[str]:
     known = list(campaigns)
     odd = [told for key in ALIKE if (told := _told(f"host {key}", [_host(each).get(key) for each in known]))]
     sizes = [size for each in known if (size := _host(each).get("memory"))]
-    if sizes and max(sizes) > _MEMORY_MARGIN * min(sizes):
+    if sizes and max(sizes) > MEMORY_MARGIN * min(sizes):
         odd.append(f"host memory ({listed(dict.fromkeys(show(size, 'byte') for size in sizes))})")
     odd += filter(None, [_told("rootfs digest", [(each.facts.get("rootfs") or {}).get("digest") for each in known])])
     odd += filter(None, [_told("cgroup", [each.facts.get("cgroup") for each in known])])

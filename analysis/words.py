@@ -69,6 +69,18 @@ def show_span(low: float, high: float, unit: str) -> str:
     return f"{first} to {last}"
 
 
+def span(points: Iterable[float], mark: str = "") -> str:
+    """`1.4 to 10`, or one figure where both ends read alike; two digits each, with what stands behind each."""
+    known = list(points)
+    first, last = (f"{digits(end, 2)}{mark}" for end in (min(known), max(known)))
+    return last if first == last else f"{first} to {last}"
+
+
+def show_share(part: float) -> str:
+    """`12 %`, of a fraction: two digits, and none of what rounds to less than a tenth."""
+    return f"{digits(100 * part, 2) if part >= 0.0005 else 0}{NBSP}%"
+
+
 def _scaled(value: float, units: tuple[tuple[float, str], ...], figures: int | None) -> str:
     size = abs(value) * (1 + 0.5 * 10.0 ** (1 - (figures or 4)))  # 999.9 ms reads better as 1.00 s
     for scale, name in units:

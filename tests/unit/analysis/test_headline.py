@@ -75,6 +75,28 @@ def test_only_the_arms_that_are_told_from_the_baseline_have_a_ratio(tmp_path: Pa
     assert said.endswith(", the other with no measurable difference.")
 
 
+@pytest.mark.parametrize(
+    ("factor", "told"),
+    [
+        (1, "crun with no measurable difference from a bare process (700 µs), lxc without an interval"),
+        (8, "crun 11 times a bare process (700 µs), lxc without an interval"),
+    ],
+)
+def test_an_arm_without_an_interval_is_named(tmp_path: Path, factor: float, told: str) -> None:
+    def few(record: dict[str, Any]) -> None:
+        wobbly(record)
+        for sample in record["samples"]:
+            if sample["metric"] == "spawn" and record["arm"] == "crun":
+                sample["values"] = [factor * value for value in sample["values"]]
+            if sample["metric"] == "spawn" and record["arm"] == "lxc":
+                sample["values"] = [32 * value for value in sample["values"]]
+        if record["arm"] == "lxc" and record["block"] > 3:
+            record["samples"] = [sample for sample in record["samples"] if sample["metric"] != "spawn"]
+
+    loaded, chosen = chosen_of(campaign(tmp_path / "a", arms=ALIKE, change=few))
+    assert told in plain(sentence(loaded, chosen, "spawn"))
+
+
 def test_emulated_machines_do_not_stand_for_the_hypervisors_family(tmp_path: Path) -> None:
     loaded, chosen = chosen_of(campaign(tmp_path / "a", arms=MACHINES))
     said = plain(sentence(loaded, chosen, "boot"))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from analysis.estimate import slot_medians
-from analysis.isolation import Isolation, isolation, sentences
+from analysis.estimate import Interval, slot_medians
+from analysis.isolation import Harm, Isolation, isolation, sentences
 from analysis.load import Loaded, load
 from analysis.plot_isolation import _depth
 from analysis.report import write_report
@@ -69,12 +71,37 @@ def test_a_tenant_that_never_came_to_its_end(found: tuple[Loaded, Isolation]) ->
 def test_what_is_told_of_it_and_what_is_not_told_from_nothing(found: tuple[Loaded, Isolation]) -> None:
     cpu, fork = (text.replace("\N{NO-BREAK SPACE}", " ") for text in sentences(*found))
     assert cpu.startswith("Beside busy loops, ")
-    assert "a request takes 1.0 to 2.1 times as long as alone" in cpu
+    assert "a request takes 1.00 to 2.10 times as long as alone" in cpu
     assert "that is the fair share of 2.0× in process" in cpu
     assert "more than its fair share in crun (2.10×)" in cpu
     assert "less than its fair share in uml (1.00×)" in cpu
     assert fork.startswith("Beside a fork bomb, ")
     assert fork.endswith("did not finish.")
+
+
+def harm(point: float, low: float, high: float) -> Harm:
+    return Harm("cpu", "crun", Interval(point, low, high, 9), 0, 9, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            harm(3.4, 0.89, 9.6),
+            "takes 3.4 times as long as alone in crun; not told from its fair share in crun (3.4× [0.89, 9.6])",
+        ),
+        (harm(2.01, 1.9, 2.1), "that is the fair share of 2.0× in crun"),
+        (harm(2.1, 2.0, 2.3), "not told from its fair share in crun (2.1× [2.0, 2.3])"),
+        (harm(3.4, 3.3, 3.6), "more than its fair share in crun (3.4×)"),
+        (harm(3.4, math.nan, math.nan), "without an interval in crun"),
+    ],
+)
+def test_what_is_wide_is_not_called_the_fair_share(found: tuple[Loaded, Isolation], given: Harm, said: str) -> None:
+    loaded, isolation = found
+    (text,) = sentences(loaded, replace(isolation, kinds=["cpu"], arms=["crun"], harms={("crun", "cpu"): given}))
+    text = text.replace("\N{NO-BREAK SPACE}", " ")
+    assert said in text
+    assert ("that is" in text) == ("that is" in said)
 
 
 def test_the_report_shows_it_as_a_map_and_as_a_table(folder: Path) -> None:
