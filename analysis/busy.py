@@ -85,7 +85,7 @@ def _busy(campaign: Campaign, noted: Strain) -> str:
         limit = max(_BUSY_SHARE * cores, min(_own(campaign), cores))
         cpus = plural(int(cores), "CPU")
         start = first_load(host)
-        if start is not None and start > limit:
+        if start is not None and start > _BUSY_SHARE * cores:  # the campaign itself had not begun
             parts.append(f"its load average was {digits(start, 2)} on {cpus} when the campaign began")
         high = [load for _, load in noted.loads if load > limit]
         if high and _light(campaign):

@@ -4,7 +4,7 @@ What one or two neighbouring points do is never a change: they are left out wher
 more than their noise elsewhere. A change must last LASTS points and explain more than it costs, in two ways: by its
 size (PELT on clipped logarithms, with a penalty calibrated on pure noise, against a noise that counts what one point
 hands on to the next), and by its ranks alone (a Mann–Whitney test of the same strictness), whatever the noise's shape:
-two modes, skew and a coarse timer's ticks make no change.
+two modes, skew and a coarse timer's ticks make a change in few series.
 """
 
 from __future__ import annotations

@@ -275,7 +275,8 @@ def _history(points: pd.DataFrame, host: _Host, name: str, arm: str | None, by: 
     moved = _moved(found, frame, used, _others(rows, points, normalised_by)) if found else []
     notes = _notes(rows, points, host.levels.attrs["unsteady"], normalised_by, len(used))
     if along == "name":
-        notes.append("Sessions are in the order of their names: not all of them say when they ran.")
+        why = "as was asked" if all_say(points, "started") else "not all of them say when they ran"
+        notes.append(f"Sessions are in the order of their names: {why}.")
     elif along == "commit" and (frame["started"].map(moment) < frame["started"].map(moment).cummax()).any():
         notes.append("Sessions are in the order of their commits, which is not that in which they ran.")
     arm = str(rows["kind"].iloc[0])

@@ -51,7 +51,12 @@ def test_a_quiet_host_needs_no_caution(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("load_average", "cores", "is_busy"),
-    [("7.37 6.12 3.58 1/107 5275", 2, True), ("1.07 1.10 1.61 1/91 20411", 2, False), ("7.37 6 3 1/1 1", 64, False)]
+    [
+        ("7.37 6.12 3.58 1/107 5275", 2, True),
+        ("1.07 1.10 1.61 1/91 20411", 2, False),
+        ("1.8 1 1 1/1 1", 2, True),
+        ("7.37 6 3 1/1 1", 64, False),
+    ]
     + [("60.2 50 40 1/1 1", 64, True), ("3.9 3 2 1/1 1", 4, True), ("none", 2, False)],
 )
 def test_the_load_that_old_results_have_too(tmp_path: Path, load_average: str, cores: int, is_busy: bool) -> None:

@@ -359,6 +359,7 @@ def test_sessions_are_in_the_order_of_their_commits_where_files_say_it(
     }
     assert all(one.points["session"].is_monotonic_increasing for one in by.values())
     assert [one.by for one in by.values()] == ["time", "name"]
+    assert "Sessions are in the order of their names: as was asked." in by["name"].notes
 
 
 def test_an_order_that_not_every_session_tells_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
