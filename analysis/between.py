@@ -7,9 +7,13 @@ together. Three things make it enough:
 - Scatter is shared: a metric's own is taken together with what is usual among all metrics (d = shift ÷ √(s² + s₀²);
   Tusher, Tibshirani and Chu 2001), so that a few sessions that happen to agree to a hair prove no tiny shift.
 - Levels come of the data (Westfall and Young 1993): which sessions are BASE's and which are NEW's is drawn anew, in all
-  ways or a thousand of them, for all metrics at once, and the largest |d| of any metric of each draw is what a metric's
-  own must exceed. That holds for any distribution, and for nights on which all metrics move together. It needs sessions
-  that could have changed places: not a host that got slower meanwhile.
+  ways or many of them, for all metrics at once, and the largest |d| of any metric of each draw is what a metric's own
+  must exceed. That holds for any distribution, for nights on which all metrics move together, and for metrics that some
+  sessions lack. It needs sessions that could have changed places.
+- Sessions that follow each other are more alike than others: a host drifts, a state lasts for nights. How much so, all
+  metrics together tell (the lag-1 correlation of what their own sides' means leave), and where that makes two sides lie
+  further apart than their scatter says, scales are wider by as much: `drift`. That holds for correlation that fades
+  from session to session; nothing tells a step of the host between BASE and NEW from one of what is measured.
 - One session that lies far from all others, in one metric or on the whole, is held in check without looking at whose it
   is: `clipped`, and `apart`.
 """
@@ -46,14 +50,24 @@ _AGAIN: Final = 1.5
 #: Where nothing scatters at all.
 _LEAST: Final = 1e-9
 _WAYS: Final = 1000
+#: So many ways at least are in the share that may be exceeded, as long as they are not more than _MOST.
+_IN_SHARE: Final = 20
+_MOST: Final = 20_000
+#: No p is smaller.
+FINEST: Final = 1 / _MOST
+#: In a draw, a metric counts where each side has so many sessions that have it (fewer where a side has fewer).
+_FEWEST: Final = 4
+#: Where a side has too few sessions.
+_NOTHING: Final = np.array([np.inf])
+_CORRELATIONS: Final = tuple(place / 20 for place in range(20))
 _SEED: Final = 20260101
 
 
 @dataclass(frozen=True)
 class Moved:
-    """One metric. shift: a log-ratio, NEW ÷ BASE. scale: √(s² + s₀²). error: of the shift.
+    """One metric. shift: a log-ratio, NEW ÷ BASE. scale: √(s² + s₀²), times the drift. error: of the shift.
 
-    sizes: |d| with sessions drawn anew, descending, the real one among them. largest: the same of any metric.
+    sizes: |d| with sessions drawn anew, descending. largest: the same of any metric.
     """
 
     shift: float
@@ -89,53 +103,125 @@ def _exceeded(descending: Floats, alpha: float) -> float:
     return float(descending[place]) if 0 < place < len(descending) else math.nan
 
 
-def moved(pairs: Sequence[tuple[Floats, Floats]]) -> list[Moved]:
-    """pairs: logarithms of each metric's BASE and NEW, a value a session, the same sessions for all metrics."""
-    first, second = (len(side) for side in pairs[0])
-    values = clipped(np.array([np.concatenate(pair) for pair in pairs]))
-    values -= values.mean(axis=1, keepdims=True)
-    new = _ways(first, second)
+def moved(values: Floats, base: int, *, order: Sequence[int] = (), alpha: float = 0.05) -> list[Moved]:
+    """values: logarithms, a row a metric and a column a session, the first `base` of them BASE's; NaN where a session
+    lacks a metric. order: when each ran, as ranks; as they stand where it is not given. alpha: the smallest p that
+    counts.
+    """
+    count = values.shape[1]
+    values = clipped(values)
+    drifted = drift(values, base, order)
+    values -= _mean(values)
+    have = np.isfinite(values)
+    values = np.where(have, values, 0)
+    new = _ways(base, count - base, alpha)
+    second = have @ new.T
+    first = have.sum(axis=1, keepdims=True) - second
     sums, squares = values @ new.T, values**2 @ new.T
     total, total_squares = values.sum(axis=1, keepdims=True), (values**2).sum(axis=1, keepdims=True)
-    means = (total - sums) / first, sums / second
+    means = (total - sums) / np.maximum(first, 1), sums / np.maximum(second, 1)
     left = np.maximum(total_squares - squares - first * means[0] ** 2, 0) + np.maximum(
         squares - second * means[1] ** 2, 0
     )
     shifts = means[1] - means[0]
-    own = np.sqrt(left / (first + second - 2))
+    own = np.sqrt(left / np.maximum(first + second - 2, 1))
     scales = np.maximum(np.hypot(own, np.quantile(own, _USUAL, axis=0)), _LEAST)
-    sizes = np.abs(shifts) / scales
+    enough = np.minimum(first, second) >= min(_FEWEST, base, count - base)
+    sizes = np.where(enough, np.abs(shifts) / scales, 0)
     largest = -np.sort(-sizes.max(axis=0))
-    spread = math.sqrt(1 / first + 1 / second)
-    return [
-        Moved(float(shift), float(scale), float(scale) * spread, -np.sort(-row), largest)
-        for shift, scale, row in zip(shifts[:, 0], scales[:, 0], sizes, strict=True)
-    ]
+    spreads = np.sqrt(1 / np.maximum(first[:, 0], 1) + 1 / np.maximum(second[:, 0], 1))
+    found = []
+    for row in range(len(values)):
+        scale, among = float(scales[row, 0]) * drifted, -np.sort(-sizes[row, enough[row]])
+        told = (among, largest) if enough[row, 0] else (_NOTHING, _NOTHING)
+        found.append(Moved(float(shifts[row, 0]), scale, scale * float(spreads[row]), *told))
+    return found
 
 
 @lru_cache(maxsize=16)
-def _ways(first: int, second: int) -> npt.NDArray[np.float64]:
-    """Which sessions are NEW's (columns): as they are, then in every other way, or in many drawn ones."""
+def _ways(first: int, second: int, alpha: float) -> npt.NDArray[np.float64]:
+    """Which sessions are NEW's (rows): as they are, then in every other way, or in many drawn ones."""
     count = first + second
     real = np.array([0.0] * first + [1.0] * second)
-    if math.comb(count, first) <= _WAYS:
+    many = min(max(_WAYS, math.ceil(_IN_SHARE / alpha)), _MOST)
+    if math.comb(count, first) <= many:
         rows = [
             np.isin(np.arange(count), chosen, invert=True) for chosen in itertools.combinations(range(count), first)
         ]
         return np.array(rows, dtype=float)  # the first combination is 0, 1, … first − 1: the real one
     draw = np.random.default_rng(_SEED)
-    return np.array([real, *(draw.permutation(real) for _ in range(_WAYS - 1))])
+    return np.array([real, *(draw.permutation(real) for _ in range(many - 1))])
+
+
+def drift(values: Floats, base: int, order: Sequence[int] = ()) -> float:
+    """How many times further apart two sides lie than the scatter within them says, as sessions that follow each other
+    are alike: 1 or more. Arguments as `moved` has them.
+    """
+    count = values.shape[1]
+    line = np.argsort(order if len(order) else range(count), kind="stable")
+    whole = clipped(values[np.isfinite(values).all(axis=1)])
+    left = whole - whole @ _sides(base, count)
+    varied = left[np.sqrt((left**2).sum(axis=1)) > _LEAST]
+    if min(base, count - base) < 2 or not len(varied):
+        return 1.0
+    shown, inflations = _drifts(base, count, tuple(map(int, line)))
+    return max(1.0, float(np.interp(_follow(varied[:, line]).mean(), shown, inflations)))
+
+
+def _sides(base: int, count: int) -> Floats:
+    """What makes of each session's value its side's mean."""
+    side = np.arange(count) < base
+    same = side[:, None] == side[None, :]
+    shares: Floats = same / same.sum(axis=1)
+    return shares
+
+
+def _follow(left: Floats) -> Floats:
+    """Of each row, the correlation of neighbours."""
+    shares: Floats = (left[:, 1:] * left[:, :-1]).sum(axis=1) / (left**2).sum(axis=1)
+    return shares
+
+
+@lru_cache(maxsize=16)
+def _drifts(base: int, count: int, line: tuple[int, ...]) -> tuple[Floats, Floats]:
+    """For correlations that fade from session to session: what `_follow` shows of them, and how much they widen.
+
+    Shown by made-up sessions, as few of them show less of a correlation than there is.
+    """
+    draws = np.random.default_rng(_SEED).normal(size=(_WAYS, count))
+    rest = (np.eye(count) - _sides(base, count))[np.ix_(line, line)]
+    difference = np.where(np.array(line) < base, -1 / base, 1 / (count - base))
+    steps = np.abs(np.subtract.outer(np.arange(count), np.arange(count)))
+    shown, widened = [], []
+    for correlation in _CORRELATIONS:
+        alike = np.float_power(correlation, steps)
+        made = draws @ np.linalg.cholesky(alike).T
+        shown.append(_follow(clipped(made) @ rest).mean())
+        real = difference @ alike @ difference / (1 / base + 1 / (count - base))
+        seen = np.trace(rest @ alike) / (count - 2)
+        widened.append(math.sqrt(real / seen))
+    return np.maximum.accumulate(shown), np.array(widened)
+
+
+def _mean(values: Floats) -> Floats:
+    have = np.isfinite(values)
+    means: Floats = np.where(have, values, 0).sum(axis=1, keepdims=True) / np.maximum(
+        have.sum(axis=1, keepdims=True), 1
+    )
+    return means
 
 
 def clipped(values: Floats) -> Floats:
     """Rows in which no one value lies far from all the others, seen apart from whose it is."""
     values = values.copy()
     for sign in (1, -1):
-        order = np.sort(sign * values, axis=1)
-        far = order[:, -1] - order[:, -2] > _ALONE * (order[:, -2] - order[:, 0])
-        place = np.argmax(sign * values, axis=1)
-        rows = np.flatnonzero(far)
-        values[rows, place[rows]] = sign * order[rows, -2]
+        signed = np.where(np.isnan(values), -np.inf, sign * values)
+        order = np.sort(signed, axis=1)
+        lowest = np.where(np.isnan(values), np.inf, sign * values).min(axis=1)
+        with np.errstate(invalid="ignore"):  # a row of one value or none
+            far = order[:, -1] - order[:, -2] > _ALONE * (order[:, -2] - lowest)
+        rows = np.flatnonzero(far & (order[:, -2] > -np.inf))
+        values[rows, np.argmax(signed, axis=1)[rows]] = sign * order[rows, -2]
     return values
 
 

@@ -108,6 +108,7 @@ def _test(each: Matched, limits: Limits, sessions: float, looks: tuple[int, ...]
         spread=1.0 if each.paired or each.sessions else sessions,
         step=each.step,
         sessions=each.sessions,
+        order=each.order,
         proves=each.proves,
     )
 

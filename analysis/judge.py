@@ -15,6 +15,7 @@ instance of each arm), or, without blocks, the run: never the single value, whic
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -51,8 +52,8 @@ class Test:
     not yet reached. spread: how many times further apart two runs of the same lie than the scatter within them tells;
     1 for blocks, BETWEEN_SESSIONS for groups that ran at different times. proves: false where these data can inform but
     prove nothing, either way. step: between values that differ, as a fraction of their level; as the numbers tell it,
-    where it is not given. sessions: the names of base's and then new's, where each number is a session's. Raises
-    ValueError for anything else.
+    where it is not given. sessions: the names of base's and then new's, where each number is a session's. order: when
+    each of those ran, as ranks among all; as they stand, if not given. Raises ValueError for anything else.
     """
 
     __test__ = False  # no test of pytest's
@@ -69,6 +70,7 @@ class Test:
     proves: bool = True
     step: float | None = None
     sessions: tuple[str, ...] = ()
+    order: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name, values in (("base", self.base), ("new", self.new)):
@@ -86,6 +88,8 @@ class Test:
             raise ValueError(f"spread is 1 for blocks and 1 or more for groups, not {self.spread!r}")
         if self.sessions and (self.paired or len(self.sessions) != len(self.base) + len(self.new)):
             raise ValueError("sessions: one name a number of two groups")
+        if self.order and len(self.order) != len(self.sessions):
+            raise ValueError("order: one rank a session")
         if not 0 < self.delta < 10:
             raise ValueError(f"delta is a fraction above 0, like 0.05, not {self.delta!r}")
 
@@ -193,32 +197,48 @@ def _by_ranks(tests: Mapping[int, Test], alpha: float, power: float) -> dict[int
 
 
 def _by_sessions(tests: Mapping[int, Test], alpha: float, power: float) -> dict[int, Summary]:
-    """Metrics of the same sessions are drawn together; where some lack a session, each group has its share of alpha."""
+    """All that gate are drawn together, also where some lack a session."""
     found: dict[int, Summary] = {}
-    family = sum(test.gates for test in tests.values())
-    for sessions in dict.fromkeys(test.sessions for test in tests.values()):
-        for gates in (True, False):
-            group = {i: test for i, test in tests.items() if test.sessions == sessions and test.gates == gates}
-            share = alpha * len(group) / family if gates and family else alpha
-            found |= _of_group(group, share, alpha, power) if group else {}
+    for gates in (True, False):
+        group = {i: test for i, test in tests.items() if test.gates == gates}
+        found |= _of_group(group, alpha, power) if group else {}
     return found
 
 
-def _of_group(tests: Mapping[int, Test], share: float, alpha: float, power: float) -> dict[int, Summary]:
-    needed = ranks.least_group(share)
-    found = between.moved([(np.log(test.base), np.log(test.new)) for test in tests.values()])
+def _of_group(tests: Mapping[int, Test], alpha: float, power: float) -> dict[int, Summary]:
+    needed = ranks.least_group(alpha)
+    values, base, order = _by_session(list(tests.values()))
+    found = between.moved(values, base, order=order, alpha=alpha)
     summaries = {}
     for (i, test), each in zip(tests.items(), found, strict=True):
-        least = each.least(share, power) if test.count >= needed else math.nan
+        least = each.least(alpha, power) if test.count >= needed else math.nan
         summaries[i] = Summary(
             shown=Shown(each.p(test.gates), int(np.sign(each.shift)) if abs(each.shift) > TIE else 0),
             ratio=_interval(each.shift, each.half(1 - CONFIDENCE), test.count),
             inner=_interval(each.shift, each.half(2 * alpha), test.count),
-            reach=share,
+            reach=alpha,
             needed=needed,
             mde=max(float(np.expm1(least)), step(test)) if math.isfinite(least) else None,
         )
     return summaries
+
+
+def _by_session(tests: Sequence[Test]) -> tuple[Floats, int, list[int]]:
+    """What between.moved takes: logarithms, a column a session that any has, how many are BASE's, their order."""
+    sides = [{name: None for test in tests for name in _names(test)[side]} for side in (0, 1)]
+    places = {name: place for place, name in enumerate(itertools.chain(*sides))}
+    order = list(range(len(places)))
+    values = np.full((len(tests), len(places)), np.nan)
+    for row, test in zip(values, tests, strict=True):
+        columns = [places[name] for name in test.sessions]
+        row[columns] = np.log(np.concatenate([test.base, test.new]))
+        for column, rank in zip(columns, test.order, strict=False):
+            order[column] = rank
+    return values, len(sides[0]), order
+
+
+def _names(test: Test) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return test.sessions[: len(test.base)], test.sessions[len(test.base) :]
 
 
 def _interval(shift: float, half: float, count: int) -> Interval:

@@ -42,6 +42,7 @@ class Matched:
     dropped       blocks (paired) or slots without a good value: a slot failed, or has no such value
     step          between values that differ, as a fraction of their level (analysis.resolution)
     sessions      the names of base's and then new's, where each number is a session's
+    order         when each of those ran, as ranks among all; () where that is not known
     proves        false where one session a side stands alone, with nothing beside it to divide by
     """
 
@@ -57,6 +58,7 @@ class Matched:
     per: str = ""
     step: float = 0.0
     sessions: tuple[str, ...] = ()
+    order: tuple[int, ...] = ()
     proves: bool = True
 
 

@@ -20,7 +20,7 @@ from analysis.between import apart
 from analysis.load import Campaign, Loaded, load
 from analysis.looks import looks_of
 from analysis.matching import EXACT, Failed, Found, Gap, Matched, Session, match_blocks, match_runs, match_sessions
-from analysis.suites import Suite, open_suite
+from analysis.suites import Suite, moment, open_suite
 from analysis.words import listed, plural
 from bench.errors import InputError
 from bench.results import FACTS, JOURNAL, PLAN, Record
@@ -222,6 +222,7 @@ def _several_suites(base: Sequence[Reference], new: Sequence[Reference]) -> Side
     sessions: dict[str, Session] = {
         str(each): (suite.frame("session"), "session") for each, suite in zip((*base, *new), suites, strict=True)
     }
+    times = dict(zip(sessions, (suite.started for suite in suites), strict=True))
     fates, told = _ends_of(suites[: len(base)], suites[len(base) :])
     kept: dict[str, list[str]] = {}
     for name, what in {name: what for suite in suites for name, what in suite.summaries.items()}.items():
@@ -230,7 +231,7 @@ def _several_suites(base: Sequence[Reference], new: Sequence[Reference]) -> Side
     ours = {str(each): sessions[str(each)] for each in base}
     theirs = {str(each): sessions[str(each)] for each in new}
     return replace(
-        _of_sessions(ours, theirs, {"": match_sessions(ours, theirs)}, told, {}, {}),
+        _of_sessions(ours, theirs, {"": match_sessions(ours, theirs)}, times, told, {}, {}),
         news={"": theirs},
         fates=fates,
     )
@@ -274,7 +275,8 @@ def _several_campaigns(base: Sequence[Reference], new: Sequence[Reference], arms
     if divided:
         notes.append(f"host-normalised: values are divided by those of {per} in the same block")
     notes += _emulated(*loads.values()) + _hosts(old.campaigns[0], late.campaigns[0])
-    made = _of_sessions(dict.fromkeys(map(str, base)), dict.fromkeys(map(str, new)), found, notes, badges, lost)
+    times = {name: min(filter(None, loaded.slots["started"]), default="") for name, loaded in loads.items()}
+    made = _of_sessions(dict.fromkeys(map(str, base)), dict.fromkeys(map(str, new)), found, times, notes, badges, lost)
     return replace(made, informs=informs, news=news)
 
 
@@ -282,11 +284,14 @@ def _of_sessions(
     base: Mapping[str, object],
     new: Mapping[str, object],
     found: dict[str, list[Found]],
+    times: Mapping[str, str],
     notes: list[str],
     badges: dict[str, list[str]],
     lost: dict[str, tuple[int, int]],
 ) -> Sides:
     found, told = _without_far(found, list(base), list(new))
+    order, said = _order(times, list(base), list(new))
+    found = {arm: [_in_order(each, order) for each in metrics] for arm, metrics in found.items()}
     unit = f"the unit is the session: {len(base)} of BASE, {len(new)} of NEW; what drifts between their times counts"
     return Sides(
         _some(list(base)),
@@ -294,10 +299,32 @@ def _of_sessions(
         "sessions",
         found,
         badges=badges,
-        notes=[unit, *told, *notes],
+        notes=[unit, *said, *told, *notes],
         failed=lost,
         sessions=(tuple(base), tuple(new)),
     )
+
+
+def _order(times: Mapping[str, str], base: list[str], new: list[str]) -> tuple[dict[str, int], list[str]]:
+    """When each ran, as a rank, and what must be said of it; as they are named where not all of them say."""
+    names = [*base, *new]
+    known = {name: moment(times[name]) for name in names}
+    if not all(known.values()):
+        said = ["not all sessions say when they ran: taken to have run in the order in which they are named"]
+        return {name: place for place, name in enumerate(names)}, said
+    places = {name: place for place, name in enumerate(sorted(names, key=known.__getitem__))}
+    ours, theirs = ([known[name] for name in side] for side in (base, new))
+    if max(ours) < min(theirs):
+        return places, ["not interleaved: all of BASE ran before all of NEW"]
+    if max(theirs) < min(ours):
+        return places, ["not interleaved: all of NEW ran before all of BASE"]
+    return places, []
+
+
+def _in_order(each: Found, order: Mapping[str, int]) -> Found:
+    if isinstance(each, Gap):
+        return each
+    return replace(each, order=tuple(order[name] for name in each.sessions))
 
 
 def _some(names: list[str]) -> str:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
 from analysis import between
+from analysis.between import Moved
 from analysis.judge import Test, judge
 from analysis.ranks import Floats
 from tests.nights import levels
 
 
-def pairs(values: Floats, base: int = 5) -> list[tuple[Floats, Floats]]:
-    return [(row[:base], row[base:]) for row in values]
+def moved(values: Floats, base: int = 5, **given: Any) -> list[Moved]:
+    return between.moved(values, base, **given)
 
 
 def test_the_first_way_is_the_real_one() -> None:
@@ -22,7 +24,7 @@ def test_the_first_way_is_the_real_one() -> None:
     for base, new in ((5, 5), (4, 6), (9, 9)):
         values = draw.normal(0, 0.01, (4, base + new))
         values[:, base:] += 0.3
-        for each in between.moved(pairs(values, base)):
+        for each in moved(values, base):
             assert each.shift == pytest.approx(0.3, abs=0.03)
             assert each.p(family=True) <= 0.01
             assert each.size == pytest.approx(each.largest[0], rel=1) or each.size <= each.largest[0]
@@ -34,7 +36,7 @@ def test_the_interval_leaves_out_0_exactly_where_p_says_so() -> None:
     for _ in range(40):
         values = draw.standard_t(3, (5, 10)) * 0.02
         values[:, 5:] += draw.choice([0, 0.03])
-        for each in between.moved(pairs(values)):
+        for each in moved(values):
             for alpha in (0.05, 0.1):
                 significant = each.p(family=False) <= alpha
                 assert significant == (abs(each.shift) > each.half(alpha) * (1 + 1e-9))
@@ -44,8 +46,8 @@ def test_the_interval_leaves_out_0_exactly_where_p_says_so() -> None:
 
 def test_swapping_sides_turns_the_shift_and_nothing_else() -> None:
     values = np.random.default_rng(3).normal(0, 0.02, (6, 10))
-    there = between.moved(pairs(values))
-    back = between.moved([(new, base) for base, new in pairs(values)])
+    there = moved(values)
+    back = moved(np.roll(values, 5, axis=1))
     for one, other in zip(there, back, strict=True):
         assert other.shift == pytest.approx(-one.shift)
         assert other.p(family=True) == pytest.approx(one.p(family=True))
@@ -56,7 +58,7 @@ def test_sessions_that_agree_to_a_hair_are_no_proof_of_a_tiny_shift() -> None:
     """Where the other metrics scatter by a per cent, one that happens to agree does so by luck."""
     values = np.random.default_rng(4).normal(0, 0.01, (30, 10))
     values[0] = [1e-5 * place for place in range(5)] + [0.002 + 1e-5 * place for place in range(5)]
-    assert between.moved(pairs(values))[0].p(family=True) > 0.05
+    assert moved(values)[0].p(family=True) > 0.05
 
 
 def test_one_far_value_is_put_back_whoever_has_it() -> None:
@@ -87,10 +89,10 @@ def test_nights_of_the_same_raise_no_alarm_and_a_tenth_is_found() -> None:
     alarms, found = [], []
     for _ in range(120):
         values, spread = levels(draw, metrics=60)
-        alarms.append(min(each.p(family=True) for each in between.moved(pairs(values))) <= 0.05)
+        alarms.append(min(each.p(family=True) for each in moved(values)) <= 0.05)
         values[:, 5:] += math.log(1.1)
         calm = spread <= 0.03
-        called = np.array([each.p(family=True) <= 0.05 and each.shift > 0 for each in between.moved(pairs(values))])
+        called = np.array([each.p(family=True) <= 0.05 and each.shift > 0 for each in moved(values)])
         found.append(called[calm].mean())
     assert np.mean(alarms) <= 0.1
     assert np.mean(found) >= 0.8
@@ -101,12 +103,12 @@ def test_the_smallest_shift_that_is_said_to_be_found_is_found() -> None:
     found = []
     for _ in range(25):
         values, _ = levels(draw, nights=20)
-        said = between.moved(pairs(values[:, :10]))
+        said = moved(values[:, :10])
         for where in (values[:, :10][:, draw.permutation(10)], values[:, 10:]):
             for place in draw.integers(0, len(values), 4):
                 planted = where.copy()
                 planted[place, 5:] += said[place].least(0.05, 0.8)
-                found.append(between.moved(pairs(planted))[place].p(family=True) <= 0.05)
+                found.append(moved(planted)[place].p(family=True) <= 0.05)
     assert 0.7 < np.mean(found) < 0.9
 
 
@@ -115,11 +117,87 @@ def test_noisy_metrics_take_no_power_from_calm_ones_beside_them() -> None:
     found, alarms = [], []
     for _ in range(20):
         values = np.concatenate([draw.normal(0, 0.02, (20, 10)), draw.normal(0, 0.2, (20, 10))])
-        alarms.append(min(each.p(family=True) for each in between.moved(pairs(values))) <= 0.05)
+        alarms.append(min(each.p(family=True) for each in moved(values)) <= 0.05)
         values[:10, 5:] += math.log(1.1)
-        found += [each.p(family=True) <= 0.05 for each in between.moved(pairs(values))[:10]]
+        found += [each.p(family=True) <= 0.05 for each in moved(values)[:10]]
     assert np.mean(found) >= 0.8
     assert np.mean(alarms) <= 0.15
+
+
+def in_a_row(draw: np.random.Generator, correlation: float, shape: tuple[int, int]) -> Floats:
+    """Sessions of which each is like the one before."""
+    values = np.empty(shape)
+    values[:, 0] = draw.normal(size=shape[0])
+    for place in range(1, shape[1]):
+        new = draw.normal(size=shape[0])
+        values[:, place] = correlation * values[:, place - 1] + math.sqrt(1 - correlation**2) * new
+    return values * 0.01
+
+
+@pytest.mark.parametrize("correlation", [0.2, 0.4])
+def test_nights_that_follow_each_other_and_are_alike_raise_no_alarm(correlation: float) -> None:
+    draw = np.random.default_rng(15)
+    alarms, found = [], []
+    for _ in range(80):
+        values = in_a_row(draw, correlation, (40, 10))
+        alarms.append(min(each.p(family=True) for each in moved(values)) <= 0.05)
+        values[0, 5:] += 0.06
+        found.append(moved(values)[0].p(family=True) <= 0.05)
+    assert np.mean(alarms) <= 0.1
+    assert np.mean(found) >= 0.9
+
+
+def test_the_drift_is_that_of_the_order_in_which_sessions_ran() -> None:
+    values = in_a_row(np.random.default_rng(16), 0.6, (2000, 10))
+    assert between.drift(values, 5) == pytest.approx(1.82, abs=0.15)
+    alternating = [0, 2, 4, 6, 8, 1, 3, 5, 7, 9]
+    assert between.drift(values[:, alternating], 5, alternating) == 1  # sides in turns share what drifts
+    assert between.drift(values[:, ::-1], 5, range(10)[::-1]) == pytest.approx(between.drift(values, 5))
+    assert between.drift(np.random.default_rng(17).normal(size=(200, 10)), 5) < 1.1
+    assert between.drift(np.zeros((3, 10)), 5) == between.drift(values[:, :3], 2) == 1
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.001])
+def test_a_metric_that_lacks_a_session_is_proved_among_many_that_do_not(alpha: float) -> None:
+    values = np.random.default_rng(18).normal(0, 0.01, (60, 16))
+    values[0, 8:] += 0.3
+    values[0, 3] = values[1, 12] = values[2, 2:5] = np.nan
+    found = moved(values, 8, alpha=alpha)
+    assert found[0].p(family=True) <= alpha
+    assert found[0].shift == pytest.approx(0.3, abs=0.02)
+    assert found[0].half(0.05) < 0.03
+    assert min(each.p(family=True) for each in found[1:]) > 0.05
+
+
+def test_a_side_with_too_few_sessions_of_a_metric_tells_nothing() -> None:
+    values = np.random.default_rng(19).normal(0, 0.01, (6, 10))
+    values[0, 5:] += 0.3
+    values[0, 7:] = np.nan
+    first, *others = moved(values)
+    assert first.p(family=True) == first.p(family=False) == 1
+    assert math.isnan(first.half(0.05))
+    assert min(each.p(family=True) for each in others) > 0.05
+
+
+def test_metrics_that_some_sessions_lack_raise_no_alarm() -> None:
+    draw = np.random.default_rng(20)
+    alarms = []
+    for _ in range(200):
+        values = draw.standard_t(3, (30, 10)) * 0.01
+        values[draw.random(values.shape) < 0.05] = np.nan
+        alarms.append(min(each.p(family=True) for each in moved(values)) <= 0.05)
+    assert np.mean(alarms) <= 0.085
+
+
+def test_verdicts_where_a_metric_lacks_a_session() -> None:
+    names = tuple("abcdefghij")
+    values = np.exp(np.random.default_rng(21).normal(0, 0.01, (120, 10)))
+    values[:2, 5:] *= 1.3
+    tests = [Test(row[:5], row[5:], False, sessions=names) for row in values]
+    tests[0] = Test(values[0, :5], values[0, 6:], False, sessions=(*names[:5], *names[6:]))
+    verdicts = judge(tests)
+    assert [verdict.kind for verdict in verdicts[:2]] == ["regressed", "regressed"]
+    assert {verdict.needed for verdict in verdicts} == {4}
 
 
 def test_verdicts_of_sessions() -> None:

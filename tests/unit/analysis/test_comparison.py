@@ -20,6 +20,7 @@ from rich.console import Console
 
 from analysis import tell, words
 from analysis.comparison import Comparison, compare, gate
+from analysis.matching import Matched
 from analysis.plot_forest import forest
 from analysis.policy import Policy, Rule, read_policy
 from bench import cli, interrupts
@@ -146,6 +147,37 @@ def test_several_pyperf_files_a_side_prove_something(tmp_path: Path) -> None:
     assert (better.table["kind"] == "improved").mean() > 0.8
     assert max(map(len, screen(worse).splitlines()[2:])) <= 80
     assert len(worse.as_dict()["sessions"][0]) == 5
+
+
+def dated(path: str, day: int) -> str:
+    """The file, its runs being of that day; 0 for none."""
+    text = json.loads(Path(path).read_text())
+    for benchmark in text["benchmarks"]:
+        for run in benchmark["runs"]:
+            run["metadata"].pop("date", None)
+            if day:
+                run["metadata"]["date"] = f"2026-11-{day:02} 05:00:00"
+    Path(path).write_text(json.dumps(text))
+    return path
+
+
+def test_the_order_in_which_sessions_ran_counts_and_is_said(tmp_path: Path) -> None:
+    given = {"runs": 4, "metrics": 3}
+    old, late = nights(tmp_path, 4, 100, **given), nights(tmp_path, 4, 200, **given)
+
+    def run(ours: list[int], theirs: list[int]) -> Comparison:
+        for side, days in ((old, ours), (late, theirs)):
+            for path, day in zip(side, days, strict=True):
+                dated(path, day)
+        return compare(old, late)
+
+    before = run([4, 3, 2, 1], [5, 6, 7, 8])
+    assert "not interleaved: all of BASE ran before all of NEW" in notes(before)
+    orders = {each.order for each in before.sides.found[""] if isinstance(each, Matched)}
+    assert orders == {(3, 2, 1, 0, 4, 5, 6, 7)}
+    assert "all of NEW ran before all of BASE" in notes(run([5, 6, 7, 8], [1, 2, 3, 4]))
+    assert "not interleaved" not in notes(run([1, 3, 5, 7], [2, 4, 6, 8]))
+    assert "taken to have run in the order in which they are named" in notes(run([1, 3, 5, 7], [2, 4, 6, 0]))
 
 
 @pytest.mark.parametrize(("base", "new"), [(1, 5), (3, 5), (3, 3), (2, 1)])
