@@ -6,7 +6,7 @@ The unit of inference is the slot (one fresh instance), never the value: its val
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
@@ -26,12 +26,16 @@ _SLOPE_POINTS = 400  # Theil–Sen looks at every pair of points
 
 @dataclass(frozen=True)
 class Interval:
-    """A point and its two-sided interval; low and high are NaN where the data cannot give one."""
+    """A point and its two-sided interval; low and high are NaN where the data cannot give one.
+
+    unit: what `count` counts, blocks or sessions.
+    """
 
     point: float
     low: float
     high: float
     count: int
+    unit: str = "block"
 
     @property
     def bounded(self) -> bool:
@@ -192,8 +196,8 @@ def over_sessions(logs: pd.Series, between: float | None) -> Interval:
     if logs.index.get_level_values(0).nunique() == 1:
         return ratio_of(logs.to_numpy())
     each = [hodges_lehmann(values.to_numpy()).point for _, values in logs.groupby(level=0)]
-    if ranks.signed_rank_critical(len(each), (1 - CONFIDENCE) / 2) is not None:
-        return ratio_of(np.array(each))
+    if enough(len(each)):
+        return replace(ratio_of(np.array(each)), unit="session")
     if between is None:
         raise ValueError("several sessions, and no word of how far they lie apart")
     within = hodges_lehmann(logs.to_numpy())
@@ -202,6 +206,11 @@ def over_sessions(logs: pd.Series, between: float | None) -> Interval:
     if not within.bounded:
         low = high = float("nan")
     return Interval(float(np.exp(within.point)), float(np.exp(low)), float(np.exp(high)), within.count)
+
+
+def enough(sessions: int) -> bool:
+    """Whether so many sessions have an interval of their own."""
+    return ranks.signed_rank_critical(sessions, (1 - CONFIDENCE) / 2) is not None
 
 
 @dataclass(frozen=True)

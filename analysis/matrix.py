@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -104,8 +104,16 @@ class Chosen:
         return any(not but or metric.partition(".")[0] != but for metric in names)
 
     def blocks(self) -> int:
-        """The most blocks that any ratio rests on; 0 without ratios."""
-        return max((e.ratio.count for e in self._by_arm.values() if e.ratio), default=0)
+        """The most blocks (or sessions) that any ratio rests on; 0 without ratios."""
+        return max(self.most().values(), default=0)
+
+    def most(self) -> dict[str, int]:
+        """By what ratios count, blocks or sessions, the most that any rests on."""
+        found: dict[str, int] = {}
+        for ratio in (estimate.ratio for estimate in self._by_arm.values()):
+            if ratio:
+                found[ratio.unit] = max(found.get(ratio.unit, 0), ratio.count)
+        return found
 
 
 def columns(chosen: Chosen) -> tuple[Column, ...]:
@@ -129,7 +137,7 @@ def matrix(loaded: Loaded, chosen: Chosen) -> Matrix:
     ]
     if taken and all(each <= _APART for each in taken):
         return Matrix(shown, {}, [])
-    most = chosen.blocks()
+    most = chosen.most()
     notes: dict[str, int] = {}
     cells: dict[str, list[Cell]] = {}
     for arm in loaded.arms:
@@ -154,7 +162,7 @@ def _takes_only(loaded: Loaded, arm: str, some: Set[str]) -> bool:
     return bool(taken) and all(set(measures) <= some for measures in taken)
 
 
-def _cell(loaded: Loaded, chosen: Chosen, estimate: Estimate, arm: str, most: int) -> Cell:
+def _cell(loaded: Loaded, chosen: Chosen, estimate: Estimate, arm: str, most: Mapping[str, int]) -> Cell:
     value = show_known(estimate.known, estimate.unit)
     if estimate.metric == "density.n":
         tried, why = largest(loaded, arm, value)
@@ -165,7 +173,8 @@ def _cell(loaded: Loaded, chosen: Chosen, estimate: Estimate, arm: str, most: in
     if ratio is None:
         lacks = loaded.baseline is not None and chosen.get(estimate.metric, loaded.baseline) is None
         return Cell(value, range="the baseline has none" if lacks else estimate.note)
-    fewer = plural(ratio.count, "block") if ratio.bounded and ratio.count < most else ""
+    odd = len(most) > 1 or ratio.count < most[ratio.unit]
+    fewer = plural(ratio.count, ratio.unit) if ratio.bounded and odd else ""
     fewer = f"{fewer}: {estimate.note}" if fewer and estimate.note else fewer or estimate.note
     heat = round(min(max(math.log10(ratio.point) / 3, 0.0), 1.0) * 100) if estimate.better == "lower" else 0
     return Cell(value, show_times(ratio), show_range(ratio), fewer, heat)

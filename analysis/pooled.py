@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from analysis.caution import Caution
+from analysis.estimate import enough
 from analysis.judge import BETWEEN_SESSIONS
 from analysis.load import Campaign, Loaded
 from analysis.words import listed, plural, show
@@ -40,15 +41,31 @@ def caution(loaded: Loaded) -> list[Caution]:
     many = plural(len(loaded.campaigns), "campaign")
     boots = plural(loaded.slots["boot_id"].dropna().nunique(), "host boot")
     odd = differences(loaded.campaigns)
-    said = f"Pooled: blocks of {many} from {boots} count together. {how(len(loaded.campaigns))}"
+    said = f"Pooled: {many} from {boots}. {how(loaded)}"
     if odd:
         said += f" The campaigns are NOT alike: they differ in {listed(odd)}; figures mix what differs."
     return [Caution(said, "facts")]
 
 
-def how(sessions: int) -> str:
-    """How intervals are made of several sessions, in a sentence."""
-    if sessions >= 6:
+def how(loaded: Loaded) -> str:
+    """How the intervals of each arm's ratios are made, in sentences (see `analysis.estimate.over_sessions`)."""
+    good = loaded.slots[loaded.slots["status"] == "ok"]
+    ran = {str(arm): set(runs) for arm, runs in good.groupby("arm", observed=True)["run"]}
+    base = ran.get(loaded.baseline or "")
+    arms: dict[str, list[str]] = {}
+    for name, arm in loaded.arms.items():
+        sessions = len(ran.get(name, set()) & base) if base else len(ran.get(name, ()))
+        if sessions and name != loaded.baseline:
+            arms.setdefault(_method(sessions), []).append(arm.label)
+    if len(arms) < 2:
+        return next(iter(arms), "")
+    return " ".join(f"Of {listed(labels)}: {method}" for method, labels in arms.items())
+
+
+def _method(sessions: int) -> str:
+    if sessions == 1:
+        return "There is one session alone: intervals are those of its blocks, and another one may lie elsewhere."
+    if enough(sessions):
         return "Each session counts once, and intervals are between sessions."
     return (
         f"Sessions scatter more than runs of one session, so intervals are {BETWEEN_SESSIONS:g} times as wide as the "

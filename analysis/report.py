@@ -188,7 +188,7 @@ def _intervals(loaded: Loaded) -> str:
     if many == 1:
         of = "Intervals describe this session; another day may differ by more"
     else:
-        of = pooled.how(many).removesuffix(".")
+        of = pooled.how(loaded).removesuffix(".")
     return (
         f"{of}. Ratios are paired within blocks, so that what a block did to all arms cancels: they need not equal the "
         "ratio of the two medians."

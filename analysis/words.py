@@ -128,7 +128,7 @@ def show_range(interval: Interval, pivot: float = 1.0) -> str:
     """`[1.3, 1.5]`, or how many blocks were too few for an interval; pivot: what the interval may hold or leave out."""
     if interval.bounded:
         return f"[{_bound(interval.low, interval, pivot)},{NBSP}{_bound(interval.high, interval, pivot)}]"
-    return f"{plural(interval.count, 'block')}, no interval"
+    return f"{plural(interval.count, interval.unit)}, no interval"
 
 
 def _bound(end: float, interval: Interval, pivot: float) -> str:

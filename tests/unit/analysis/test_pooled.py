@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import pandas as pd
 import pytest
 
 from analysis import pooled
-from analysis.estimate import over_sessions, ratio_of
+from analysis.estimate import estimates, over_sessions, ratio_of, slot_medians
 from analysis.judge import BETWEEN_SESSIONS
 from analysis.load import load
+from analysis.matrix import Chosen, matrix
 from analysis.report import write_report
 from bench.errors import InputError
 from tests.synthetic import ARMS, campaign
@@ -55,7 +57,7 @@ def test_as_wide_as_compare_has_it() -> None:
 def test_with_enough_sessions_each_counts_once() -> None:
     many = [[level, level * 1.01, level * 0.99] for level in (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6)]
     found = over_sessions(logs(*many), BETWEEN_SESSIONS)
-    assert found.count == 7
+    assert (found.count, found.unit) == (7, "session")
     assert 1.0 <= found.low < 1.15
     assert 1.45 < found.high <= 1.6
 
@@ -63,6 +65,24 @@ def test_with_enough_sessions_each_counts_once() -> None:
 def test_several_sessions_without_a_rule_are_refused() -> None:
     with pytest.raises(ValueError, match="several sessions"):
         over_sessions(logs([1.0], [1.0]), None)
+
+
+def test_each_arm_says_how_many_sessions_it_has_and_what_is_counted(tmp_path: Path) -> None:
+    """crun ran in seven campaigns, uml in three of them, runc in one: three methods in one report."""
+    folders = []
+    for seed in range(7):
+        names = ["process", "crun", *(["uml"] if seed < 3 else []), *(["runc"] if seed < 1 else [])]
+        folders.append(campaign(tmp_path / str(seed), blocks=6, arms={n: ARMS[n] for n in names}, seed=seed, ramp=0))
+    loaded = load(folders)
+    (caution,) = pooled.caution(loaded)
+    assert re.search(r"Of crun[^:]*: Each session counts once", caution.text)
+    assert "Of uml: Sessions scatter more" in caution.text
+    assert "Of runc: There is one session alone" in caution.text
+    assert "blocks of 7 campaigns" not in caution.text
+    medians = slot_medians(loaded.samples)
+    chosen = Chosen(estimates(medians, loaded.baseline, between=BETWEEN_SESSIONS))
+    cells = matrix(loaded, chosen).cells
+    assert [cells[name][0].blocks for name in ("crun", "uml", "runc")] == ["7 sessions", "18 blocks", "6 blocks"]
 
 
 def change_json(file: Path, **keys: Any) -> None:
@@ -89,7 +109,7 @@ def test_the_report_says_how_it_pools_and_what_differs(tmp_path: Path) -> None:
     write_report([first, late], tmp_path / "both")
     for kind in ("html", "md"):
         text = (tmp_path / "both" / f"report.{kind}").read_text()
-        assert "Pooled: blocks of 2 campaigns" in text
+        assert "Pooled: 2 campaigns from" in text
         assert "5.6 times as wide as the blocks alone say" in text
         assert "host kernel (6.18.44 and 6.18.99), host mitigations, rootfs digest" in text
         assert "guest kernels of uml" in text
