@@ -274,7 +274,7 @@ def test_campaigns_are_pooled_block_by_block(tmp_path: Path) -> None:
         write_report(folders)
     write_report(folders, tmp_path / "both")
     text = _page(tmp_path / "both").text
-    assert "Pooled: blocks of 2 campaigns" in text
+    assert "Pooled: 2 campaigns from" in text
     assert "blocks, no interval" not in text.split("Teardown", 1)[0]
     slots = pd.read_parquet(tmp_path / "both" / "slots.parquet")
     assert slots["run"].nunique() == 2
