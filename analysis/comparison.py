@@ -277,14 +277,17 @@ def _unproved(
 
 
 def failing(comparison: Comparison) -> list[str]:
-    """For each arm of which more slots failed in NEW than in BASE, beyond what the policy allows, how many did.
+    """For each arm of which more slots failed in NEW than in BASE (a session, where there are several), beyond what the
+    policy allows, how many did.
 
     And for each benchmark that gates, of its runs: more than the share of BASE's, as there may be more runs of NEW.
     """
+    ours, theirs = comparison.sides.sessions
+    times = len(theirs) / len(ours) if ours else 1.0
     more = {
         arm: (base, new)
         for arm, (base, new) in comparison.sides.failed.items()
-        if new - base > comparison.policy.failures and arm not in comparison.sides.informs
+        if new - times * base > comparison.policy.failures and arm not in comparison.sides.informs
     }
     told = [f"{arm} {plural(new, 'slot')} of NEW failed, {base} of BASE".strip() for arm, (base, new) in more.items()]
     for name, ((base, of_base), (new, of_new)) in comparison.sides.fates.items():

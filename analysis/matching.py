@@ -156,7 +156,8 @@ def match_sessions(
 ) -> list[Found]:
     """The metrics of several sessions a side, by name: a number a session, the median over its slots.
 
-    per: as `match_runs` has it, for metrics of which all sessions that have them have that. Errors: as `match_blocks`.
+    per: as `match_runs` has it; sessions without that are left out of metrics that are divided by it.
+    Errors: as `match_blocks`.
     """
     sides = [[_good(frame, [arm]) for frame, arm in side.values()] for side in (base, new)]
     together = [pd.concat(side) for side in sides]
@@ -173,9 +174,7 @@ def match_sessions(
         if isinstance(head, Gap) or key in gaps:
             found.append(head if isinstance(head, Gap) else gaps[key])
             continue
-        divide = head.unit != EXACT and all(
-            side.get(key, {}).keys() == level[key].keys() for side, level in zip(scaled, plain, strict=True)
-        )
+        divide = head.unit != EXACT and key in scaled[0] and key in scaled[1]
         chosen = [side[key] for side in (scaled if divide else plain)]
         values, levels = (
             tuple(np.array(list(side.values())) for side in both) for both in (chosen, [side[key] for side in plain])

@@ -242,14 +242,15 @@ def _several_campaigns(base: Sequence[Reference], new: Sequence[Reference], arms
     _named_once(every)
     loads = {str(each): load([each.path]) for each in every}
     _no_copies(list(loads.values()))
-    old, late = loads[str(base[0])], loads[str(new[0])]
     for loaded in loads.values():
-        _same_scenarios(old.campaigns[0], loaded.campaigns[0])
+        _same_scenarios(loads[str(base[0])].campaigns[0], loaded.campaigns[0])
+    gaps: dict[str, list[Found]] = {}
     if any(each.arm for each in every):
         pairs = {"": {str(each): _known(loads[str(each)], each) for each in every}}
     else:
-        pairs = {arm: dict.fromkeys(loads, arm) for arm in _in_all(every, loads, arms)}
-    per = _normaliser(*loads.values())
+        shared, gaps = _in_both(base, new, loads, arms)
+        pairs = {arm: {name: arm for name, loaded in loads.items() if arm in _good(loaded)} for arm in shared}
+    per = _normaliser(*([loads[str(each)] for each in side] for side in (base, new)))
     found: dict[str, list[Found]] = {}
     badges: dict[str, list[str]] = {}
     lost: dict[str, tuple[int, int]] = {}
@@ -257,27 +258,42 @@ def _several_campaigns(base: Sequence[Reference], new: Sequence[Reference], arms
     notes = [told for loaded in loads.values() for told in _torn(loaded)]
     for label, names in pairs.items():
         scale = None if per in names.values() else per
-        ours, theirs = (
-            {str(each): (_samples(loads[str(each)], (names[str(each)], scale)), names[str(each)]) for each in side}
-            for side in (base, new)
-        )
+        sessions = {name: (_samples(loads[name], (arm, scale)), arm) for name, arm in names.items()}
+        having = [[str(each) for each in side if str(each) in sessions] for side in (base, new)]
+        ours, theirs = ({name: sessions[name] for name in side} for side in having)
         found[label] = match_sessions(ours, theirs, per=scale)
         news[label] = theirs
-        others = [between(old, loads[str(each)], names[str(base[0])], names[str(each)]) for each in new]
+        others = [between(loads[one], loads[other], names[one], names[other]) for one, other in _crossed(*having)]
         badges[label] = list(dict.fromkeys(itertools.chain(*others)))
-        failed = [sum(len(_failed(loads[str(each)], {names[str(each)]})) for each in side) for side in (base, new)]
+        failed = [
+            sum(len(_failed(loads[str(each)], {names.get(str(each), label)})) for each in side) for side in (base, new)
+        ]
         lost[label] = (failed[0], failed[1])
         if any(failed):
             what = f"{plural(failed[0], 'slot')} of BASE and {failed[1]} of NEW"
             notes.append(f"did not end well, and are left out: {what} {label}".strip())
+        if len(sessions) < len(every):
+            counts = [f"{len(has)} of {len(side)}" for has, side in zip(having, (base, new), strict=True)]
+            notes.append(f"{label} ended well in {counts[0]} sessions of BASE and {counts[1]} of NEW: those count")
     divided = any(getattr(each, "per", "") for metrics in found.values() for each in metrics)
     informs = frozenset({str(per)}) if divided and per in pairs and not arms else frozenset()
     if divided:
         notes.append(f"host-normalised: values are divided by those of {per} in the same block")
-    notes += _emulated(*loads.values()) + _hosts(old.campaigns[0], late.campaigns[0])
+    else:
+        notes.append("raw slot medians: no baseline ran beside the compared arm on both sides")
+    pairs_of = _crossed([str(each) for each in base], [str(each) for each in new])
+    notes += _emulated(*loads.values())
+    notes += _hosts(*((loads[one].campaigns[0], loads[other].campaigns[0]) for one, other in pairs_of))
     times = {name: min(filter(None, loaded.slots["started"]), default="") for name, loaded in loads.items()}
-    made = _of_sessions(dict.fromkeys(map(str, base)), dict.fromkeys(map(str, new)), found, times, notes, badges, lost)
+    made = _of_sessions(
+        dict.fromkeys(map(str, base)), dict.fromkeys(map(str, new)), found | gaps, times, notes, badges, lost
+    )
     return replace(made, informs=informs, news=news)
+
+
+def _crossed(base: Sequence[str], new: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs in which whatever differs between a session of BASE and one of NEW shows: the first of each with all."""
+    return list(dict.fromkeys([*((base[0], each) for each in new), *((each, new[0]) for each in base)]))
 
 
 def _of_sessions(
@@ -417,7 +433,7 @@ def _campaigns(base: Reference, new: Reference, arms: Sequence[str]) -> Sides:
         pairs = {"": (_known(old, base), _known(late, new))}
     else:
         pairs = {name: (name, name) for name in _shared(old, late, base, new, arms)}
-    per = _normaliser(old, late)
+    per = _normaliser([old], [late])
     found: dict[str, list[Found]] = {}
     badges: dict[str, list[str]] = {}
     lost: dict[str, tuple[int, int]] = {}
@@ -444,7 +460,7 @@ def _campaigns(base: Reference, new: Reference, arms: Sequence[str]) -> Sides:
     else:
         notes.append("raw slot medians: there is no baseline beside the compared arm in both campaigns")
     notes += _boots((old, [left for left, _ in pairs.values()]), (late, [right for _, right in pairs.values()]))
-    notes += _emulated(old, late) + _hosts(old.campaigns[0], late.campaigns[0])
+    notes += _emulated(old, late) + _hosts((old.campaigns[0], late.campaigns[0]))
     return Sides(str(base), str(new), "campaigns", found, informs, badges, notes, lost, news=news)
 
 
@@ -489,16 +505,31 @@ def _shared(old: Loaded, late: Loaded, base: Reference, new: Reference, arms: Se
     return shared
 
 
-def _in_all(given: Sequence[Reference], loads: Mapping[str, Loaded], arms: Sequence[str]) -> list[str]:
-    """The arms to compare of several campaigns: those that were asked for, or all that ran well in each."""
+def _in_both(
+    base: Sequence[Reference], new: Sequence[Reference], loads: Mapping[str, Loaded], arms: Sequence[str]
+) -> tuple[list[str], dict[str, list[Found]]]:
+    """The arms to compare of several campaigns: those that were asked for, or all that ran well on both sides.
+
+    And those that ran well on one side alone.
+    """
     for name in arms:
-        for each in given:
+        for each in (*base, *new):
             _known(loads[str(each)], Reference(each.path, _arm_name(name)))
-    shared = set.intersection(*(_good(loaded) for loaded in loads.values()))
-    found = list(dict.fromkeys(arms)) or [name for name in loads[str(given[0])].arms if name in shared]
-    if not found:
-        raise InputError("no arm ran in all of these campaigns", hint="write DIR:ARM… -- DIR:ARM…")
-    return found
+    if arms:
+        return list(dict.fromkeys(arms)), {}
+    names = list(dict.fromkeys(name for loaded in loads.values() for name in loaded.arms))
+    ours, theirs = (set().union(*(_good(loads[str(each)]) for each in side)) for side in (base, new))
+    shared = [name for name in names if name in ours & theirs]
+    if not shared:
+        raise InputError("no arm ran well on both sides", hint="write DIR:ARM… -- DIR:ARM…")
+    gaps: dict[str, list[Found]] = {}
+    for name in names:
+        if name in ours - theirs:
+            why = f"did not end well in {len(new)} of {plural(len(new), 'session')} of NEW"
+            gaps[name] = [Gap("", "all metrics", why)]
+        elif name in theirs - ours:
+            gaps[name] = [Gap("", "all metrics", "only NEW has this arm", unproved=False)]
+    return shared, gaps
 
 
 def _alone(old: Loaded, late: Loaded, shared: set[str]) -> dict[str, list[Found]]:
@@ -518,11 +549,11 @@ def _samples(loaded: Loaded, arms: Sequence[str | None]) -> pd.DataFrame:
     return loaded.samples[loaded.samples["arm"].isin([arm for arm in arms if arm])]
 
 
-def _normaliser(*loads: Loaded) -> str | None:
-    """The baseline arm that all plans name, if it ran in each."""
-    names = {loaded.campaigns[0].plan.get("baseline") for loaded in loads}
+def _normaliser(*given: Sequence[Loaded]) -> str | None:
+    """The baseline arm that all plans name, if it ran on both sides."""
+    names = {loaded.campaigns[0].plan.get("baseline") for side in given for loaded in side}
     name = names.pop()
-    ran = all((loaded.slots["arm"] == name).any() for loaded in loads)
+    ran = all(any((loaded.slots["arm"] == name).any() for loaded in side) for side in given)
     return str(name) if name and not names and ran else None
 
 
@@ -597,16 +628,17 @@ def _boots(*given: tuple[Loaded, Sequence[str]]) -> list[str]:
     return [f"the blocks are of {boots}"] if boots != "1 host boot" else []
 
 
-def _hosts(old: Campaign, late: Campaign) -> list[str]:
+def _hosts(*pairs: tuple[Campaign, Campaign]) -> list[str]:
     """What differs between the hosts and envelopes of two campaigns."""
     odd = []
-    hosts = [campaign.facts.get("host") or {} for campaign in (old, late)]
-    envelopes = [campaign.plan.get("envelope") or {} for campaign in (old, late)]
-    for what, (ours, theirs), keys in (
-        ("host", hosts, ("cpu", "cores", "memory", "kernel", "microcode", "governor")),
-        ("envelope", envelopes, ("cpus", "memory", "rootfs")),
-    ):
-        for key in keys:
-            if key in ours and key in theirs and ours[key] != theirs[key]:
-                odd.append(f"{what} {key} {ours[key]} → {theirs[key]}")
-    return [f"not the same: {'; '.join(odd)}"] if odd else []
+    for pair in pairs:
+        hosts = [campaign.facts.get("host") or {} for campaign in pair]
+        envelopes = [campaign.plan.get("envelope") or {} for campaign in pair]
+        for what, (ours, theirs), keys in (
+            ("host", hosts, ("cpu", "cores", "memory", "kernel", "microcode", "governor")),
+            ("envelope", envelopes, ("cpus", "memory", "rootfs")),
+        ):
+            for key in keys:
+                if key in ours and key in theirs and ours[key] != theirs[key]:
+                    odd.append(f"{what} {key} {ours[key]} → {theirs[key]}")
+    return [f"not the same: {'; '.join(dict.fromkeys(odd))}"] if odd else []

@@ -19,7 +19,7 @@ import pytest
 from rich.console import Console
 
 from analysis import tell, words
-from analysis.comparison import Comparison, compare, gate
+from analysis.comparison import Comparison, compare, failing, gate
 from analysis.matching import Matched
 from analysis.plot_forest import forest
 from analysis.policy import Policy, Rule, read_policy
@@ -229,6 +229,70 @@ def test_several_campaigns_a_side_are_divided_by_their_baseline(tmp_path: Path) 
     assert named.table.set_index("metric").loc["boot", "kind"] == "regressed"
     with pytest.raises(InputError, match="has no arm 'runc'"):
         compare([f"{path}:runc" for path in old], late)
+
+
+TWO = {"process": ARMS["process"], "crun": CRUN}
+
+
+def several(path: Path, first: int, count: int = 4, **each: Any) -> list[str]:
+    """Campaigns of a few blocks; each: by a campaign's place (`at0`), what is different there."""
+    return [
+        str(make(path / str(first + place), 3, seed=first + place, **({"arms": TWO} | each.get(f"at{place}", {}))))
+        for place in range(count)
+    ]
+
+
+def fails(arm: str, *blocks: int) -> dict[str, Any]:
+    def change(record: dict[str, Any]) -> None:
+        if record["arm"] == arm and (not blocks or record["block"] in blocks):
+            record |= {"status": "failed", "reason": "no", "samples": []}
+
+    return {"change": change}
+
+
+def test_an_arm_that_some_sessions_lack_is_compared_in_the_others_or_stands_against_a_pass(tmp_path: Path) -> None:
+    three = {"arms": TWO | {"runc": CRUN}}
+    old = several(tmp_path, 10, 5, at0=three, at1=three)
+    late = several(tmp_path, 20, 5, at2=fails("crun"), at3={"arms": {"process": ARMS["process"]}})
+    found = compare(old, late)
+    rows = found.table.set_index(["arm", "metric"])
+    assert rows.loc[("crun", "boot"), ["count", "per"]].tolist() == [3, "process"]
+    assert "crun ended well in 5 of 5 sessions of BASE and 3 of 5 of NEW: those count" in notes(found)
+    ((arm, gap, unproved),) = [each for each in found.gaps if each[1].metric == "all metrics"]
+    assert (arm, gap.why, unproved) == ("runc", "did not end well in 5 of 5 sessions of NEW", True)
+    said = gate(found)
+    assert said.code == 3
+    assert "runc all metrics" in said.text
+    assert [(arm, unproved) for arm, _, unproved in compare(late, old).gaps] == [("runc", False)]
+
+
+def test_a_session_without_the_baseline_is_left_out_of_what_is_divided_by_it(tmp_path: Path) -> None:
+    found = compare(several(tmp_path, 10, 5), several(tmp_path, 20, 5, at2=fails("process")))
+    rows = found.table.set_index(["arm", "metric"])
+    assert rows.loc[("crun", "boot"), ["count", "per"]].tolist() == [4, "process"]
+
+
+def test_failures_are_compared_by_session(tmp_path: Path) -> None:
+    old = several(tmp_path, 10, 4, at1=fails("crun", 1))
+    late = several(tmp_path, 20, 8, at0=fails("crun", 1), at5=fails("crun", 2))
+    assert failing(compare(old, late)) == []  # twice as many in twice as many sessions
+    as_many = several(tmp_path, 40, 4, at1=fails("crun", 1, 2))
+    (told,) = failing(compare(late, as_many))
+    assert "crun 2 slots of NEW failed, 2 of BASE" in told
+
+
+def test_what_else_differs_is_looked_for_in_all_sessions(tmp_path: Path) -> None:
+    def of_kernel(path: str, kernel: str) -> None:
+        facts = json.loads((Path(path) / "facts.json").read_text())
+        facts["host"]["kernel"] = kernel
+        (Path(path) / "facts.json").write_text(json.dumps(facts))
+
+    old, late = several(tmp_path, 10), several(tmp_path, 20)
+    of_kernel(late[2], "9.9.1")
+    of_kernel(old[3], "9.9.2")
+    told = notes(compare(old, late))
+    assert "→ 9.9.1" in told
+    assert "host kernel 9.9.2 →" in told
 
 
 def test_two_campaigns_without_a_baseline_beside_inform_only(folder: Path, later: Path) -> None:
