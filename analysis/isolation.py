@@ -71,7 +71,7 @@ class Harm:
         """1 where it takes longer than the fair share, -1 where less, by more than chance and a little; 0 otherwise."""
         if self.ratio is None or not self.ratio.bounded or self.ratio.low <= self.fair <= self.ratio.high:
             return 0
-        if max(self.ratio.point / self.fair, self.fair / self.ratio.point) < _MATTERS:
+        if self.near and max(self.ratio.point / self.fair, self.fair / self.ratio.point) < _MATTERS:
             return 0
         return 1 if self.ratio.low > self.fair else -1
 
@@ -174,7 +174,7 @@ def sentences(loaded: Loaded, found: Isolation) -> list[str]:
         if measured:
             whose = f" in {loaded.arms[measured[0].arm].label}" if len(measured) == 1 else ""
             least, most = (
-                pick(measured, key=lambda harm: harm.beyond or 0.0).text.removesuffix("×") for pick in (min, max)
+                _brief(pick(measured, key=lambda harm: harm.beyond or 0.0)).removesuffix("×") for pick in (min, max)
             )
             times = most if least == most else f"{least} to {most}"
             parts.append(f"a request takes {times} times as long as alone{whose}")
@@ -209,4 +209,9 @@ def _sides(loaded: Loaded, found: Isolation, rows: list[Harm]) -> list[str]:
 
 
 def _one(loaded: Loaded, harm: Harm, detail: str = "") -> str:
-    return f"{loaded.arms[harm.arm].label} ({f'{harm.text} {detail}'.strip()})"
+    return f"{loaded.arms[harm.arm].label} ({f'{_brief(harm)} {detail}'.strip()})"
+
+
+def _brief(harm: Harm) -> str:
+    """Two digits, as sentences have them."""
+    return show_times(harm.ratio, harm.fair, 2) if harm.ratio else harm.text

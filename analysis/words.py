@@ -119,9 +119,12 @@ def times(ratio: float) -> str:
     return f"{ratio:.3f}" if 0.0995 <= ratio < 9.9995 else f"{ratio:.3g}" if ratio < 0.01 else digits(ratio)
 
 
-def show_times(interval: Interval, pivot: float = 1.0) -> str:
-    """A ratio with as many digits as are known of it: `2,300×`, `1.4×`, `1.03×`; pivot: as for show_range."""
-    return f"{_bound(interval.point, interval, pivot)}×"
+def show_times(interval: Interval, pivot: float = 1.0, most: int = 4) -> str:
+    """A ratio with as many digits as are known of it: `2,300×`, `1.4×`, `1.03×`; pivot: as for show_range.
+
+    most: so many at most, in sentences; more only where it would read like the pivot.
+    """
+    return f"{_bound(interval.point, interval, pivot, most)}×"
 
 
 def show_range(interval: Interval, pivot: float = 1.0) -> str:
@@ -131,9 +134,9 @@ def show_range(interval: Interval, pivot: float = 1.0) -> str:
     return f"{plural(interval.count, interval.unit)}, no interval"
 
 
-def _bound(end: float, interval: Interval, pivot: float) -> str:
+def _bound(end: float, interval: Interval, pivot: float, most: int = 4) -> str:
     """A ratio, or an end of its interval. Where that leaves the pivot out, no rounding may let it reach there."""
-    known = figures(interval)
+    known = min(figures(interval), most)
     if not interval.low <= pivot <= interval.high:
         while known < 6 and float(digits(end, known).replace(",", "")) == pivot:
             known += 1
