@@ -107,11 +107,11 @@ class Test:
 class Verdict:
     """What may be said of one Test. Fractions: 0.05 is 5 %.
 
-    ratio: NEW ÷ BASE with its 95 % interval. p: two-sided, before Holm; alpha: what it had to reach after Holm. mde:
-    the shift that as many data like these show 80 % of the time at the level that a lone change must reach; None
-    where none can be shown. needed: blocks below which nothing can be. reason: why inconclusive, or what must be said
-    beside the verdict. exact: judged by identity and not by statistics. within: a change that is proved, and proved to
-    be smaller than the margin: its whole interval lies within ±δ.
+    ratio: NEW ÷ BASE with its 95 % interval. p: two-sided, before Holm, or, of sessions, of all that gate together;
+    alpha: what it had to reach. mde: the shift that as many data like these show 80 % of the time at the level that a
+    lone change must reach; None where none can be shown. needed: blocks below which nothing can be. reason: why
+    inconclusive, or what must be said beside the verdict. exact: judged by identity and not by statistics. within: a
+    change that is proved, and proved to be smaller than the margin: its whole interval lies within ±δ.
     """
 
     kind: Kind
@@ -143,14 +143,15 @@ def percent(fraction: float) -> str:
 class Summary:
     """What a test's data say, whatever the method: what verdicts are made of.
 
-    reach: the p that it must reach. needed: units below which nothing can. inner: the interval that must lie inside ±δ
-    for a claim that nothing changed; None where there is none.
+    reach: the p that it must reach. family: how many metrics are held to a level together. needed: units below which
+    nothing can. inner: the interval that must lie inside ±δ for a claim that nothing changed; None where there is none.
     """
 
     shown: Shown
     ratio: Interval
     inner: Interval | None
     reach: float
+    family: int
     needed: int
     mde: float | None
 
@@ -164,7 +165,7 @@ def judge(tests: Sequence[Test], *, alpha: float = 0.05, power: float = 0.8) -> 
     ranked = {i: test for i, test in statistical.items() if not test.sessions}
     summaries = _by_ranks(ranked, alpha, power)
     summaries |= _by_sessions({i: test for i, test in statistical.items() if test.sessions}, alpha, power)
-    return [_verdict(test, summaries[i]) if i in summaries else _exact(test) for i, test in enumerate(tests)]
+    return [_verdict(test, summaries[i], alpha) if i in summaries else _exact(test) for i, test in enumerate(tests)]
 
 
 def _by_ranks(tests: Mapping[int, Test], alpha: float, power: float) -> dict[int, Summary]:
@@ -189,8 +190,9 @@ def _by_ranks(tests: Mapping[int, Test], alpha: float, power: float) -> dict[int
             ratio=ratio(test),
             inner=_inner(test, alpha),
             reach=nominal(test, levels[i]),
+            family=len(family) if test.gates else 1,
             needed=least_count(test, lone[i]),
-            mde=mde(test, lone[i], power),
+            mde=mde(test, lone[i], power) if test.proves else None,
         )
         for i, test in tests.items()
     }
@@ -217,6 +219,7 @@ def _of_group(tests: Mapping[int, Test], alpha: float, power: float) -> dict[int
             ratio=_interval(each.shift, each.half(1 - CONFIDENCE), test.count),
             inner=_interval(each.shift, each.half(2 * alpha), test.count),
             reach=alpha,
+            family=len(tests) if test.gates else 1,
             needed=needed,
             mde=max(float(np.expm1(least)), step(test)) if math.isfinite(least) else None,
         )
@@ -366,7 +369,7 @@ def _exact(test: Test) -> Verdict:
     )
 
 
-def _verdict(test: Test, seen: Summary) -> Verdict:
+def _verdict(test: Test, seen: Summary, alpha: float) -> Verdict:
     found, shown = seen.ratio, seen.shown
     reasons = []
     if test.exact:
@@ -391,7 +394,7 @@ def _verdict(test: Test, seen: Summary) -> Verdict:
     elif alike and not doubt:
         kind = "equivalent"
     else:
-        reasons += _why(test, seen, doubt)
+        reasons += _why(test, seen, doubt, alpha)
     return Verdict(
         kind=kind,
         ratio=found,
@@ -422,9 +425,9 @@ def _doubt(test: Test) -> str:
     return tails.of_groups(np.log(test.base), np.log(test.new), margin, test.unit)
 
 
-def _why(test: Test, seen: Summary, doubt: str) -> list[str]:
+def _why(test: Test, seen: Summary, doubt: str, alpha: float) -> list[str]:
     """Why nothing is proved."""
-    unit, shown, reach, needed = test.unit, seen.shown, seen.reach, seen.needed
+    unit, needed = test.unit, seen.needed
     reasons = []
     if test.count < needed:
         reasons.append(
@@ -436,9 +439,8 @@ def _why(test: Test, seen: Summary, doubt: str) -> list[str]:
         return reasons
     if doubt:
         return [doubt]
-    if shown.p <= 0.05:
-        of = "at this look" if test.looks else "as one of several metrics"
-        return [f"p = {shown.p:.2g} would do alone, but not {of} (which needs {reach:.2g})"]
+    if told := _almost(test, seen, alpha):
+        return [told]
     if test.spread > 1:
         return [
             f"different times may differ {test.spread:g} times as much as runs of one time, and nothing beyond shows"
@@ -446,6 +448,22 @@ def _why(test: Test, seen: Summary, doubt: str) -> list[str]:
     if test.paired and (told := _tied(_log_ratios(test))):
         return [told]
     return [f"the interval reaches beyond ±{percent(test.delta)} and does not leave out 1"]
+
+
+def _almost(test: Test, seen: Summary, alpha: float) -> str:
+    """Why what looks like a change is none that is proved; "" where nothing looks like one."""
+    p, reach = seen.shown.p, seen.reach
+    apart = seen.ratio.low > 1 or seen.ratio.high < 1
+    if test.sessions and reach < between.FINEST:
+        return f"sessions drawn anew tell no p below {between.FINEST:g}, and a level of {reach:.2g} is asked"
+    if p <= reach:
+        return "" if apart else f"p = {p:.2g} would do, but the {CONFIDENCE:.0%} interval does not leave out 1"
+    if test.sessions and apart and seen.family > 1:
+        return f"its own interval leaves out 1, but among {seen.family} metrics p = {p:.2g} (which needs {reach:.2g})"
+    if p <= alpha and (test.looks or seen.family > 1):
+        of = "at this look" if test.looks else f"as one of {seen.family} metrics"
+        return f"p = {p:.2g} would do alone, but not {of} (which needs {reach:.2g})"
+    return f"the {CONFIDENCE:.0%} interval leaves out 1, but p = {p:.2g} is above {reach:.2g}" if apart else ""
 
 
 def _tied(logs: Floats) -> str:

@@ -215,6 +215,51 @@ def test_different_times_are_held_to_the_spread_of_times() -> None:
     assert judge.judge([far])[0].kind == "regressed"
 
 
+def test_what_proves_nothing_has_no_smallest_effect_that_it_would_have_shown() -> None:
+    base, new = (np.exp(draw.standard_normal(20) * 0.02) for _ in range(2))
+    for proves in (True, False):
+        (verdict,) = judge.judge([Test(base, new, paired=False, spread=judge.BETWEEN_SESSIONS, proves=proves)])
+        assert (verdict.mde is not None) == proves
+
+
+def sessions(size: float, count: int, scatter: float = 0.02) -> list[Test]:
+    """The first of them moved by `size`."""
+    values = np.exp(draw.standard_normal((count, 10)) * scatter)
+    values[0, 5:] *= size
+    return [Test(row[:5], row[5:], paired=False, sessions=tuple("abcdefghij")) for row in values]
+
+
+def test_why_nothing_is_proved_fits_the_interval_and_the_level() -> None:
+    seen = set()
+    for size in (1.02, 1.03, 1.04, 1.06):
+        for count in (1, 8, 40):
+            for alpha in (0.01, 0.05, 0.1):
+                blocks = [pair(shift, 0.05, 12) for shift in (size, *[1.0] * (count - 1))]
+                for tests in (sessions(size, count), blocks):
+                    for verdict in judge.judge(tests, alpha=alpha):
+                        if verdict.kind != "inconclusive":
+                            continue
+                        apart = verdict.ratio.low > 1 or verdict.ratio.high < 1
+                        assert not (apart and "does not leave out 1" in verdict.reason)
+                        assert ("leaves out 1" in verdict.reason) <= apart
+                        assert ("would do alone" in verdict.reason) <= (verdict.p <= alpha and count > 1)
+                        seen |= {
+                            part for part in ("does not leave", "leaves out", "do alone") if part in verdict.reason
+                        }
+                        if "metrics" in verdict.reason:
+                            assert f"{count} metrics" in verdict.reason
+    assert seen == {"does not leave", "leaves out", "do alone"}
+
+
+def test_a_level_that_no_draw_of_sessions_reaches_is_said() -> None:
+    values = np.exp(draw.standard_normal((1, 24)) * 0.01)
+    values[:, 12:] *= 2
+    test = Test(values[0, :12], values[0, 12:], paired=False, sessions=tuple("abcdefghijklmnopqrstuvwx"))
+    (verdict,) = judge.judge([test], alpha=1e-6)
+    assert verdict.kind == "inconclusive"
+    assert "no p below 5e-05" in verdict.reason
+
+
 @pytest.mark.parametrize(
     ("base", "new", "given", "said"),
     [
