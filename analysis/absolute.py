@@ -20,7 +20,7 @@ from bench.errors import InputError
 
 Kind = Literal["kept", "broken", "unproved"]
 
-#: Each end of the interval shown, and of the proof that a limit is kept: one-sided.
+#: Each end of the interval shown, and of the proof that a limit is kept: one-sided, as of the 90 % interval within ±δ.
 TAIL: Final = 0.05
 _UNITS: Final[dict[str, tuple[str, float]]] = {
     **{name: ("second", size) for name, size in (("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0))},

@@ -14,6 +14,7 @@ from bench.results import Record
 
 #: Measures whose own work is at most a few processes; others make load that is none of somebody else's.
 _LIGHT: Final = frozenset({"boot", "exec", "spawn", "teardown", "firmware"})
+# Judgements, not measurements: on an idle machine all of these are next to nothing.
 _BUSY_SHARE: Final = 0.7  # load average for each CPU, from which on a host is called busy
 _STEAL, _WORST_STEAL = 0.01, 0.05
 _WAITING: Final = {"cpu": 0.5, "memory": 0.05, "io": 0.25}  # shares of the time, from which on others do it too

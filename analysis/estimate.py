@@ -21,7 +21,7 @@ from analysis.ranks import Floats
 
 CONFIDENCE: Final = 0.95
 _ALL_PAIRS_UP_TO = 400  # blocks; above, Walsh averages are counted instead of listed
-_SLOPE_POINTS = 400  # Theil–Sen looks at every pair of points
+_SLOPE_POINTS = 400  # Theil–Sen looks at every pair of points: 80,000 of so many
 
 
 @dataclass(frozen=True)

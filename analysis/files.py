@@ -17,7 +17,7 @@ from bench.errors import RecordError, remedy
 
 #: Seconds that a pipe may take to be opened by its reader.
 _READER_LIMIT: Final = 10.0
-_MOST_LINKS: Final = 40
+_MOST_LINKS: Final = 40  # as many as Linux follows in one path
 
 
 @contextmanager

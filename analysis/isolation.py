@@ -24,6 +24,7 @@ _NAMES = {
     "disk": "a disk hog",
     "network": "one that floods its link",
 }
+# A judgement, not a measurement: what nobody would mind, and what nobody would see.
 _NEAR: Final = 1.1  # times the fair share, or less of it, within which the whole interval of what is called it lies
 _MATTERS: Final = 1.03  # times the fair share or less of it, from which on a difference is told
 
