@@ -76,6 +76,7 @@ class Comparison:
 
         {"base", "new": text, "design": "blocks" | "campaigns" | "suites" | "sessions",
         "unit": "block" | "slot" | "run" | "session", "sessions": [[names of BASE's], [of NEW's]],
+        "set_aside": {name of a session that is left out of "metrics": how far off the others it lies},
         "interleaved": bool, "alpha": number, "notes": [text],
         "metrics": [{every column of `analysis.compare.judged`, "badges": [text]}],
         "limits": [{"arm", "scenario", "metric", "unit", "limit": text, "level", "low", "high": number | null, "count",
@@ -100,6 +101,7 @@ class Comparison:
             "design": self.sides.design,
             "unit": self.unit,
             "sessions": [list(names) for names in self.sides.sessions],
+            "set_aside": dict(self.sides.aside),
             "interleaved": self.sides.design == "blocks",
             "alpha": self.policy.alpha,
             "notes": self.notes,

@@ -70,6 +70,7 @@ class Sides:
     fates    by benchmark how many runs of BASE and of NEW failed, and of how many: (failed, runs) a side
     looks    by scenario the block counts at which the campaign was looked at, where it could stop early
     sessions the names of BASE's and of NEW's, where there are several a side
+    aside    those of them that are left out of `found`, and how far off the others they lie, as a fraction
     news     by arm NEW's sessions themselves, by name
     """
 
@@ -84,6 +85,7 @@ class Sides:
     fates: dict[str, tuple[tuple[int, int], tuple[int, int]]] = field(default_factory=dict)
     looks: dict[str, tuple[int, ...]] = field(default_factory=dict)
     sessions: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    aside: Mapping[str, float] = field(default_factory=dict)
     news: Mapping[str, Mapping[str, Session]] = field(default_factory=dict)
 
 
@@ -305,7 +307,11 @@ def _of_sessions(
     badges: dict[str, list[str]],
     lost: dict[str, tuple[int, int]],
 ) -> Sides:
-    found, told = _without_far(found, list(base), list(new))
+    found, aside = _without_far(found, list(base), list(new))
+    told = [
+        f"set aside: {name}, which lies {size:+.0%} off the other sessions in its metrics on the whole"
+        for name, size in aside.items()
+    ]
     order, said = _order(times, list(base), list(new))
     found = {arm: [_in_order(each, order) for each in metrics] for arm, metrics in found.items()}
     unit = f"the unit is the session: {len(base)} of BASE, {len(new)} of NEW; what drifts between their times counts"
@@ -318,6 +324,7 @@ def _of_sessions(
         notes=[unit, *said, *told, *notes],
         failed=lost,
         sessions=(tuple(base), tuple(new)),
+        aside=aside,
     )
 
 
@@ -350,8 +357,8 @@ def _some(names: list[str]) -> str:
 
 def _without_far(
     found: dict[str, list[Found]], base: list[str], new: list[str]
-) -> tuple[dict[str, list[Found]], list[str]]:
-    """Without sessions that lie far from all others in most metrics, where enough are left; and that in sentences."""
+) -> tuple[dict[str, list[Found]], dict[str, float]]:
+    """Without sessions that lie far from all others in most metrics, where enough are left; and which, and how far."""
     whole = [
         np.log(np.concatenate([each.base, each.new]))
         for metrics in found.values()
@@ -359,26 +366,26 @@ def _without_far(
         if isinstance(each, Matched) and len(each.sessions) == len(base) + len(new)
     ]
     names = [*base, *new]
-    far = {names[place]: size for place, size in apart(np.array(whole))} if whole else {}
+    far = {names[place]: float(np.expm1(size)) for place, size in apart(np.array(whole))} if whole else {}
     if not far or any(len(set(side) - set(far)) < _KEPT for side in (base, new)):
-        return found, []
+        return found, {}
     kept = {
         arm: [each if isinstance(each, Gap) else _without(each, set(far)) for each in metrics]
         for arm, metrics in found.items()
     }
-    told = [
-        f"set aside: {name}, which lies {np.expm1(size):+.0%} off the other sessions in its metrics on the whole"
-        for name, size in far.items()
-    ]
-    return kept, told
+    return kept, far
 
 
-def _without(each: Matched, far: set[str]) -> Matched:
+def _without(each: Matched, far: set[str]) -> Found:
     keep = np.array([name not in far for name in each.sessions])
     count = len(each.base)
     base, new = each.base[keep[:count]], each.new[keep[count:]]
+    if not len(base) or not len(new):
+        return Gap(each.scenario, each.metric, "only sessions that are set aside have it")
     names = tuple(name for name in each.sessions if name not in far)
-    return replace(each, base=base, new=new, sessions=names, dropped=each.dropped + int((~keep).sum()))
+    levels = each.levels if each.per else (float(np.median(base)), float(np.median(new)))
+    lost = each.dropped + int((~keep).sum())
+    return replace(each, base=base, new=new, sessions=names, levels=levels, dropped=lost)
 
 
 def _no_copies(loads: Sequence[Loaded]) -> None:

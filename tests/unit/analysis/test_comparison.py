@@ -201,6 +201,17 @@ def test_a_session_far_from_all_others_is_set_aside_and_said(tmp_path: Path) -> 
     found = compare(old, late)
     assert "bad.json, which lies +6" in notes(found)
     assert (found.table["count"] == 5).all()
+    ((name, off),) = found.as_dict()["set_aside"].items()
+    assert name == late[-1]
+    assert off == pytest.approx(0.6, abs=0.1)
+    assert found.table["new"].max() < 0.0105  # levels are those of the sessions that count
+    text = json.loads(Path(late[-1]).read_text())
+    text["benchmarks"].append(text["benchmarks"][0] | {"metadata": {"name": "alone", "loops": 4}})
+    Path(late[-1]).write_text(json.dumps(text))
+    first = json.loads(Path(old[0]).read_text())
+    first["benchmarks"].append(first["benchmarks"][0] | {"metadata": {"name": "alone", "loops": 4}})
+    Path(old[0]).write_text(json.dumps(first))
+    assert [gap.why for _, gap, _ in compare(old, late).gaps] == ["only sessions that are set aside have it"]
     assert "regressed" not in set(found.table["kind"])
 
 
