@@ -244,7 +244,8 @@ def _notes(comparison: Comparison) -> list[str]:
     told = [f"{', '.join(arms)}: {badge}" if any(arms) else badge for badge, arms in badges.items()]
     family = int(comparison.table["gates"].sum())
     how = "sessions drawn anew" if comparison.sides.design == "sessions" else "Holm"
-    limits = f" and {plural(len(comparison.held), 'absolute limit')}" if comparison.held else ""
+    judged = sum(each.count > 0 for each in comparison.held)
+    limits = f" and {plural(judged, 'absolute limit')}" if judged else ""
     level = f"α is {percent(comparison.policy.alpha)} for {plural(family, 'gating metric')}{limits} together ({how})"
     return [clean(line) for line in [*told, *comparison.notes, *_means(comparison), level]]
 

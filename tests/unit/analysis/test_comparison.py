@@ -798,6 +798,7 @@ def test_a_limit_on_what_new_does_not_have_is_not_proved(
     assert (outcome.code, "1 of 1 absolute limit not proved" in outcome.text) == (3, True), outcome.text
     assert "NEW does not have it" in tell.as_markdown(found, outcome)
     assert "no metric here is meant" not in screen(found)
+    assert "absolute limit together" not in screen(found).replace("\n", " ")
     (limit,) = found.as_dict()["limits"]
     assert (limit["level"], limit["count"], limit["kind"]) == (None, 0, "unproved")
     json.dumps(found.as_dict(), allow_nan=False)
