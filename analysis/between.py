@@ -177,8 +177,11 @@ def _sides(base: int, count: int) -> Floats:
 
 
 def _follow(left: Floats) -> Floats:
-    """Of each row, the correlation of neighbours."""
-    shares: Floats = (left[:, 1:] * left[:, :-1]).sum(axis=1) / (left**2).sum(axis=1)
+    """Of each row, the correlation of neighbours; 0 of one that does not vary to speak of."""
+    whole = (left**2).sum(axis=1)
+    shares: Floats = np.divide(
+        (left[:, 1:] * left[:, :-1]).sum(axis=1), whole, out=np.zeros(len(whole)), where=whole > 0
+    )
     return shares
 
 

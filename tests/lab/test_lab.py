@@ -80,9 +80,14 @@ def sent_kernel() -> str:
 
 
 def no_kernel(folder: Path, release: str) -> None:
-    """A folder as of a kernel, with an image that is none."""
+    """A folder as of a kernel, with an image that says so of itself and has nothing in it to boot."""
     (folder / "lib/modules" / release).mkdir(parents=True)
-    (folder / "bzImage").write_bytes(b"no kernel" * 1000)
+    head = bytearray(0x4000)
+    head[0x202:0x206] = b"HdrS"
+    head[0x20E:0x210] = (0x800).to_bytes(2, "little")
+    says = f"{release} (a@b) #1".encode()
+    head[0xA00 : 0xA00 + len(says)] = says
+    (folder / "bzImage").write_bytes(head)
 
 
 def test_host_kernels_take_turns_and_the_host_is_brought_home(debian: Debian, tmp_path: Path) -> None:

@@ -221,3 +221,12 @@ def test_verdicts_of_sessions() -> None:
 def test_counts_without_any_scatter_move() -> None:
     tests = [Test(np.full(5, 1.0), np.full(5, 1.5), False, sessions=tuple("abcdefghij"))]
     assert judge(tests)[0].kind == "regressed"
+
+
+def test_sessions_that_do_not_vary_to_speak_of_have_no_drift() -> None:
+    """Their squares are nothing, and are divided by nothing."""
+    assert between._follow(np.array([[1e-200, -1e-200, 1e-200], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]])).tolist() == [
+        0.0,
+        0.0,
+        pytest.approx(2 / 3),
+    ]
