@@ -42,8 +42,9 @@ from bench.turns import Turns
 #: How often a host may be lost without a slot in between, and how often it is looked for meanwhile, seconds.
 _LOST_TIMES = 3
 _LOST_STEP = 5.0
-#: Seconds for all hosts together to end when somebody waits at the keyboard.
+#: Seconds for all hosts together to end when somebody waits at the keyboard, and within which Ctrl-C is heard.
 _CANCEL_LIMIT = remote.CANCEL_LIMIT + 5.0
+_HEAR_EVERY = 0.5
 
 #: Makes the referee of a plan; None for one that runs all its blocks.
 Appoint = Callable[[dict[str, Any]], Referee | None]
@@ -325,8 +326,10 @@ def _all(parts: Sequence[_Part], work: Callable[[_Part], object]) -> None:
     try:
         for thread in threads:
             thread.start()
+        # A signal that comes just before a wait begins is only heard when that wait ends.
         for thread in threads:
-            thread.join()
+            while thread.is_alive():
+                thread.join(_HEAR_EVERY)
     except BaseException:
         for part in parts:
             part.cancel()

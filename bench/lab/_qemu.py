@@ -11,9 +11,11 @@ CPUS = 2
 _ALWAYS = "norandmaps"
 
 
-def argv(qemu: str, recipe: Recipe, port: int, token: str) -> list[str]:
-    """Emulated alone: it runs wherever QEMU does. port: of 127.0.0.1, for SSH; token: a UUID to know the process by."""
-    common = [qemu, "-name", recipe.name, "-uuid", token, "-nodefaults", "-no-user-config", "-display", "none"]
+def argv(qemu: str, recipe: Recipe, port: int, token: str, board: str) -> list[str]:
+    """Emulated alone: it runs wherever QEMU does. port: of 127.0.0.1, for SSH; token: a UUID to know the process by;
+    board: a UUID that the guest finds in its firmware, as long as it is the same machine."""
+    common = [qemu, "-name", recipe.name, "-uuid", token, "-smbios", f"type=1,uuid={board}"]
+    common += ["-nodefaults", "-no-user-config", "-display", "none"]
     common += ["-accel", "tcg,thread=multi", "-smp", str(CPUS), "-m", str(recipe.memory), "-daemonize"]
     common += ["-serial", f"file:{CONSOLE}"]
     # The guest reaches nothing, neither this machine nor beyond: only the forwarded port reaches it.

@@ -198,7 +198,8 @@ def _start(qemu: str, recipe: Recipe, *, last: bool) -> None:
     _write(folder, known)
     # It outlives the run that it is started in; its overlay is to lie where there is room.
     env = {name: value for name, value in os.environ.items() if name != "TARE_RUN"} | {"TMPDIR": str(folder)}
-    argv = _qemu.argv(qemu, recipe, port, known["token"])
+    board = str(uuid.uuid5(uuid.NAMESPACE_OID, key))  # the image's, however often it starts
+    argv = _qemu.argv(qemu, recipe, port, known["token"], board)
     try:
         process.run(argv, cwd=folder, env=env, timeout=_START_LIMIT)
     except CommandError as error:

@@ -157,7 +157,8 @@ def test_a_harness_that_was_stopped_says_so_of_its_slot(
     wait_for(lambda: [words for _, words in family(process.pid) if "/init" in words], 60)
     everyone = tree(process.pid)
     for pid in everyone:
-        os.kill(pid, signal.SIGSTOP)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
     time.sleep(2)
     for pid in reversed(everyone):
         with contextlib.suppress(ProcessLookupError):

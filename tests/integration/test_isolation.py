@@ -44,7 +44,7 @@ def test_neighbours_are_contained_and_what_they_do_is_measured(tmp_path: Path, t
 
 def test_one_that_floods_its_link_is_heard_at_its_far_end(drive: Callable[..., dict[str, Any]]) -> None:
     found = drive("crun", ["flood", "network"], ["stop"], link=True)
-    assert found["steps"][0] > 64 << 20  # bytes in a second
+    assert found["steps"][0] > 8 << 20  # bytes in a second: a twentieth of what it takes when quiet
 
 
 def test_a_guest_beside_a_fork_bomb(tmp_path: Path, tare: Tare) -> None:

@@ -96,7 +96,7 @@ def test_the_newest_kernels_by_number_are_chosen() -> None:
 
 
 def test_qemu_listens_on_loopback_alone_and_its_guest_reaches_nothing() -> None:
-    argv = _qemu.argv("qemu", DEBIAN, 45001, "T")
+    argv = _qemu.argv("qemu", DEBIAN, 45001, "T", "B")
     assert argv[argv.index("-netdev") + 1] == "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:45001-:22"
     assert argv[argv.index("-accel") + 1].startswith("tcg")
     assert argv[argv.index("-drive") + 1].endswith("snapshot=on")
@@ -107,7 +107,7 @@ def test_qemu_listens_on_loopback_alone_and_its_guest_reaches_nothing() -> None:
 
 def test_xen_gets_its_kernel_as_a_module_with_a_line_of_its_own() -> None:
     recipe = dataclasses.replace(XEN, append="root=/dev/sda console=hvc0,x")
-    argv = _qemu.argv("qemu", recipe, 1, "T")
+    argv = _qemu.argv("qemu", recipe, 1, "T", "B")
     assert argv[argv.index("-kernel") + 1] == "image/xen"
     assert argv[argv.index("-initrd") + 1] == "image/kernel root=/dev/sda console=hvc0,,x norandmaps,image/initrd"
     assert argv[argv.index("-append") + 1] == recipe.xen
