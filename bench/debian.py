@@ -1,15 +1,20 @@
-"""Debian packages by apt: which versions there are, and their archives, checked by digest. Nothing is installed."""
+"""Debian packages by apt: which versions there are, and their archives, checked by digest. Nothing is installed.
+
+What guests and lab hosts are made of is of one release, SUITE, whatever this machine runs: of another release than the
+machine's own, apt keeps its lists in the cache.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import files, process
+from bench import files, home, process
 from bench.errors import CommandError, HostError, InputError
 
 #: dpkg's names of packages and versions.
@@ -17,11 +22,16 @@ NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~:-]*\Z")
 ROOM_HINT = "make room, or set XDG_CACHE_HOME to a folder on another disk"
 _DOWNLOAD_LIMIT = 1800.0
+_LISTS_LIMIT = 300.0
 _UNPACK_LIMIT = 300.0
 #: A packed root file system.
 _LARGEST = 16 << 30
 BOOTSTRAP_LIMIT = 3600.0
-_SUITE = "bookworm"
+SUITE = "bookworm"
+_APT = Path("/etc/apt")
+_RELEASE = Path("/etc/os-release")
+#: Seconds after which lists in the cache are fetched anew.
+_LISTS_LAST = 24 * 3600.0
 #: What of the machine's own apt configuration a new system is fetched with: proxies and the like.
 _APT_OPTIONS = re.compile(r"Acquire::(http|https|Retries|Check-Date|Check-Valid-Until)\b")
 
@@ -40,13 +50,14 @@ class Package:
         return f"{self.name}={self.version}"
 
 
-def offered(names: Iterable[str]) -> list[Package]:
-    """Every version of these packages that apt's lists know, the newest of each first. Raises HostError (no apt)."""
+def offered(names: Iterable[str], suite: str | None = None) -> list[Package]:
+    """Every version of these packages that apt's lists know, the newest of each first. suite: a release of Debian; this
+    machine's own lists by default. Raises HostError (no apt)."""
     names = list(names)
     if not names:
         return []
     # Unknown names are only what is missing from the answer.
-    shown = process.run([process.require("apt-cache", "apt"), "show", *names], check=False)
+    shown = process.run([*_apt("apt-cache", suite), "show", *names], check=False)
     found: dict[Package, None] = {}
     for stanza in shown.stdout.decode(errors="replace").split("\n\n"):
         fields = dict(re.findall(r"^([A-Za-z0-9-]+): (.*)$", stanza, re.MULTILINE))
@@ -63,26 +74,27 @@ def offered(names: Iterable[str]) -> list[Package]:
     return sorted(found, key=lambda package: names.index(package.name))  # stable: apt shows the newest first
 
 
-def known(prefix: str) -> list[str]:
-    """The names of all packages in apt's lists that begin like this. Raises HostError, CommandError."""
-    listed = process.run([process.require("apt-cache", "apt"), "pkgnames", prefix])
+def known(prefix: str, suite: str | None = None) -> list[str]:
+    """The names of all packages in apt's lists that begin like this. suite: as for offered(). Raises HostError,
+    CommandError."""
+    listed = process.run([*_apt("apt-cache", suite), "pkgnames", prefix])
     return sorted(listed.stdout.decode().split())
 
 
-def find(name: str, version: str | None = None) -> Package:
-    """The package of this name and version, or its newest version.
+def find(name: str, version: str | None = None, suite: str | None = None) -> Package:
+    """The package of this name and version, or its newest version. suite: as for offered().
 
     Root's lists are renewed once where they do not know it. Raises InputError where there is no such package or
     version.
     """
     for renewed in (False, True):
-        there = offered([name])
+        there = offered([name], suite)
         for package in there:
             if version in (None, package.version):
                 return package
         if renewed or os.geteuid() != 0:
             break
-        process.run([process.require("apt-get", "apt"), "update"], timeout=300, check=False)
+        process.run([*_apt("apt-get", suite), "update"], timeout=_LISTS_LIMIT, check=False)
     if there:
         versions = ", ".join(package.version for package in there)
         raise InputError(f"Debian has no {name}={version}", hint=f"versions: {versions}")
@@ -132,13 +144,13 @@ def require_bootstrap() -> None:
     """Raises HostError that names what bootstrap() lacks."""
     process.require("mmdebstrap", "mmdebstrap")
     dying_with_us()
-    _sources()
+    _sources(SUITE)
 
 
 def bootstrap(
     target: Path, packages: Sequence[str], heard: Callable[[str], None], options: Sequence[str] = (), epoch: int = 0
 ) -> None:
-    """A new Debian system of essential packages, apt and these: a folder, or an archive by its name's ending.
+    """A new system of SUITE's essential packages, apt and these: a folder, or an archive by its name's ending.
 
     heard: what is being done, in mmdebstrap's words; options: more of its own; epoch: a time for all files. Relative
     paths in options are of target's folder. Raises HostError (a tool or apt's sources are missing), CommandError.
@@ -151,9 +163,9 @@ def bootstrap(
         f"--include={','.join(packages)}",
         *(f"--aptopt={line}" for line in told.stdout.decode().splitlines() if _APT_OPTIONS.match(line)),
         *options,
-        _SUITE,
+        SUITE,
         target.name,
-        *_sources(),
+        *_write_sources(SUITE, target.parent),
     ]
     env = {**os.environ, "PATH": os.environ.get("PATH", os.defpath) + ":" + process.EXTRA_PATH, "LC_ALL": "C.UTF-8"}
     if epoch:
@@ -166,15 +178,66 @@ def bootstrap(
     process.follow(argv, line, timeout=BOOTSTRAP_LIMIT, env=env, cwd=target.parent, kept=40)
 
 
-def _sources() -> list[Path]:
-    """The machine's own apt sources. Raises HostError where it has none."""
-    apt = Path("/etc/apt")
-    found = [apt / "sources.list"] + sorted(
-        path for path in (apt / "sources.list.d").glob("*") if path.suffix in (".list", ".sources")
+def _apt(tool: str, suite: str | None) -> list[str | Path]:
+    """One of apt's tools, with the lists of a release of Debian. Raises HostError."""
+    argv: list[str | Path] = [process.require(tool, "apt")]
+    if suite in (None, _codename()):
+        return argv
+    assert suite
+    with home.keeping():
+        folder = home.cache() / "apt" / suite
+        for name in ("lists/partial", "sources", "archives/partial"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        _write_sources(suite, folder / "sources")
+        place = {
+            "Etc::SourceList": "/dev/null",
+            "Etc::SourceParts": folder / "sources",
+            "State::Lists": folder / "lists",
+        }
+        place |= {"Cache": folder, "Cache::pkgcache": "", "Cache::srcpkgcache": ""}
+        own = [word for key, value in place.items() for word in ("-o", f"Dir::{key}={value}")]
+        own += ["-o", "APT::Sandbox::User=root"]  # who else reads this user's cache
+        fetched = folder / "fetched"
+        if not fetched.exists() or time.time() - fetched.stat().st_mtime > _LISTS_LAST:
+            process.run([process.require("apt-get", "apt"), *own, "update"], timeout=_LISTS_LIMIT)
+            fetched.touch()
+    return [*argv, *own]
+
+
+def _codename() -> str | None:
+    """Of this machine's release."""
+    found = re.search(
+        r"^VERSION_CODENAME=\"?([a-z]+)", files.read_text(_RELEASE) if _RELEASE.exists() else "", re.MULTILINE
     )
-    found = [path for path in found if path.is_file() and re.search(r"^\s*[^#\s]", path.read_text(), re.MULTILINE)]
+    return found[1] if found else None
+
+
+def _write_sources(suite: str, folder: Path) -> list[Path]:
+    """Sources of a release, as files in a folder. Raises as _sources()."""
+    written = []
+    for name, text in _sources(suite).items():
+        written.append(folder / name)
+        written[-1].write_text(text)
+    return written
+
+
+def _sources(suite: str) -> dict[str, str]:
+    """The machine's own sources of Debian, for another release of it: file name → text. Raises HostError where it has
+    none."""
+    own = _codename()
+    release = re.compile(rf"(?<![\w./-]){own}(?![\w.])")
+    found = {}
+    for path in [_APT / "sources.list", *sorted((_APT / "sources.list.d").glob("*"))]:
+        if not own or path.suffix not in (".list", ".sources") or not path.is_file():
+            continue
+        apart, text = ("\n\n" if path.suffix == ".sources" else "\n"), files.read_text(path)
+        there = [part for part in text.split(apart) if release.search(re.sub(r"(?m)^\s*#.*$", "", part))]
+        if there:
+            found[path.name] = release.sub(suite, apart.join(there)) + "\n"
     if not found:
-        raise HostError("this machine has no apt sources to make a system from", hint="it must be a Debian 12")
+        raise HostError(
+            "this machine's apt has no sources of Debian to make a system from", hint="it must be a Debian 12 or 13"
+        )
     return found
 
 

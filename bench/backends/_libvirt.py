@@ -19,13 +19,14 @@ EMBED = "qemu:///embed"
 EMULATOR = "qemu-system-x86_64"
 
 #: For the embedded driver. QEMU runs as we do, writes its log itself, stays in the cgroup it was born in, and
-#: finds the files it is given without their owners being changed.
+#: finds the files it is given without their owners being changed; it writes no core.
 _SETTINGS = {
     "stdio_handler": '"file"',
     "namespaces": "[]",
     "security_driver": '"none"',
     "remember_owner": "0",
     "cgroup_controllers": "[]",
+    "max_core": "0",  # or it asks for one without a limit, which nobody may have below a worker
 }
 _ROOT_SETTINGS = {"user": '"root"', "group": '"root"'}
 _PR_SET_CHILD_SUBREAPER = 36

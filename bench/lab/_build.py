@@ -77,12 +77,12 @@ def _build(recipe: Recipe, tell: Tell) -> None:
         tell(f"{recipe.name} {text}: {time.monotonic() - begun:.0f} s")
 
     try:
-        kernels = choose(debian.known("linux-image-"), recipe.kernel_pattern, recipe.kernels)
+        kernels = choose(debian.known("linux-image-", debian.SUITE), recipe.kernel_pattern, recipe.kernels)
         made = scratch / "made"
         made.mkdir(mode=0o700)
         _make_keys(recipe, made)
         _write_files(recipe, scratch, made)
-        _bootstrap(recipe, [debian.find(name).name for name in kernels], scratch, say)
+        _bootstrap(recipe, [debian.find(name, suite=debian.SUITE).name for name in kernels], scratch, say)
         _take_boot_files(recipe, kernels, scratch / "tree", made)
         say("writing the disk")
         _make_disk(recipe, scratch, made)
@@ -108,7 +108,7 @@ def choose(known: list[str], pattern: str, count: int) -> list[str]:
     if len(found) < count:
         raise HostError(
             f"apt knows {len(found)} kernels like {pattern}, and {count} are needed",
-            hint="lab hosts are made from Debian 12's sources; apt-get update renews the lists",
+            hint="lab hosts are made of Debian 12; apt-get update renews the lists",
         )
     return [name for _, name in found[:count]]
 

@@ -127,6 +127,66 @@ def test_what_is_offered(apt: Path) -> None:
     assert names == [*["linux-image-6.1.0-9-amd64"] * 2, "linux-image-6.1.0-10-amd64", "linux-source-6.1"]
 
 
+SOURCES = """\
+Types: deb
+# bookworm was here
+URIs: http://deb.example.org/debian
+Suites: trixie trixie-updates
+Components: main
+Signed-By: /usr/share/keyrings/trixie-archive.gpg
+
+Types: deb
+URIs: https://deb.example.org/node_20.x
+Suites: nodistro
+Components: main
+"""
+
+
+@pytest.fixture
+def trixie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine of the release after the guests', by its apt's folder."""
+    (tmp_path / "os-release").write_text('PRETTY_NAME="x"\nVERSION_CODENAME=trixie\n')
+    (tmp_path / "sources.list.d").mkdir()
+    (tmp_path / "sources.list.d/debian.sources").write_text(SOURCES)
+    monkeypatch.setattr(debian, "_APT", tmp_path)
+    monkeypatch.setattr(debian, "_RELEASE", tmp_path / "os-release")
+    return tmp_path
+
+
+def test_guests_are_of_their_own_release_wherever_they_are_made(trixie: Path) -> None:
+    (trixie / "sources.list").write_text(
+        "# deb http://deb.example.org/debian trixie main\n"
+        "deb [signed-by=/usr/share/keyrings/x-trixie.gpg] http://deb.example.org/security trixie-security main\n"
+        "deb http://deb.example.org/apt cloud-sdk-trixie main\n"
+    )
+    found = debian._sources("bookworm")
+    assert found["sources.list"] == (
+        "deb [signed-by=/usr/share/keyrings/x-trixie.gpg] http://deb.example.org/security bookworm-security main\n"
+    )
+    assert "Suites: bookworm bookworm-updates\n" in found["debian.sources"]
+    assert "Signed-By: /usr/share/keyrings/trixie-archive.gpg" in found["debian.sources"]
+    assert "nodistro" not in found["debian.sources"]
+
+
+def test_a_machine_without_sources_of_debian(trixie: Path) -> None:
+    (trixie / "os-release").write_text("VERSION_CODENAME=noble\n")
+    with pytest.raises(HostError, match="no sources of Debian .*; it must be a Debian 12 or 13"):
+        debian.require_bootstrap()
+
+
+def test_another_releases_lists_are_apart_from_the_machines(apt: Path, trixie: Path) -> None:
+    debian.known("linux-image-6", "bookworm")
+    update, ask = (apt / "asked").read_text().splitlines()
+    lists = apt / "cache/tare/apt/bookworm/lists"
+    for line, words in ((update, "update"), (ask, "pkgnames linux-image-6")):
+        assert f"Dir::State::Lists={lists}" in line
+        assert line.endswith(words)
+    debian.known("linux-image-6", "bookworm")
+    assert (apt / "asked").read_text().count(" update") == 1
+    debian.known("linux-image-6", "trixie")  # its own
+    assert (apt / "asked").read_text().splitlines()[-1] == "pkgnames linux-image-6"
+
+
 def test_whose_a_file_is(tmp_path: Path) -> None:
     assert debian.owner(Path("/usr/bin/dpkg-query"))["package"] == "dpkg"
     assert debian.owner(Path("/usr/bin/dpkg-query"))["version"]
