@@ -170,7 +170,7 @@ def test_guests_are_of_their_own_release_wherever_they_are_made(trixie: Path) ->
 
 def test_a_machine_without_sources_of_debian(trixie: Path) -> None:
     (trixie / "os-release").write_text("VERSION_CODENAME=noble\n")
-    with pytest.raises(HostError, match="no sources of Debian .*; it must be a Debian 12 or 13"):
+    with pytest.raises(HostError, match=r"no sources of Debian .*; it must be a Debian 12 or 13"):
         debian.require_bootstrap()
 
 
