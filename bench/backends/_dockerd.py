@@ -20,6 +20,8 @@ from bench import mounts, process, state
 from bench.backends._command import bare_environment
 from bench.errors import CommandError, HostError
 
+#: The package of its command, which is in one with the daemon up to Debian 12.
+CLIENT = "docker.io (Debian 13: docker-cli)"
 _START_LIMIT = 40.0
 _STOP_LIMIT = 10.0
 _SHIM = "containerd-shim-runc-v2"
@@ -132,7 +134,7 @@ class Daemon:
 
     def _prove(self) -> None:
         """The socket is there before somebody listens, and a client may be too new for a daemon."""
-        argv = [process.require("docker", "docker.io"), "--host", self.host, "version"]
+        argv = [process.require("docker", CLIENT), "--host", self.host, "version"]
         try:
             process.run(argv, timeout=_START_LIMIT, env=bare_environment({}))
         except CommandError as error:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from bench import confine, mounts, oom, process, state
 from bench.backends._command import RUN_VARIABLE, CommandBackend, CommandInstance, bare_environment
-from bench.backends._dockerd import Daemon
+from bench.backends._dockerd import CLIENT, Daemon
 from bench.backends.base import Order
 from bench.cage import Cage
 from bench.disk import PLACE
@@ -66,7 +66,7 @@ class DockerInstance(CommandInstance):
 class Backend(CommandBackend):
     family = "container"
     door = "docker exec"
-    tools: ClassVar[Mapping[str, str]] = {"docker": "docker.io", "dockerd": "docker.io", "containerd": "containerd"}
+    tools: ClassVar[Mapping[str, str]] = {"docker": CLIENT, "dockerd": "docker.io", "containerd": "containerd"}
 
     @dataclass(frozen=True)
     class Options:
@@ -93,7 +93,7 @@ class Backend(CommandBackend):
 
     @classmethod
     def required(cls, options: Options) -> Mapping[str, str]:
-        return cls.tools if options.daemon == "private" else {"docker": "docker.io"}
+        return cls.tools if options.daemon == "private" else {"docker": CLIENT}
 
     @classmethod
     def notes(cls, options: Options) -> list[str]:
@@ -138,7 +138,7 @@ class Backend(CommandBackend):
         return os.environ.get(RUN_VARIABLE) or "none"
 
     def _do(self, *words: str) -> list[str]:
-        return [require("docker", "docker.io"), *words]
+        return [require("docker", CLIENT), *words]
 
     def _run(self, *words: str, timeout: float = 30.0, check: bool = True) -> str:
         done = process.run(self._do(*words), timeout=timeout, env=bare_environment(self.env), check=check)
@@ -212,7 +212,7 @@ def remove_leftovers(host: str, run: str) -> list[tuple[str, str]]:
 
     Raises CommandError, HostError where that cannot be asked.
     """
-    tool = require("docker", "docker.io")
+    tool = require("docker", CLIENT)
     removed = []
     with tempfile.TemporaryDirectory() as client:
         environment = bare_environment({"DOCKER_HOST": host, "DOCKER_CONFIG": client})

@@ -33,6 +33,8 @@ from bench.channel import Channel
 from bench.errors import HostError, InstanceError
 
 _SOURCE = Path(__file__).with_name("_icount.c")
+#: QEMU's versions, as libvirt writes them, and the versions of the plugin API that they know.
+_APIS = ((9_001_000, 3), (9_000_000, 2), (0, 1))
 _REQUESTS = "requests"  # where the init looks, see bench/init.sh
 _KERNEL_ARGUMENTS = ("nokaslr", "norandmaps", "random.trust_cpu=on")
 _PORTS = {"console": "ttyS0", "channel": "ttyS1"}
@@ -104,7 +106,8 @@ class Backend(LibvirtBackend):
 
     def __init__(self, folder: Path, options: Any) -> None:
         super().__init__(folder, options)
-        self._plugin = shared_library(_SOURCE)
+        qemu = self.connection.handle.getVersion()
+        self._plugin = shared_library(_SOURCE, API=next(api for since, api in _APIS if qemu >= since))
 
     def machine(self, order: Order) -> _domain.Machine:
         """Raises HostError for an envelope of several CPUs: one CPU alone has an order of instructions."""
