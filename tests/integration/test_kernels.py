@@ -17,7 +17,7 @@ import pytest
 from bench import debian, kernels, lock
 from bench.results import JOURNAL, read_facts, read_plan
 
-from .conftest import PROJECT
+from .conftest import PROJECT, proved
 from .test_campaigns import assert_complete, journal, results, wait_for
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -75,7 +75,8 @@ def oldest() -> str:
 
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, as on a fresh machine."""
+    """An empty cache, as on a fresh machine, from when this host has shown with its own what it can run."""
+    proved("qemu")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache/tare/kernels"
 
