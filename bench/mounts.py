@@ -21,6 +21,8 @@ _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE, _MS_RELATIME = 32, 4096, 16384, 1 <
 #: nosuid, nodev, noexec, noatime, nodiratime: for statvfs as for mount.
 _SAME_FLAGS, _ST_RELATIME = 2 | 4 | 8 | 1024 | 2048, 4096
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
+#: The system call's number; the C library has no function for it.
+_PIVOT_ROOT = 155
 _ON_THE_WAY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 #: What a root of next to nothing has of this host.
 _LITTLE = {"dev": ("null", "urandom", "zero"), "proc": ("cpuinfo", "stat")}
@@ -53,6 +55,37 @@ def enter_private_namespace(*, become_root: bool = False) -> None:
         _check(_libc.unshare(_CLONE_NEWNS), "make a mount namespace")
     _check(_libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None), "make mounts private")
     _entered = True
+
+
+def leave_chroot() -> None:
+    """Make this process's root that of a mount namespace of its own, where root runs us in a folder of a larger tree.
+
+    Whoever joins an instance's mounts, as a runtime's exec command does, begins at the root of their namespace; of an
+    instance that was started in a chroot, that is the tree around the chroot. To be called before there are threads.
+    """
+    if os.geteuid() != 0:
+        return
+    cwd = Path.cwd()
+    with contextlib.ExitStack() as stack:
+        inside = os.open("/", _ON_THE_WAY)
+        stack.callback(os.close, inside)
+        try:
+            own = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return
+        stack.callback(os.close, own)
+        if _libc.setns(own, _CLONE_NEWNS) != 0:  # which brings us to the namespace's root
+            return
+        os.fchdir(inside)
+        if not os.path.samefile("/", "."):  # noqa: PTH121 # the folder that we are in
+            place = os.fsencode(Path.cwd())
+            enter_private_namespace()
+            _check(_libc.mount(place, place, None, _MS_BIND | _MS_REC, None), "mount a chroot's folder on itself")
+            os.chdir(place)
+            _check(_libc.syscall(_PIVOT_ROOT, b".", b"."), "make a chroot's folder the root")
+            _check(_libc.umount2(b".", _MNT_DETACH), "leave the tree around a chroot")
+            os.chroot(".")
+    os.chdir(cwd)
 
 
 def bind(source: Path, target: Path, *, recursive: bool = False, readonly: bool = False) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
-from bench import cage, ksm, limits, link, measures, oom, stalls
+from bench import cage, ksm, limits, link, measures, mounts, oom, stalls
 from bench.backends import base
 from bench.backends._command import RUN_VARIABLE
 from bench.errors import HostError, InstanceError, InstanceTimeout, TareError
@@ -203,6 +203,7 @@ def main(lines: TextIO, answers: TextIO) -> None:
 
     with contextlib.suppress(Interrupted):
         try:
+            mounts.leave_chroot()
             worker = Worker(json.loads(lines.readline()))
         except TareError as error:
             answer({"error": str(error)})

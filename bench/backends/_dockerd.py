@@ -96,7 +96,6 @@ class Daemon:
             "ip-forward": False,
             "ip-masq": False,
             "userland-proxy": False,
-            "oom-score-adjust": 0,
             "log-level": "warn",
         }
         (folder / "daemon.json").write_text(json.dumps(settings))

@@ -17,8 +17,8 @@ from bench.disk import PLACE
 from bench.process import require
 from bench.state import Run
 
-#: Where nspawn makes a folder for mounts to enter each container by, and leaves it.
-_PROPAGATE = Path("/run/systemd/nspawn/propagate")
+#: Where nspawn makes folders for each container, by which mounts enter it and sockets come out, and leaves them.
+_PLACES = tuple(Path("/run/systemd/nspawn") / kind for kind in ("propagate", "unix-export"))
 #: Where nspawn keeps a lock for each tree; one that is killed leaves it.
 _LOCKS = Path("/run/systemd/nspawn/locks")
 
@@ -72,15 +72,17 @@ class Backend(CommandBackend):
         return nsenter(instance.leader, argv)
 
     def forget(self, instance: CommandInstance) -> None:
-        with contextlib.suppress(OSError):
-            (_PROPAGATE / instance.order.name).rmdir()
+        for place in _PLACES:
+            with contextlib.suppress(OSError):
+                mounts.remove_tree(place / instance.order.name)
         with contextlib.suppress(OSError):
             tree = instance.order.rootfs.tree.stat()
             _drop_lock(_LOCKS / f"inode-{tree.st_dev}:{tree.st_ino}")
 
     @classmethod
     def leftovers(cls, run: Run) -> Iterator[Path]:
-        yield from _PROPAGATE.glob(f"{NAME_PREFIX}{run.id}-*")
+        for place in _PLACES:
+            yield from place.glob(f"{NAME_PREFIX}{run.id}-*")
 
 
 def _capabilities(names: Sequence[str]) -> str:

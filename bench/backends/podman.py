@@ -47,7 +47,8 @@ class Backend(CommandBackend):
         configuration = folder / "containers.conf"
         soft, hard = confine.files()
         configuration.write_text(_CONFIGURATION.format(limits=f'"nofile={soft}:{hard}", "nproc=1024:1024"'))
-        self.env = {"CONTAINERS_CONF": str(configuration)}
+        # Its newer versions say at each command that cgroup v1 is deprecated.
+        self.env = {"CONTAINERS_CONF": str(configuration), "PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
         self._cage: Cage | None = None
 
     @classmethod

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bench import cpio
+from bench import cpio, process
 from bench.backends import _domain
 from bench.backends._compiled import shared_library
 from bench.backends._libvirt import EMBED
@@ -33,8 +33,9 @@ from bench.channel import Channel
 from bench.errors import HostError, InstanceError
 
 _SOURCE = Path(__file__).with_name("_icount.c")
-#: QEMU's versions, as libvirt writes them, and the versions of the plugin API that they know.
-_APIS = ((9_001_000, 3), (9_000_000, 2), (0, 1))
+#: Since which of QEMU's versions it knows which version of the plugin API.
+_APIS = (((9, 1), 3), ((9, 0), 2), ((0, 0), 1))
+_VERSION_LIMIT = 30.0
 _REQUESTS = "requests"  # where the init looks, see bench/init.sh
 _KERNEL_ARGUMENTS = ("nokaslr", "norandmaps", "random.trust_cpu=on")
 _PORTS = {"console": "ttyS0", "channel": "ttyS1"}
@@ -106,8 +107,7 @@ class Backend(LibvirtBackend):
 
     def __init__(self, folder: Path, options: Any) -> None:
         super().__init__(folder, options)
-        qemu = self.connection.handle.getVersion()
-        self._plugin = shared_library(_SOURCE, API=next(api for since, api in _APIS if qemu >= since))
+        self._plugin = shared_library(_SOURCE, API=_api(self._emulator))
 
     def machine(self, order: Order) -> _domain.Machine:
         """Raises HostError for an envelope of several CPUs: one CPU alone has an order of instructions."""
@@ -140,6 +140,15 @@ class Backend(LibvirtBackend):
             serial="pipe",
             arguments=[word for pair in arguments for word in pair],
         )
+
+
+def _api(qemu: str) -> int:
+    """The version of the plugin API that a QEMU knows."""
+    said = process.run([qemu, "--version"], timeout=_VERSION_LIMIT).stdout.decode(errors="replace")
+    found = re.search(r"version (\d+)\.(\d+)", said)
+    if not found:
+        raise HostError(f"{qemu} does not say which version it is: {said[:80]!r}")
+    return next(api for since, api in _APIS if (int(found[1]), int(found[2])) >= since)
 
 
 def _quoted(path: Path) -> str:

@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-from bench import workloads
+from bench import mounts, workloads
 from bench.errors import InstanceTimeout
 from bench.measures import isolation
 from bench.session import Place, Scenario, Session
@@ -33,6 +33,7 @@ TALK = Workload(
 
 def main() -> None:
     job = json.load(sys.stdin)
+    mounts.leave_chroot()
     worker = Worker(job["setup"])
     place = Place(worker.run, "s1", worker.folder, worker.hierarchy, worker.cpus)
     session = worker.session(Scenario(("boot",), timeout=60), place)

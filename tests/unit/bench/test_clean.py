@@ -370,7 +370,7 @@ def test_what_runtimes_keep_of_dead_runs_goes(top: Path, tmp_path: Path, monkeyp
     from bench.backends import lxc, nspawn
 
     monkeypatch.setattr(lxc, "_LOCKS", tmp_path / "lock")
-    monkeypatch.setattr(nspawn, "_PROPAGATE", tmp_path / "propagate")
+    monkeypatch.setattr(nspawn, "_PLACES", (tmp_path / "propagate",))
     mirror = tmp_path / "lock" / top.relative_to("/")
     dead(top)
     with state.enter("alive", lambda run: clean.release(run) == []) as run:
@@ -407,7 +407,7 @@ def test_lxc_and_nspawn_forget_an_instance(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(mounts, "enter_private_namespace", lambda: None)
     monkeypatch.setattr(mounts, "hide_hybrid_cgroup2", lambda: None)
     monkeypatch.setattr(lxc, "_LOCKS", tmp_path / "lock")
-    monkeypatch.setattr(nspawn, "_PROPAGATE", tmp_path / "propagate")
+    monkeypatch.setattr(nspawn, "_PLACES", (tmp_path / "propagate",))
     arm, rootfs = tmp_path / "arm", SimpleNamespace(tree=tmp_path)
     instances = []
     for name in ("tare-0-1", "tare-0-2"):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from bench import mounts
 
@@ -74,3 +77,47 @@ def test_no_link_on_the_way_to_a_mount_is_followed(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "Not a directory\n"
+
+
+#: Where one arrives who joins the mounts of a process that was started in a chroot, and how that process then stands.
+CHROOT = """
+import ctypes, os, sys
+from pathlib import Path
+from bench import mounts
+
+top = Path(sys.argv[1])
+(top / "proc").mkdir()
+(top / "inside").mkdir()
+mounts.enter_private_namespace()
+mounts.bind(Path("/proc"), top / "proc", recursive=True)
+os.chroot(top)
+os.chdir("/inside")
+if sys.argv[2] == "left":
+    mounts.leave_chroot()
+assert sorted(os.listdir("/")) == ["inside", "proc"], os.listdir("/")
+assert os.getcwd() == "/inside"
+own = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+assert ctypes.CDLL(None).setns(own, 0x00020000) == 0
+print(*sorted(os.listdir("/")))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a chroot")
+@pytest.mark.parametrize("left", [True, False], ids=["left", "not left"])
+def test_who_joins_the_mounts_of_a_process_in_a_chroot_stays_there(left: bool, tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", CHROOT, tmp_path, "left" if left else "not"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, cwd=PROJECT)
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout.split() == ["inside", "proc"]) is left
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can leave a chroot")
+def test_outside_a_chroot_there_is_nothing_to_leave(tmp_path: Path) -> None:
+    code = "import os; from bench import mounts; mounts.leave_chroot()  # the tests' own, if they run in one\n"
+    code += "before = os.readlink('/proc/self/ns/mnt'); mounts.leave_chroot()"
+    code += "; print(before == os.readlink('/proc/self/ns/mnt'), os.getcwd())"
+    env = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=tmp_path, env=env
+    )
+    assert done.stdout.split() == ["True", str(tmp_path)], done.stderr
