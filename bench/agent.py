@@ -199,15 +199,16 @@ def _serve(requests: queue.SimpleQueue[dict[str, Any]], say: Callable[[int, Mapp
     if first["replaces"]:
         _take_over(first["replaces"])
     removed: list[clean.Removed] = []
+    resisting: list[str] = []
     left: list[str] = []
     with contextlib.ExitStack() as stack:
-        own = stack.enter_context(lock.occupy(first["what"], removed.extend, left.append))
+        own = stack.enter_context(lock.occupy(first["what"], removed.extend, left.append, resisting.append))
         agent = Agent(own, folder, first["name"], first["emulated"])
         stack.callback(agent.interrupt)
         stack.callback(hold)
         here = facts.host() | {"name": first["name"], "emulated": first["emulated"]}
         cleaned = [[thing.kind, thing.name] for thing in removed]
-        say(first["id"], {"ok": {"run": own.id, "host": here, "cleaned": cleaned}})
+        say(first["id"], {"ok": {"run": own.id, "host": here, "cleaned": cleaned, "resisting": resisting}})
         while (request := requests.get())["do"] != "bye":
             try:
                 say(request["id"], {"ok": agent.do(request)})
@@ -229,13 +230,14 @@ def _take_over(run: str) -> None:
         deadline += _TAKEOVER_LIMIT / 4
 
 
-def _clean(folder: Path) -> list[list[str]]:
-    """What dead runs left, and all of Tare's files here. Raises HostError while a run lives."""
+def _clean(folder: Path) -> dict[str, Any]:
+    """What dead runs left, and all of Tare's files here, and what of it resists. Raises HostError while a run lives."""
+    resisting: list[str] = []
     with lock.hold():
-        removed = [[thing.kind, thing.name] for thing in clean.clean()]
+        removed = [[thing.kind, thing.name] for thing in clean.clean(resisting.append)]
         removed += [["kernel's modules", str(modules)] for modules in kexec.remove()]
         removed += _remove_files(folder)
-    return removed
+    return {"removed": removed, "resisting": resisting}
 
 
 def is_marked(folder: Path) -> bool:

@@ -141,11 +141,20 @@ class Facts(_Strict):
 
 
 class Hello(_Strict):
-    """A host that is held for us. cleaned: kind and name of each thing that was removed there."""
+    """A host that is held for us. cleaned: kind and name of each thing that was removed there; resisting: what of dead
+    runs could not be."""
 
     host: Host
     cleaned: list[tuple[Text, Text]]
+    resisting: list[Text] = []
     run: Text | UnsetType = UNSET
+
+
+class Cleaned(_Strict):
+    """A host that was cleaned: kind and name of each thing that was removed there, and what could not be."""
+
+    removed: list[tuple[Text, Text]]
+    resisting: list[Text] = []
 
 
 class Probe(_Strict):

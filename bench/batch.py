@@ -65,9 +65,10 @@ def _serve(job: Path, requests: Sequence[Mapping[str, Any]], say: Say) -> None:
     first = requests[0]
     name = os.environ.get("SLURMD_NODENAME") or os.uname().nodename
     removed: list[Removed] = []
+    resisting: list[str] = []
     left: list[str] = []
     with contextlib.ExitStack() as stack:
-        own = _occupy(stack, f"Slurm job {job.name}", removed, left)
+        own = _occupy(stack, f"Slurm job {job.name}", removed, left, resisting)
         # Not in /run, where nothing may be executed, nor in what the nodes share, where rootfs would be slow.
         folder = JOB_FOLDERS.with_name(JOB_FOLDERS.name + own.id)
         folder.mkdir(mode=0o700)
@@ -79,7 +80,8 @@ def _serve(job: Path, requests: Sequence[Mapping[str, Any]], say: Say) -> None:
         stack.callback(held.interrupt)
         stack.callback(agent.hold)
         here = facts.host() | {"name": name}
-        say(0, {"ok": {"host": here, "cleaned": [[thing.kind, thing.name] for thing in removed]}})
+        cleaned = [[thing.kind, thing.name] for thing in removed]
+        say(0, {"ok": {"host": here, "cleaned": cleaned, "resisting": resisting}})
         for number, request in enumerate(requests[1:], start=1):
             begun = time.time()
             try:
@@ -94,12 +96,14 @@ def _serve(job: Path, requests: Sequence[Mapping[str, Any]], say: Say) -> None:
         sys.stderr.write(f"{'; '.join(left)}\n")
 
 
-def _occupy(stack: contextlib.ExitStack, what: str, removed: list[Removed], left: list[str]) -> state.Run:
+def _occupy(
+    stack: contextlib.ExitStack, what: str, removed: list[Removed], left: list[str], resisting: list[str]
+) -> state.Run:
     """A cluster gives a node to one job, but cannot keep a person at it from measuring. Raises HostError."""
     deadline = time.monotonic() + _HELD_LIMIT
     while True:
         try:
-            return stack.enter_context(lock.occupy(what, removed.extend, left.append))
+            return stack.enter_context(lock.occupy(what, removed.extend, left.append, resisting.append))
         except HostError:
             if not lock.is_held() or time.monotonic() > deadline:
                 raise

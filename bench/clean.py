@@ -60,9 +60,8 @@ def _remove(run: state.Run, warned: Callable[[str], None]) -> list[Removed]:
     removed: list[Removed] = []
     kept: list[str] = []
     if run.of_this_boot:
-        removed += _attempt(kept, _processes, run)
+        removed += _attempt(kept, partial(_processes, told=removed), run)
         removed += _attempt(kept, _domains, run)
-        removed += [Removed("mount", str(place)) for place in mounts.below(run.folder)]
         removed += _attempt(kept, partial(_cgroups, patience=0.0 if kept else _LIMIT), run)
         removed += _attempt(kept, _switches, run)
         removed += _attempt(kept, _runtimes_files, run)
@@ -154,8 +153,9 @@ def _groups(run: state.Run) -> list[Path]:
     return [folder for folder in found if folder.is_dir() and _belongs(folder, run)]
 
 
-def _processes(run: state.Run) -> list[Removed]:
-    """Those in a dead run's cgroups, and those whose environment bears its id."""
+def _processes(run: state.Run, *, told: list[Removed] | None = None) -> list[Removed]:
+    """Those in a dead run's cgroups, and those whose environment bears its id. told: gets those that ended where others
+    do not. Raises TareError."""
     removed: dict[int, Removed] = {}
     beyond: set[int] = set()
     deadline = time.monotonic() + _LIMIT
@@ -170,6 +170,8 @@ def _processes(run: state.Run) -> list[Removed]:
         for pid in killed - refused:
             removed.setdefault(pid, Removed("process", f"{pid} {names.get(pid, '?')}"))
         if time.monotonic() > deadline:
+            if told is not None:
+                told += [each for pid, each in removed.items() if pid not in found]
             raise TareError(f"processes {sorted(found)} of a dead run cannot be killed")
         time.sleep(0.01)
     return list(removed.values())
@@ -301,7 +303,9 @@ def _folders(run: state.Run, kept: list[str]) -> list[Removed]:
     removed = []
     for place in places:
         if place.is_dir() and not place.is_symlink() and _belongs(place, run):
+            mounted = mounts.below(place)
             mounts.remove_tree(place)
+            removed += [Removed("mount", str(each)) for each in mounted if each not in mounts.below(place)]
             if place.exists():
                 kept.append(f"{place} cannot be removed whole")
             else:

@@ -625,7 +625,8 @@ def _clean(arguments: argparse.Namespace) -> int:
         where = inventory.find(arguments.host)
         if where.entry is None:
             raise InputError("this machine is cleaned without --host")
-        removed = host.clean_up(where)
+        found = host.clean_up(where)
+        removed, resisting = found.removed, found.resisting
     else:
         removed = [(thing.kind, thing.name) for thing in clean.clean(resisting.append)]
     if arguments.json:

@@ -288,7 +288,10 @@ class _Dealer:
         elif answer.error:  # the job ends, and says so; a probe's is a reason of its own
             return
         elif what == "enter":
-            self._watcher.cleaned(answer.read(Hello).cleaned)
+            hello = answer.read(Hello)
+            self._watcher.cleaned(hello.cleaned)
+            for text in hello.resisting:
+                self._watcher.warned(f"{job}: {text}")
         elif what == "facts":
             self._nodes[job.name] = plain(answer.read(Facts))
         elif what == "probe" and (reason := answer.read(Probe).reason):

@@ -6,15 +6,16 @@ machine's own, apt keeps its lists in the cache.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import files, home, process
+from bench import files, home, locks, process
 from bench.errors import CommandError, HostError, InputError
 
 #: dpkg's names of packages and versions.
@@ -31,7 +32,10 @@ SUITE = "bookworm"
 _APT = Path("/etc/apt")
 _RELEASE = Path("/etc/os-release")
 #: Seconds after which lists in the cache are fetched anew.
-_LISTS_LAST = 24 * 3600.0
+_LISTS_LAST = 3600.0
+_PRIVATE = 0o600
+_KEYRING = "debian-archive-keyring"
+_COMMENT = re.compile(r"(?m)^\s*#.*$\n?")
 #: What of the machine's own apt configuration a new system is fetched with: proxies and the like.
 _APT_OPTIONS = re.compile(r"Acquire::(http|https|Retries|Check-Date|Check-Valid-Until)\b")
 
@@ -165,7 +169,7 @@ def bootstrap(
         *options,
         SUITE,
         target.name,
-        *_write_sources(SUITE, target.parent),
+        *(sources := _write(_sources(SUITE), target.parent)),
     ]
     env = {**os.environ, "PATH": os.environ.get("PATH", os.defpath) + ":" + process.EXTRA_PATH, "LC_ALL": "C.UTF-8"}
     if epoch:
@@ -175,20 +179,24 @@ def bootstrap(
         if match := re.match(r"I: ((?!running |chroot |finding |skipping |success ).*?)(\.\.\.)?$", text):
             heard(match[1])
 
-    process.follow(argv, line, timeout=BOOTSTRAP_LIMIT, env=env, cwd=target.parent, kept=40)
+    try:
+        process.follow(argv, line, timeout=BOOTSTRAP_LIMIT, env=env, cwd=target.parent, kept=40)
+    finally:
+        for file in sources:
+            file.unlink(missing_ok=True)
 
 
 def _apt(tool: str, suite: str | None) -> list[str | Path]:
-    """One of apt's tools, with the lists of a release of Debian. Raises HostError."""
+    """One of apt's tools, with the lists of a release of Debian. Raises HostError, CommandError."""
     argv: list[str | Path] = [process.require(tool, "apt")]
     if suite in (None, _codename()):
         return argv
     assert suite
+    texts = _sources(suite)
     with home.keeping():
         folder = home.cache() / "apt" / suite
         for name in ("lists/partial", "sources", "archives/partial"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        _write_sources(suite, folder / "sources")
         place = {
             "Etc::SourceList": "/dev/null",
             "Etc::SourceParts": folder / "sources",
@@ -197,48 +205,84 @@ def _apt(tool: str, suite: str | None) -> list[str | Path]:
         place |= {"Cache": folder, "Cache::pkgcache": "", "Cache::srcpkgcache": ""}
         own = [word for key, value in place.items() for word in ("-o", f"Dir::{key}={value}")]
         own += ["-o", "APT::Sandbox::User=root"]  # who else reads this user's cache
-        fetched = folder / "fetched"
-        if not fetched.exists() or time.time() - fetched.stat().st_mtime > _LISTS_LAST:
-            process.run([process.require("apt-get", "apt"), *own, "update"], timeout=_LISTS_LIMIT)
-            fetched.touch()
+        with (folder / ".lock").open("w") as lock:
+            locks.wait(lock.fileno(), f"another tare that asks for the packages of {suite}", _quietly, _LISTS_LIMIT)
+            _renew(folder, texts, own)
     return [*argv, *own]
+
+
+def _quietly(text: str) -> None:
+    """Nobody is told of so short a wait."""
+
+
+def _renew(folder: Path, texts: Mapping[str, str], own: Sequence[str]) -> None:
+    """Fetch another release's lists, where they are not there, old, or of other sources. Raises CommandError."""
+    fetched, known = folder / "fetched", "\n".join(f"{name}\n{text}" for name, text in sorted(texts.items()))
+    with contextlib.suppress(OSError):
+        if fetched.read_text() == known and 0 <= time.time() - fetched.stat().st_mtime < _LISTS_LAST:
+            return
+    fetched.unlink(missing_ok=True)
+    for old in (folder / "sources").iterdir():
+        old.unlink()
+    _write(texts, folder / "sources")
+    update = [process.require("apt-get", "apt"), *own, "-o", "APT::Update::Error-Mode=any", "update"]
+    process.run(update, timeout=_LISTS_LIMIT)
+    files.write(fetched, known, mode=_PRIVATE)
 
 
 def _codename() -> str | None:
     """Of this machine's release."""
-    found = re.search(
-        r"^VERSION_CODENAME=\"?([a-z]+)", files.read_text(_RELEASE) if _RELEASE.exists() else "", re.MULTILINE
-    )
+    found = re.search(r"^VERSION_CODENAME=\"?([a-z]+)", files.read_text(_RELEASE) if _RELEASE.exists() else "", re.M)
     return found[1] if found else None
 
 
-def _write_sources(suite: str, folder: Path) -> list[Path]:
-    """Sources of a release, as files in a folder. Raises as _sources()."""
-    written = []
-    for name, text in _sources(suite).items():
-        written.append(folder / name)
-        written[-1].write_text(text)
-    return written
+def _write(texts: Mapping[str, str], folder: Path) -> list[Path]:
+    """Sources, which may have passwords in them, as files of a folder."""
+    for name, text in texts.items():
+        files.write(folder / name, text, mode=_PRIVATE)
+    return [folder / name for name in texts]
 
 
 def _sources(suite: str) -> dict[str, str]:
-    """The machine's own sources of Debian, for another release of it: file name → text. Raises HostError where it has
-    none."""
-    own = _codename()
-    release = re.compile(rf"(?<![\w./-]){own}(?![\w.])")
-    found = {}
+    """The machine's own apt sources: file name → text; for another release than its own, Debian's alone, of that one.
+
+    Raises HostError where it has none.
+    """
+    own, found = _codename(), {}
     for path in [_APT / "sources.list", *sorted((_APT / "sources.list.d").glob("*"))]:
-        if not own or path.suffix not in (".list", ".sources") or not path.is_file():
+        if path.suffix not in (".list", ".sources") or not path.is_file():
             continue
         apart, text = ("\n\n" if path.suffix == ".sources" else "\n"), files.read_text(path)
-        there = [part for part in text.split(apart) if release.search(re.sub(r"(?m)^\s*#.*$", "", part))]
-        if there:
-            found[path.name] = release.sub(suite, apart.join(there)) + "\n"
+        there = [_COMMENT.sub("", part).strip("\n") for part in text.split(apart)]
+        if suite != own:
+            there = [_of_release(part, own, suite) for part in there]
+        if any(each.strip() for each in there):
+            found[path.name] = apart.join(each for each in there if each.strip()) + "\n"
     if not found:
-        raise HostError(
-            "this machine's apt has no sources of Debian to make a system from", hint="it must be a Debian 12 or 13"
-        )
+        of = "" if suite == own else f" of Debian's {own}" if own else " of Debian"
+        hint = "it must be a Debian 12 or 13, whose sources name it by its codename or as stable or oldstable"
+        raise HostError(f"this machine's apt has no sources{of} to make a system of {suite} from", hint=hint)
     return found
+
+
+def _of_release(source: str, own: str | None, suite: str) -> str:
+    """A line or stanza of sources, for another release of Debian; "" for what is not Debian's of this release."""
+    keys = re.findall(r"signed-by[=:]\s*([^\s\]]+)", source, re.I)
+    if own is None or re.search(r"^Enabled:\s*no\b", source, re.I | re.M) or any(_KEYRING not in key for key in keys):
+        return ""
+    line = re.match(r"(deb(?:-src)?\s+(?:\[[^\]]*\]\s+)?\S+\s+)(\S+)(.*)", source)
+    parts = (line[1], line[2], line[3]) if line else re.split(r"(?im)^(Suites:.*)$", source, maxsplit=1)
+    if len(parts) != 3:  # before, the suites, after
+        return ""
+    names = [_renamed(word, own, suite) for word in parts[1].removeprefix("Suites:").split()]
+    kept = [name for name in names if name]
+    return f"{parts[0]}{'' if line else 'Suites: '}{' '.join(kept)}{parts[2]}" if kept else ""
+
+
+def _renamed(word: str, own: str, suite: str) -> str:
+    """A suite of the machine's release as that of another one; "" for any other."""
+    match = re.fullmatch(rf"(?:{own}|stable|oldstable)(-[a-z-]+)?", word)
+    return f"{suite}{match[1] or ''}" if match else ""
 
 
 def dying_with_us() -> list[str]:

@@ -51,6 +51,8 @@ def examine(
     arms = {name: {"backend": name, "options": {}} for name in plain}
     with enter(where or inventory.find(inventory.LOCAL), "tare doctor", watcher.warned) as seat:
         watcher.cleaned(seat.cleaned)
+        for text in seat.resisting:
+            watcher.warned(text)
         booted = {name: kernels.default(kind.kernel) for name, kind in plain.items() if kind.kernel}
         images = {name: kernel if isinstance(kernel, str) else kernel.booted for name, kernel in booted.items()}
         envelope = {"cpus": 1, "memory": 128 << 20, "rootfs": "tiny"}

@@ -30,7 +30,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from bench import bundle, clean, debian, facts, inventory, lock, remote, state
 from bench.agent import MARK, MARKED, SILENCE
-from bench.answers import LONGEST
+from bench.answers import LONGEST, Cleaned
 from bench.backends import base
 from bench.crew import Crew
 from bench.errors import HostError, HostLost, InputError, Unreachable
@@ -70,11 +70,13 @@ class Workers(Protocol):
 
 
 class Seat(Protocol):
-    """A host that is held for one campaign. host: facts.host() of it; run: the run's id there."""
+    """A host that is held for one campaign. host: facts.host() of it; run: the run's id there; cleaned, resisting: what
+    of dead runs was removed, and what could not be."""
 
     run: str
     host: dict[str, Any]
     cleaned: list[tuple[str, str]]
+    resisting: list[str]
 
     def crew(
         self,
@@ -93,6 +95,7 @@ class _LocalSeat:
         self.run = own.id
         self.host = facts.host()
         self.cleaned = [(thing.kind, thing.name) for thing in removed]
+        self.resisting: list[str] = []  # is told while the host is entered
 
     def crew(
         self,
@@ -140,8 +143,8 @@ def reach(host: inventory.Host) -> None:
             pass
 
 
-def clean_up(host: inventory.Host) -> list[tuple[str, str]]:
-    """Remove what dead runs left on another host, and all of Tare's files there: (kind, name) of each."""
+def clean_up(host: inventory.Host) -> Cleaned:
+    """Remove what dead runs left on another host, and all of Tare's files there."""
     with Ssh(host) as ssh:
         return remote.clean(ssh.agent(), host.name)
 

@@ -25,11 +25,15 @@ _CREDENTIALS = struct.Struct("3i")
 
 @contextlib.contextmanager
 def occupy(
-    what: str, cleaned: Callable[[list[clean.Removed]], None], warned: Callable[[str], None]
+    what: str,
+    cleaned: Callable[[list[clean.Removed]], None],
+    warned: Callable[[str], None],
+    resisted: Callable[[str], None] | None = None,
 ) -> Iterator[state.Run]:
     """A run on this host, which is held for it and rid of what dead runs left.
 
-    cleaned: told what that was; warned: told what of this run resists its removal. Raises as hold().
+    cleaned: told what that was; warned: told what of this run resists its removal; resisted: told what of dead runs
+    does, warned by default. Raises as hold().
     """
 
     def end(own: state.Run) -> bool:
@@ -39,7 +43,7 @@ def occupy(
         return not left
 
     with hold(), state.enter(what, end) as own, _marked(own.id):
-        cleaned(clean.clean())
+        cleaned(clean.clean(resisted or warned))
         yield own
 
 

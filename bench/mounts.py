@@ -62,30 +62,49 @@ def leave_chroot() -> None:
 
     Whoever joins an instance's mounts, as a runtime's exec command does, begins at the root of their namespace; of an
     instance that was started in a chroot, that is the tree around the chroot. To be called before there are threads.
+    Where it cannot be done all stays as it is.
     """
     if os.geteuid() != 0:
         return
-    cwd = Path.cwd()
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
         inside = os.open("/", _ON_THE_WAY)
         stack.callback(os.close, inside)
-        try:
-            own = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return
+        own = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         stack.callback(os.close, own)
+        before = os.open(".", _ON_THE_WAY)
+        stack.callback(os.close, before)
+        cwd = Path.cwd()
         if _libc.setns(own, _CLONE_NEWNS) != 0:  # which brings us to the namespace's root
             return
         os.fchdir(inside)
-        if not os.path.samefile("/", "."):  # noqa: PTH121 # the folder that we are in
+        if _is_root():
+            os.fchdir(before)
+            return
+        try:
             place = os.fsencode(Path.cwd())
             enter_private_namespace()
             _check(_libc.mount(place, place, None, _MS_BIND | _MS_REC, None), "mount a chroot's folder on itself")
             os.chdir(place)
             _check(_libc.syscall(_PIVOT_ROOT, b".", b"."), "make a chroot's folder the root")
             _check(_libc.umount2(b".", _MNT_DETACH), "leave the tree around a chroot")
-            os.chroot(".")
-    os.chdir(cwd)
+        except (HostError, OSError):
+            os.fchdir(inside)
+        os.chroot(".")
+        os.chdir(cwd)
+
+
+def _is_root() -> bool:
+    """Whether this process's working folder, which has a /proc, is its root. Raises OSError."""
+    root = os.open("/", _ON_THE_WAY)
+    here = os.open(".", _ON_THE_WAY)
+    try:
+        known = [
+            Path(f"proc/self/fdinfo/{each}").read_text().partition("mnt_id:")[2].split()[0] for each in (root, here)
+        ]
+        return os.path.sameopenfile(root, here) and known[0] == known[1]
+    finally:
+        os.close(root)
+        os.close(here)
 
 
 def bind(source: Path, target: Path, *, recursive: bool = False, readonly: bool = False) -> None:

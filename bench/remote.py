@@ -14,7 +14,21 @@ from typing import Any, Protocol
 
 from bench import image
 from bench.agent import BEAT, END_SILENCE, SILENCE
-from bench.answers import Answer, Bye, Facts, Form, Hello, InvalidAnswer, Lacking, Loaded, Probe, Slot, parse, plain
+from bench.answers import (
+    Answer,
+    Bye,
+    Cleaned,
+    Facts,
+    Form,
+    Hello,
+    InvalidAnswer,
+    Lacking,
+    Loaded,
+    Probe,
+    Slot,
+    parse,
+    plain,
+)
 from bench.backends import base
 from bench.errors import HostLost, TareError
 from bench.kexec import MAKE_LIMIT
@@ -219,6 +233,7 @@ class RemoteSeat:
         self.run = hello.run or ""
         self.host = plain(hello.host)
         self.cleaned = hello.cleaned
+        self.resisting = hello.resisting
 
     def crew(
         self,
@@ -304,10 +319,10 @@ def occupy(
         talk.close()
 
 
-def clean(door: Door, host: str) -> list[tuple[str, str]]:
-    """Remove what dead runs left on a host, and Tare's files there: (kind, name) of each."""
+def clean(door: Door, host: str) -> Cleaned:
+    """Remove what dead runs left on a host, and Tare's files there."""
     talk = Conversation(door, host)
     try:
-        return talk.ask(_CALL_LIMIT, list[tuple[str, str]], do="clean")
+        return talk.ask(_CALL_LIMIT, Cleaned, do="clean")
     finally:
         talk.close()

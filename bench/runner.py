@@ -219,6 +219,8 @@ class _Part:
     def _entered(self) -> Iterator[Seat]:
         with enter(self.host, self._what, self._watcher.warned, replaces=self._run, apart=self._apart) as seat:
             self._watcher.cleaned(seat.cleaned)
+            for text in seat.resisting:
+                self._watcher.warned(f"{self.host.name}: {text}")
             self._seat, self._run = seat, seat.run
             if self._cancelled:
                 raise KeyboardInterrupt

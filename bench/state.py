@@ -62,12 +62,13 @@ def records() -> Path:
 
 
 def _machine() -> str:
-    """What tells this machine from others that have the same home folders, by a network."""
+    """What tells this machine from others that have the same home folders, by a network: machines that were made from
+    one image have one machine-id, but not one name."""
+    names = []
     for file in ("/etc/machine-id", "/proc/sys/kernel/hostname"):
         with contextlib.suppress(OSError):
-            if name := Path(file).read_text(errors="replace").strip():
-                return hashlib.sha256(f"tare {name}".encode()).hexdigest()[:16]
-    return "unknown"
+            names.append(Path(file).read_text(errors="replace").strip())
+    return hashlib.sha256(f"tare {' '.join(names)}".encode()).hexdigest()[:16]
 
 
 def cache_folder() -> Path:

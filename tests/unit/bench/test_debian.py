@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import debian, kernels
-from bench.errors import HostError, InputError
+from bench.errors import CommandError, HostError, InputError
 from bench.kernels import Wish
 
 ARCHIVE = b"an archive"
@@ -133,7 +133,19 @@ Types: deb
 URIs: http://deb.example.org/debian
 Suites: trixie trixie-updates
 Components: main
-Signed-By: /usr/share/keyrings/trixie-archive.gpg
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+
+Types: deb
+URIs: https://deb.example.org/packages
+Suites: trixie
+Components: main
+Signed-By: /usr/share/keyrings/corp.gpg
+
+Types: deb
+Enabled: no
+URIs: https://deb.example.org/off
+Suites: trixie
+Components: main
 
 Types: deb
 URIs: https://deb.example.org/node_20.x
@@ -154,35 +166,60 @@ def trixie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_guests_are_of_their_own_release_wherever_they_are_made(trixie: Path) -> None:
+    key = "[arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
     (trixie / "sources.list").write_text(
         "# deb http://deb.example.org/debian trixie main\n"
-        "deb [signed-by=/usr/share/keyrings/x-trixie.gpg] http://deb.example.org/security trixie-security main\n"
+        f"deb {key} http://deb.example.org/security trixie-security main\n"
+        "deb http://deb.example.org/debian stable-updates main\n"
+        "deb [signed-by=/usr/share/keyrings/corp.gpg] http://deb.example.org/corp trixie main\n"
         "deb http://deb.example.org/apt cloud-sdk-trixie main\n"
     )
     found = debian._sources("bookworm")
     assert found["sources.list"] == (
-        "deb [signed-by=/usr/share/keyrings/x-trixie.gpg] http://deb.example.org/security bookworm-security main\n"
+        f"deb {key} http://deb.example.org/security bookworm-security main\n"
+        "deb http://deb.example.org/debian bookworm-updates main\n"
     )
-    assert "Suites: bookworm bookworm-updates\n" in found["debian.sources"]
-    assert "Signed-By: /usr/share/keyrings/trixie-archive.gpg" in found["debian.sources"]
-    assert "nodistro" not in found["debian.sources"]
+    (stanza,) = found["debian.sources"].split("\n\n")
+    assert "Suites: bookworm bookworm-updates\n" in stanza
+    assert "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg" in stanza
+
+
+def test_of_its_own_release_a_machines_sources_are_as_they_are(trixie: Path) -> None:
+    (trixie / "sources.list").write_text("# a remark\ndeb http://deb.example.org/debian oldstable main\n")
+    found = debian._sources("trixie")
+    assert found["sources.list"] == "deb http://deb.example.org/debian oldstable main\n"
+    assert "corp.gpg" in found["debian.sources"]
 
 
 def test_a_machine_without_sources_of_debian(trixie: Path) -> None:
     (trixie / "os-release").write_text("VERSION_CODENAME=noble\n")
-    with pytest.raises(HostError, match=r"no sources of Debian .*; it must be a Debian 12 or 13"):
+    with pytest.raises(
+        HostError, match=r"no sources of Debian.* to make a system of bookworm from; it must be a Debian 12 or 13"
+    ):
         debian.require_bootstrap()
 
 
 def test_another_releases_lists_are_apart_from_the_machines(apt: Path, trixie: Path) -> None:
+    tool(apt / "apt-get", f'echo "$@" >>{apt}/asked; test ! -e {apt}/down')
+    cached = apt / "cache/tare/apt/bookworm"
+    (apt / "down").touch()
+    with pytest.raises(CommandError):
+        debian.known("linux-image-6", "bookworm")
+    (apt / "down").unlink()
+    (apt / "asked").unlink()
+    (cached / "sources/old.list").touch()
     debian.known("linux-image-6", "bookworm")
     update, ask = (apt / "asked").read_text().splitlines()
-    lists = apt / "cache/tare/apt/bookworm/lists"
     for line, words in ((update, "update"), (ask, "pkgnames linux-image-6")):
-        assert f"Dir::State::Lists={lists}" in line
+        assert f"Dir::State::Lists={cached}/lists" in line
         assert line.endswith(words)
+    assert [file.name for file in (cached / "sources").iterdir()] == ["debian.sources"]
+    assert (cached / "sources/debian.sources").stat().st_mode & 0o777 == 0o600
     debian.known("linux-image-6", "bookworm")
     assert (apt / "asked").read_text().count(" update") == 1
+    (trixie / "sources.list").write_text("deb http://deb.example.org/debian trixie main\n")
+    debian.known("linux-image-6", "bookworm")  # other sources than those that the lists are of
+    assert (apt / "asked").read_text().count(" update") == 2
     debian.known("linux-image-6", "trixie")  # its own
     assert (apt / "asked").read_text().splitlines()[-1] == "pkgnames linux-image-6"
 

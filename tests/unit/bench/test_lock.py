@@ -121,7 +121,7 @@ def test_the_thirtieth_to_ask_is_answered_as_the_first(address: str) -> None:
 def test_only_what_a_run_starts_bears_its_id(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(state, "top", lambda: tmp_path / "runs")
     monkeypatch.setattr(state, "records", lambda: tmp_path / "records")
-    monkeypatch.setattr(lock.clean, "clean", list)
+    monkeypatch.setattr(lock.clean, "clean", lambda resisted: [])
     monkeypatch.setattr(lock.clean, "release", lambda run: [])
     for before in (None, "0123abcd"):
         if before:
@@ -137,10 +137,23 @@ def test_what_resists_is_told_and_stays_on_record(
 ) -> None:
     monkeypatch.setattr(state, "top", lambda: tmp_path / "runs")
     monkeypatch.setattr(state, "records", lambda: tmp_path / "records")
-    monkeypatch.setattr(lock.clean, "clean", list)
+    monkeypatch.setattr(lock.clean, "clean", lambda resisted: [])
     monkeypatch.setattr(lock.clean, "release", lambda run: left)
     told: list[str] = []
     with lock.occupy("a test", lambda removed: None, told.append) as own:
         pass
     assert told == [f"could not be removed: {each}" for each in left]
     assert [run.id for run in state.runs()] == [own.id for _ in left]
+
+
+def test_what_of_the_dead_resists_is_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(state, "top", lambda: tmp_path / "runs")
+    monkeypatch.setattr(state, "records", lambda: tmp_path / "records")
+    monkeypatch.setattr(lock.clean, "clean", lambda resisted: [resisted("a process stays")][:0])
+    monkeypatch.setattr(lock.clean, "release", lambda run: [])
+    warned: list[str] = []
+    resisted: list[str] = []
+    with lock.occupy("a test", lambda removed: None, warned.append):
+        assert warned == ["a process stays"]
+    with lock.occupy("a test", lambda removed: None, pytest.fail, resisted.append):
+        assert resisted == ["a process stays"]
