@@ -33,6 +33,8 @@ from scipy import special
 
 from analysis.ranks import TIE, Floats
 
+Bools = npt.NDArray[np.bool_]
+
 #: The share of metrics whose scatter is below what counts as usual. It must be a scatter that calm metrics have: taken
 #: from above the middle, a suite's noisy metrics take all power from its calm ones. Levels are the same with any share
 #: (Tusher, Tibshirani and Chu seek it between 0 and 1), and on public nights so is the power, from 0.25 to 0.6.
@@ -156,16 +158,43 @@ def _ways(first: int, second: int, alpha: float) -> npt.NDArray[np.float64]:
 def drift(values: Floats, base: int, order: Sequence[int] = ()) -> float:
     """How many times further apart two sides lie than the scatter within them says, as sessions that follow each other
     are alike: 1 or more. Arguments as `moved` has them.
+
+    Metrics that the same sessions have tell of it together, each such group by its own sessions; of all groups the
+    mean counts, by the number of metrics.
+    """
+    ranks = np.array(order if len(order) else range(values.shape[1]))
+    groups = (
+        _alike(values[rows][:, columns], int(columns[:base].sum()), ranks[columns]) for columns, rows in _having(values)
+    )
+    known = [each for each in groups if each]
+    if not known:
+        return 1.0
+    metrics = [len(follow) for follow, _, _ in known]
+    shown = np.average([each for _, each, _ in known], axis=0, weights=metrics)
+    inflations = np.average([each for _, _, each in known], axis=0, weights=metrics)
+    return max(1.0, float(np.interp(np.concatenate([follow for follow, _, _ in known]).mean(), shown, inflations)))
+
+
+def _having(values: Floats) -> list[tuple[Bools, Bools]]:
+    """Sets of sessions (columns), and the metrics (rows) that just these have."""
+    have = np.isfinite(values)
+    sets, which = np.unique(have, axis=0, return_inverse=True)
+    return [(columns, which.ravel() == place) for place, columns in enumerate(sets)]
+
+
+def _alike(values: Floats, base: int, order: npt.NDArray[np.int_]) -> tuple[Floats, Floats, Floats] | None:
+    """Of metrics that all these sessions have: what `_follow` shows of each that varies, and `_drifts` of as many.
+
+    None where they do not tell.
     """
     count = values.shape[1]
-    line = np.argsort(order if len(order) else range(count), kind="stable")
-    whole = clipped(values[np.isfinite(values).all(axis=1)])
+    if min(base, count - base) < 2:
+        return None
+    line = np.argsort(order, kind="stable")
+    whole = clipped(values)
     left = whole - whole @ _sides(base, count)
     varied = left[np.sqrt((left**2).sum(axis=1)) > _LEAST]
-    if min(base, count - base) < 2 or not len(varied):
-        return 1.0
-    shown, inflations = _drifts(base, count, tuple(map(int, line)))
-    return max(1.0, float(np.interp(_follow(varied[:, line]).mean(), shown, inflations)))
+    return (_follow(varied[:, line]), *_drifts(base, count, tuple(map(int, line)))) if len(varied) else None
 
 
 def _sides(base: int, count: int) -> Floats:
@@ -231,13 +260,23 @@ def clipped(values: Floats) -> Floats:
 def apart(values: Floats) -> list[tuple[int, float]]:
     """Sessions (columns) that lie far from every other one in the metrics (rows) on the whole: place, and log-ratio.
 
-    It does not matter whose they are, and several that lie together are no such.
+    It does not matter whose they are, and several that lie together are no such. NaN where a session lacks a metric:
+    sessions are held against those with which they share enough metrics.
     """
-    if len(values) < _METRICS or values.shape[1] < 3:
+    have = np.isfinite(values)
+    columns = np.flatnonzero(have.sum(axis=0) >= _METRICS)
+    if len(columns) < 3:
         return []
-    levels = np.median(values - np.median(values, axis=1, keepdims=True), axis=0)
+    have, values = have[:, columns], values[have[:, columns].any(axis=1)][:, columns]
+    levels = np.nanmedian(values - np.nanmedian(values, axis=1, keepdims=True), axis=0)
     distances = np.abs(levels[:, None] - levels[None, :])
+    shared = have.T.astype(int) @ have.astype(int)
+    distances[shared < _METRICS] = np.inf
     np.fill_diagonal(distances, np.inf)
     nearest = distances.min(axis=1)
-    limit = max(_APART, _TIMES * float(np.median(nearest)))
-    return [(int(place), float(levels[place])) for place in np.flatnonzero(nearest > limit)]
+    compared = np.isfinite(nearest)
+    if not compared.any():
+        return []
+    limit = max(_APART, _TIMES * float(np.median(nearest[compared])))
+    far = compared & (nearest > limit)
+    return [(int(columns[place]), float(levels[place])) for place in np.flatnonzero(far)]
