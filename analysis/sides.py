@@ -178,10 +178,13 @@ def _summed_up(old: Suite, late: Suite) -> list[Found]:
 def _read_suites(given: Sequence[Reference]) -> list[Suite]:
     _named_once(given)
     suites = [open_suite(each.path) for each in given]
-    frames = [suite.frame("session") for suite in suites]
-    for (one, ours), (other, theirs) in itertools.combinations(zip(given, frames, strict=True), 2):
+    same = "hold the same data", "name two different sessions"
+    for copy, first in copies.copies_among([each.path for each in given]).items():
+        raise InputError(f"{first} and {copy} {same[0]}", hint=same[1])
+    every = [copies.held(suite.frame("session")) for suite in suites]
+    for (one, ours), (other, theirs) in itertools.combinations(zip(given, every, strict=True), 2):
         if copies.same_values(ours, theirs):
-            raise InputError(f"{one} and {other} hold the same data", hint="name two different sessions")
+            raise InputError(f"{one} and {other} {same[0]}", hint=same[1])
     return suites
 
 

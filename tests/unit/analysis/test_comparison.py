@@ -173,6 +173,30 @@ def test_two_files_a_night_are_held_against_files_of_their_own_benchmarks(tmp_pa
     assert "not every session" not in notes(compare(old[::2], two_suites(tmp_path, 3000, [1.0] * 5)[::2]))
 
 
+def once(file: Path, factor: float, tool: str, indent: int | None = None) -> str:
+    """A file with a single time of each of two benchmarks."""
+    times = {"one": 0.0123456789 * factor, "other": 1.2345678901 * factor}
+    document: dict[str, Any] = {"results": [{"command": name, "times": [time]} for name, time in times.items()]}
+    if tool == "asv":
+        document = {"commit_hash": "a", "results": {f"time_{name}": time for name, time in times.items()}}
+    file.write_text(json.dumps(document, indent=indent))
+    return str(file)
+
+
+@pytest.mark.parametrize("tool", ["hyperfine", "asv"])
+def test_copies_of_a_single_time_a_benchmark_are_refused(tmp_path: Path, tool: str) -> None:
+    base, new = (
+        [once(tmp_path / f"{side}{n}.json", factor, tool) for n in range(4)]
+        for side, factor in (("a", 1.0), ("b", 1.1))
+    )
+    with pytest.raises(InputError, match="hold the same data"):
+        compare(base, new)
+    with pytest.raises(InputError, match="hold the same data"):
+        compare(base[0], once(tmp_path / "again.json", 1.0, tool, indent=2))
+    real = [once(tmp_path / f"c{n}.json", 1.0 + n / 999, tool) for n in range(8)]
+    assert compare(real[:4], real[4:]).sides.design == "sessions"
+
+
 def dated(path: str, day: int) -> str:
     """The file, its runs being of that day; 0 for none."""
     text = json.loads(Path(path).read_text())
