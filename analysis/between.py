@@ -34,6 +34,8 @@ from scipy import special
 from analysis.ranks import TIE, Floats
 
 Bools = npt.NDArray[np.bool_]
+#: How many sessions are BASE's, how many there are, and which follows which.
+_Line = tuple[int, int, tuple[int, ...]]
 
 #: The share of metrics whose scatter is below what counts as usual. It must be a scatter that calm metrics have: taken
 #: from above the middle, a suite's noisy metrics take all power from its calm ones. Levels are the same with any share
@@ -63,6 +65,8 @@ _FEWEST: Final = 4
 _NOTHING: Final = np.array([np.inf])
 _CORRELATIONS: Final = tuple(place / 20 for place in range(20))
 _SEED: Final = 20260101
+#: The drift is told by metrics of so many sets of sessions at most, those of most metrics: each takes simulations.
+_LINES: Final = 20
 
 
 @dataclass(frozen=True)
@@ -159,20 +163,19 @@ def drift(values: Floats, base: int, order: Sequence[int] = ()) -> float:
     """How many times further apart two sides lie than the scatter within them says, as sessions that follow each other
     are alike: 1 or more. Arguments as `moved` has them.
 
-    Metrics that the same sessions have tell of it together, each such group by its own sessions; of all groups the
-    mean counts, by the number of metrics.
+    Metrics tell of it by the sessions that have them; what they show counts together, also where no metric is in all.
     """
     ranks = np.array(order if len(order) else range(values.shape[1]))
-    groups = (
-        _alike(values[rows][:, columns], int(columns[:base].sum()), ranks[columns]) for columns, rows in _having(values)
-    )
-    known = [each for each in groups if each]
+    groups: dict[_Line, Floats] = {}
+    for columns, rows in _having(values):
+        line = int(columns[:base].sum()), int(columns.sum()), tuple(map(int, np.argsort(ranks[columns], kind="stable")))
+        groups[line] = np.append(groups.get(line, []), _shown(values[rows][:, columns], line))
+    known = sorted((line for line in groups if len(groups[line])), key=lambda line: -len(groups[line]))[:_LINES]
     if not known:
         return 1.0
-    metrics = [len(follow) for follow, _, _ in known]
-    shown = np.average([each for _, each, _ in known], axis=0, weights=metrics)
-    inflations = np.average([each for _, _, each in known], axis=0, weights=metrics)
-    return max(1.0, float(np.interp(np.concatenate([follow for follow, _, _ in known]).mean(), shown, inflations)))
+    metrics = [len(groups[line]) for line in known]
+    shown, inflations = np.average([_drifts(*line) for line in known], axis=0, weights=metrics)
+    return max(1.0, float(np.interp(np.concatenate([groups[line] for line in known]).mean(), shown, inflations)))
 
 
 def _having(values: Floats) -> list[tuple[Bools, Bools]]:
@@ -182,19 +185,14 @@ def _having(values: Floats) -> list[tuple[Bools, Bools]]:
     return [(columns, which.ravel() == place) for place, columns in enumerate(sets)]
 
 
-def _alike(values: Floats, base: int, order: npt.NDArray[np.int_]) -> tuple[Floats, Floats, Floats] | None:
-    """Of metrics that all these sessions have: what `_follow` shows of each that varies, and `_drifts` of as many.
-
-    None where they do not tell.
-    """
-    count = values.shape[1]
+def _shown(values: Floats, line: _Line) -> Floats:
+    """What `_follow` shows of those metrics that vary; nothing where a side has too few sessions to tell."""
+    base, count, places = line
     if min(base, count - base) < 2:
-        return None
-    line = np.argsort(order, kind="stable")
+        return np.array([])
     whole = clipped(values)
     left = whole - whole @ _sides(base, count)
-    varied = left[np.sqrt((left**2).sum(axis=1)) > _LEAST]
-    return (_follow(varied[:, line]), *_drifts(base, count, tuple(map(int, line)))) if len(varied) else None
+    return _follow(left[np.sqrt((left**2).sum(axis=1)) > _LEAST][:, places])
 
 
 def _sides(base: int, count: int) -> Floats:
@@ -214,7 +212,7 @@ def _follow(left: Floats) -> Floats:
     return shares
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=2 * _LINES)
 def _drifts(base: int, count: int, line: tuple[int, ...]) -> tuple[Floats, Floats]:
     """For correlations that fade from session to session: what `_follow` shows of them, and how much they widen.
 

@@ -179,6 +179,19 @@ def test_the_drift_is_known_where_no_metric_is_in_every_session() -> None:
     assert between.drift(torn(steady, (3, slice(0, 200)), (12, slice(200, 400))), 8) < 1.1
 
 
+def test_the_drift_takes_few_simulations_however_torn_the_metrics_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(24)
+    values = in_a_row(draw, 0.6, (200, 16))
+    order = draw.permutation(16)
+    values[:, np.argsort(order)] = values.copy()  # drawn in a row, as they ran
+    whole = between.drift(values, 8, order)
+    values[draw.random(values.shape) < 0.15] = np.nan
+    drifts, asked = between._drifts, []
+    monkeypatch.setattr(between, "_drifts", lambda *line: asked.append(line) or drifts(*line))
+    assert between.drift(values, 8, order) == pytest.approx(whole, abs=0.3)
+    assert len(asked) <= 20
+
+
 def test_one_metric_that_every_session_has_does_not_speak_for_all_others() -> None:
     values = in_a_row(np.random.default_rng(16), 0.6, (200, 16))
     values[0] = np.random.default_rng(1).permutation(values[0])
