@@ -28,6 +28,8 @@ _CHANCE_OF_ONE: Final = 1e-6
 _LONE: Final = 2
 #: Numbers of so few binary digits come in steps: a count of pages, in whatever unit of bytes.
 _BITS: Final = 20
+#: Up to here a computer's numbers count by ones.
+_WHOLE: Final = 2.0**53
 
 
 def refuse_copies(given: Sequence[tuple[Path, Sequence[Record]]]) -> None:
@@ -108,7 +110,7 @@ def same_values(ours: Held, theirs: Held) -> bool:
 
 def _dealt(values: Floats, unit: str) -> _Dealt:
     varies, coarse = bool(values[0] != values[-1]), _coarse(values)
-    log_chance = 0.0 if not varies else _log_chance(values) if coarse else -math.inf
+    log_chance = 0.0 if not varies else min(_log_chance(values), _of_counts(values)) if coarse else -math.inf
     return _Dealt(values.tobytes(), varies, log_chance, unit == "second" and len(values) == 1 and not coarse)
 
 
@@ -124,6 +126,19 @@ def _log_chance(values: Floats) -> float:
     counts = np.unique(values, return_counts=True)[1].astype(float)
     size = counts.sum()
     return float(special.gammaln(size + 1) + (counts * np.log(counts / size) - special.gammaln(counts + 1)).sum())
+
+
+def _of_counts(values: Floats) -> float:
+    """Of so many different whole numbers: as if any as near to each other as the nearest two, and as round, could come.
+
+    0, a certainty, for others.
+    """
+    gaps = np.diff(values)
+    if not (gaps > 0).all() or not (values == np.round(values)).all() or values[-1] > _WHOLE:
+        return 0.0
+    steps = float(gaps.min()) / int(np.gcd.reduce(values.astype(np.int64)))
+    size = len(values)
+    return min(0.0, float(special.gammaln(size + 1)) - size * math.log(max(size * steps, 1.0)))
 
 
 def _measured(records: Sequence[Record]) -> set[str]:

@@ -78,6 +78,11 @@ def pages(seed: int, size: float = 4096.0, count: int = 3, metrics: int = 60) ->
     return {f"m{n:02}": [(2900 + 40 * n + draw.randrange(8)) * size for _ in range(count)] for n in range(metrics)}
 
 
+def counted(seed: int) -> list[float]:
+    draw = random.Random(seed)
+    return [float(draw.randrange(10**9, 10**9 + 10**6)) for _ in range(5)]
+
+
 def turned(metrics: dict[str, list[float]]) -> dict[str, list[float]]:
     return {name: values[::-1] for name, values in metrics.items()}
 
@@ -92,6 +97,8 @@ def turned(metrics: dict[str, list[float]]) -> dict[str, list[float]]:
         (rows(a=[0.012], b=[1.24], c=[0.5]), rows(a=[0.012], b=[1.24], c=[0.5]), False),
         (rows("", a=[123456789.0], b=[98.7654321]), rows("", a=[123456789.0], b=[98.7654321]), False),
         (rows("byte", **pages(1)), rows("byte", **pages(1)), True),
+        (rows("", a=counted(1), b=counted(2)), rows("", a=counted(1)[::-1], b=counted(3)), True),
+        (rows("", a=counted(1), b=counted(2)), rows("", a=counted(3), b=counted(4)), False),
         (rows("byte", **pages(1)), rows("byte", **turned(pages(1))), True),
         (rows("MiB", **pages(1, 2.0**-8)), rows("MiB", **turned(pages(1, 2.0**-8)), other=[1.0]), True),
         (rows("byte", **pages(1, count=40)), rows("byte", m00=pages(1, count=40)["m00"], m01=[4096.0]), False),
