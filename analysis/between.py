@@ -33,6 +33,10 @@ from scipy import special
 
 from analysis.ranks import TIE, Floats
 
+Bools = npt.NDArray[np.bool_]
+#: How many sessions are BASE's, how many there are, and which follows which.
+_Line = tuple[int, int, tuple[int, ...]]
+
 #: The share of metrics whose scatter is below what counts as usual. It must be a scatter that calm metrics have: taken
 #: from above the middle, a suite's noisy metrics take all power from its calm ones. Levels are the same with any share
 #: (Tusher, Tibshirani and Chu seek it between 0 and 1), and on public nights so is the power, from 0.25 to 0.6.
@@ -61,6 +65,8 @@ _FEWEST: Final = 4
 _NOTHING: Final = np.array([np.inf])
 _CORRELATIONS: Final = tuple(place / 20 for place in range(20))
 _SEED: Final = 20260101
+#: The drift is told by metrics of so many sets of sessions at most, those of most metrics: each takes simulations.
+_LINES: Final = 20
 
 
 @dataclass(frozen=True)
@@ -156,16 +162,37 @@ def _ways(first: int, second: int, alpha: float) -> npt.NDArray[np.float64]:
 def drift(values: Floats, base: int, order: Sequence[int] = ()) -> float:
     """How many times further apart two sides lie than the scatter within them says, as sessions that follow each other
     are alike: 1 or more. Arguments as `moved` has them.
+
+    Metrics tell of it by the sessions that have them; what they show counts together, also where no metric is in all.
     """
-    count = values.shape[1]
-    line = np.argsort(order if len(order) else range(count), kind="stable")
-    whole = clipped(values[np.isfinite(values).all(axis=1)])
-    left = whole - whole @ _sides(base, count)
-    varied = left[np.sqrt((left**2).sum(axis=1)) > _LEAST]
-    if min(base, count - base) < 2 or not len(varied):
+    ranks = np.array(order if len(order) else range(values.shape[1]))
+    groups: dict[_Line, Floats] = {}
+    for columns, rows in _having(values):
+        line = int(columns[:base].sum()), int(columns.sum()), tuple(map(int, np.argsort(ranks[columns], kind="stable")))
+        groups[line] = np.append(groups.get(line, []), _shown(values[rows][:, columns], line))
+    known = sorted((line for line in groups if len(groups[line])), key=lambda line: -len(groups[line]))[:_LINES]
+    if not known:
         return 1.0
-    shown, inflations = _drifts(base, count, tuple(map(int, line)))
-    return max(1.0, float(np.interp(_follow(varied[:, line]).mean(), shown, inflations)))
+    metrics = [len(groups[line]) for line in known]
+    shown, inflations = np.average([_drifts(*line) for line in known], axis=0, weights=metrics)
+    return max(1.0, float(np.interp(np.concatenate([groups[line] for line in known]).mean(), shown, inflations)))
+
+
+def _having(values: Floats) -> list[tuple[Bools, Bools]]:
+    """Sets of sessions (columns), and the metrics (rows) that just these have."""
+    have = np.isfinite(values)
+    sets, which = np.unique(have, axis=0, return_inverse=True)
+    return [(columns, which.ravel() == place) for place, columns in enumerate(sets)]
+
+
+def _shown(values: Floats, line: _Line) -> Floats:
+    """What `_follow` shows of those metrics that vary; nothing where a side has too few sessions to tell."""
+    base, count, places = line
+    if min(base, count - base) < 2:
+        return np.array([])
+    whole = clipped(values)
+    left = whole - whole @ _sides(base, count)
+    return _follow(left[np.sqrt((left**2).sum(axis=1)) > _LEAST][:, places])
 
 
 def _sides(base: int, count: int) -> Floats:
@@ -185,7 +212,7 @@ def _follow(left: Floats) -> Floats:
     return shares
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=2 * _LINES)
 def _drifts(base: int, count: int, line: tuple[int, ...]) -> tuple[Floats, Floats]:
     """For correlations that fade from session to session: what `_follow` shows of them, and how much they widen.
 
@@ -231,13 +258,23 @@ def clipped(values: Floats) -> Floats:
 def apart(values: Floats) -> list[tuple[int, float]]:
     """Sessions (columns) that lie far from every other one in the metrics (rows) on the whole: place, and log-ratio.
 
-    It does not matter whose they are, and several that lie together are no such.
+    It does not matter whose they are, and several that lie together are no such. NaN where a session lacks a metric:
+    sessions are held against those with which they share enough metrics.
     """
-    if len(values) < _METRICS or values.shape[1] < 3:
+    have = np.isfinite(values)
+    columns = np.flatnonzero(have.sum(axis=0) >= _METRICS)
+    if len(columns) < 3:
         return []
-    levels = np.median(values - np.median(values, axis=1, keepdims=True), axis=0)
+    have, values = have[:, columns], values[have[:, columns].any(axis=1)][:, columns]
+    levels = np.nanmedian(values - np.nanmedian(values, axis=1, keepdims=True), axis=0)
     distances = np.abs(levels[:, None] - levels[None, :])
+    shared = have.T.astype(int) @ have.astype(int)
+    distances[shared < _METRICS] = np.inf
     np.fill_diagonal(distances, np.inf)
     nearest = distances.min(axis=1)
-    limit = max(_APART, _TIMES * float(np.median(nearest)))
-    return [(int(place), float(levels[place])) for place in np.flatnonzero(nearest > limit)]
+    compared = np.isfinite(nearest)
+    if not compared.any():
+        return []
+    limit = max(_APART, _TIMES * float(np.median(nearest[compared])))
+    far = compared & (nearest > limit)
+    return [(int(columns[place]), float(levels[place])) for place in np.flatnonzero(far)]

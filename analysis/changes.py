@@ -89,13 +89,13 @@ def changes(values: Floats) -> list[Change]:
     kept = np.flatnonzero(~apart(values))
     if len(kept) < FEWEST:
         return []
-    logs, ranks = np.log(values[kept]), _ranks(values)
+    logs, every = np.log(values[kept]), np.log(values)
     cuts: list[int] = []
     for _ in range(_ROUNDS):
         proposed = _cuts(_standard(logs, cuts), penalty(len(logs)))
         # Steps look like correlation, of which ranks cannot bear too much: they are taken out first.
         passed_on = _passed_on(_rest(logs, proposed))
-        found = _confirmed([int(kept[cut]) for cut in proposed], ranks, passed_on)
+        found = _confirmed([int(kept[cut]) for cut in proposed], every, passed_on)
         found = [int(np.searchsorted(kept, at)) for at in found]
         if len(found) <= len(cuts):
             break
@@ -261,20 +261,22 @@ def _ranks(values: Floats) -> Floats:
     return ranks
 
 
-def _confirmed(cuts: list[int], ranks: Floats, passed_on: float) -> list[int]:
+def _confirmed(cuts: list[int], logs: Floats, passed_on: float) -> list[int]:
     """Those cuts that ranks alone bear out, the least certain one leaving first.
 
     The Mann–Whitney test between the points on both sides, as far as the next cut, must be as sure as the penalty of
     so many points: p at most that of a χ² of the penalty's size, or of (1+r)/(1−r) times that where each point has 2r
     of the one before it and the two sides overlap: size, which is tested too, stands for the other half. Points that
     stand apart count: they may be a second mode of the noise, of which some happened to be neighbours. Two halves that
-    do not overlap are enough: few points can be no surer.
+    do not overlap are enough, and two sides of any lengths with a wide gap between them: few points can be no surer.
     """
-    cuts = list(cuts)
+    cuts, ranks = list(cuts), _ranks(logs)
     known: dict[tuple[int, int, int], float] = {}
     dearer = (2 + passed_on) / (2 - passed_on)
 
     def excess(start: int, at: int, end: int) -> float:
+        if _wide_gap(logs[start:at], logs[at:end]):
+            return 0.0
         if (start, at, end) not in known:
             first, second = at - start, end - at
             below = int(ranks[start:end].argsort().argsort()[:first].sum()) - first * (first - 1) // 2
@@ -292,6 +294,12 @@ def _confirmed(cuts: list[int], ranks: Floats, passed_on: float) -> list[int]:
             break
         del cuts[worst]
     return cuts
+
+
+def _wide_gap(before: Floats, after: Floats) -> bool:
+    """Whether the two lie further from each other than either spans."""
+    gap = max(after.min() - before.max(), before.min() - after.max())
+    return bool(gap > max(np.ptp(before), np.ptp(after), _NOTHING))
 
 
 def _change(logs: Floats, kept: npt.NDArray[np.intp], start: int, at: int, end: int) -> Change:

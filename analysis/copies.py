@@ -7,7 +7,8 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,12 @@ from bench.results import JOURNAL, Record
 #: Values of a coarse scale that agree by chance more seldom than this are one: all that two files share, or any metric.
 _CHANCE_OF_ALL: Final = 1e-3
 _CHANCE_OF_ONE: Final = 1e-6
+#: So many single times that agree to all their digits are no chance.
+_LONE: Final = 2
+#: Numbers of so few binary digits come in steps: a count of pages, in whatever unit of bytes.
+_BITS: Final = 20
+#: Up to here a computer's numbers count by ones.
+_WHOLE: Final = 2.0**53
 
 
 def refuse_copies(given: Sequence[tuple[Path, Sequence[Record]]]) -> None:
@@ -53,39 +60,85 @@ def copies_among(paths: Iterable[Path]) -> dict[Path, Path]:
     return found
 
 
-def same_values(ours: pd.DataFrame, theirs: pd.DataFrame) -> bool:
+@dataclass(frozen=True)
+class _Dealt:
+    """The values of one metric. key: all of them, in order of size. log_chance: of as many values drawn from these to
+    come out the same, where chance can deal them out alike; else minus infinity. lone: a single time, to many digits.
+    """
+
+    key: bytes
+    varies: bool
+    log_chance: float
+    lone: bool
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a suite holds. metrics: by name. rows: metrics and values as they stand in it."""
+
+    metrics: Mapping[str, _Dealt]
+    rows: tuple[list[str], bytes]
+
+
+def held(frame: pd.DataFrame) -> Held:
+    """frame: metric, unit and value, a row a value."""
+    metrics = {
+        str(metric): _dealt(np.sort(rows["value"].to_numpy(dtype=float)), str(rows["unit"].iloc[0]))
+        for metric, rows in frame.groupby("metric", observed=True)[["value", "unit"]]
+    }
+    return Held(metrics, (frame["metric"].astype(str).tolist(), frame["value"].to_numpy(dtype=float).tobytes()))
+
+
+def same_values(ours: Held, theirs: Held) -> bool:
     """Whether two suites hold the same values of any metric, whatever else they hold, and in whatever order.
 
     Values that never vary may well agree, and so may those of a coarse scale, where chance can deal them out alike.
+    Where all that both have agrees, several single times to many digits do not.
     """
-    left, right = (
-        {str(metric): np.sort(values.to_numpy()) for metric, values in frame.groupby("metric", observed=True)["value"]}
-        for frame in (ours, theirs)
-    )
-    shared = [metric for metric in left if metric in right]
-    alike = [left[metric] for metric in shared if np.array_equal(left[metric], right[metric])]
-    if any(_no_chance(values) for values in alike):
+    shared = [(mine, theirs.metrics[name]) for name, mine in ours.metrics.items() if name in theirs.metrics]
+    alike = [mine for mine, other in shared if mine.key == other.key]
+    if any(each.varies and each.log_chance < math.log(_CHANCE_OF_ONE) for each in alike):
         return True
-    if len(alike) < len(shared):
+    if not alike or len(alike) < len(shared):
         return False
-    in_order = len(ours) == len(theirs) and all(
-        np.array_equal(ours[column].to_numpy(), theirs[column].to_numpy()) for column in ("metric", "value")
-    )
-    varies = any(values[0] != values[-1] for values in alike)
-    return varies and (in_order or sum(map(_log_chance, alike)) < math.log(_CHANCE_OF_ALL))
+    if sum(each.lone for each in alike) >= _LONE:
+        return True
+    varying = [each for each in alike if each.varies]
+    chance = sum(each.log_chance for each in varying)
+    return bool(varying) and (ours.rows == theirs.rows or chance < math.log(_CHANCE_OF_ALL))
 
 
-def _no_chance(values: Floats) -> bool:
-    varies = values[0] != values[-1]
-    coarse = values[0] <= 0 or resolution.step(values) > 0
-    return bool(varies and (not coarse or _log_chance(values) < math.log(_CHANCE_OF_ONE)))
+def _dealt(values: Floats, unit: str) -> _Dealt:
+    varies, coarse = bool(values[0] != values[-1]), _coarse(values)
+    log_chance = 0.0 if not varies else min(_log_chance(values), _of_counts(values)) if coarse else -math.inf
+    return _Dealt(values.tobytes(), varies, log_chance, unit == "second" and len(values) == 1 and not coarse)
+
+
+def _coarse(values: Floats) -> bool:
+    """Whether values come in steps: whole numbers, multiples of a page, or few digits."""
+    whole = np.frexp(values)[0] * 2.0**_BITS
+    stepped = (values == np.round(values)).all() or (whole == np.round(whole)).all()
+    return bool(values[0] <= 0 or stepped or resolution.step(values) > 0)
 
 
 def _log_chance(values: Floats) -> float:
-    """Of as many values drawn from these to come out the same: multinomial."""
+    """Multinomial."""
     counts = np.unique(values, return_counts=True)[1].astype(float)
     size = counts.sum()
     return float(special.gammaln(size + 1) + (counts * np.log(counts / size) - special.gammaln(counts + 1)).sum())
+
+
+def _of_counts(values: Floats) -> float:
+    """Of so many different whole numbers: as if any as near to each other as the nearest two, and as round, could come.
+
+    0, a certainty, for others.
+    """
+    gaps = np.diff(values)
+    if not (gaps > 0).all() or not (values == np.round(values)).all() or values[-1] > _WHOLE:
+        return 0.0
+    steps = float(gaps.min()) / int(np.gcd.reduce(values.astype(np.int64)))
+    size = len(values)
+    return min(0.0, float(special.gammaln(size + 1)) - size * math.log(max(size * steps, 1.0)))
 
 
 def _measured(records: Sequence[Record]) -> set[str]:

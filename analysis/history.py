@@ -43,6 +43,7 @@ from analysis.sessions import all_say, in_order, version_key
 from analysis.suites import moment
 from analysis.words import listed, plural
 from bench.errors import InputError
+from bench.text import one_line
 
 Order = Literal["release", "commit", "time", "name"]
 Bools = npt.NDArray[np.bool_]
@@ -111,7 +112,11 @@ class History:
 
 
 def histories(
-    points: pd.DataFrame, metrics: Sequence[str] = ("boot",), arm: str | None = None, by: Order | None = None
+    points: pd.DataFrame,
+    metrics: Sequence[str] = ("boot",),
+    arm: str | None = None,
+    by: Order | None = None,
+    left_out: list[str] | None = None,
 ) -> list[History]:
     """One history a metric, from the `points` of `analysis.sessions.read_sessions`.
 
@@ -119,26 +124,84 @@ def histories(
     before its @, or a backend; not needed where only one has the metric. by: release, commit (the date of the commit
     that was measured), time (when it was measured) or name; by default release where there are several, else and inside
     a release by commit where every session has a date of its own, else by time where every session says it, else by
-    name. Raises InputError: an unknown metric or arm (and which there are), units that differ, values not above zero,
-    an order that not every session tells, fewer than FEWEST points.
+    name. left_out: takes a sentence for each metric of "all" that has no history, and for points in another unit than
+    that of most sessions. Raises InputError: an unknown metric or arm (and which there are), units that differ in half
+    of the sessions, values not above zero, an order that not every session tells, fewer than FEWEST points.
     """
     along = _along(points, by)
     points = in_order(points, along)
     points = points.assign(kind=points["arm"].str.partition("@")[0])
-    if tuple(metrics) == ("all",):
-        chosen = _series(points, None, arm).groupby(["scenario", "metric"], sort=False)
-        enough = [rows.iloc[0] for _, rows in chosen if len(rows) >= FEWEST and (rows["value"] > 0).all()]
-        if not enough:
-            most = max((len(rows) for _, rows in chosen), default=0)
-            said = f"no metric has {FEWEST} points (sessions × releases) above zero, as a history needs"
-            raise InputError(f"{said}; the most is {most}")
-        shared = points.groupby("metric")["scenario"].nunique() > 1
-        metrics = [
-            f"{row['scenario']}:{row['metric']}" if row["scenario"] or shared[row["metric"]] else row["metric"]
-            for row in enough
-        ]
+    every = tuple(metrics) == ("all",)
+    points, odd = _of_one_unit(points)
+    left_out = [] if left_out is None else left_out
+    left_out += _told(odd if every else pd.concat([_named(odd, name) for name in metrics]))
+    if every:
+        metrics = _enough(points, _series(points, None, arm), left_out)
     host = _host(points)
     return [_history(points, host, metric, arm, by, along) for metric in metrics]
+
+
+def _enough(points: pd.DataFrame, rows: pd.DataFrame, left_out: list[str]) -> list[str]:
+    """The names of the metrics in `rows` of which a history can be made; of each other one, left_out says why not."""
+    shared = set(points.groupby("metric").filter(lambda of: of["scenario"].nunique() > 1)["metric"])
+    found: list[str] = []
+    most = 0
+    for (scenario, metric), points_of in rows.groupby(["scenario", "metric"], sort=False):
+        name = f"{scenario}:{metric}" if scenario or metric in shared else str(metric)
+        most = max(most, len(points_of))
+        try:
+            _check(points_of, name)
+            found.append(name)
+        except InputError as error:
+            left_out.append(one_line(error))
+    if not found:
+        said = f"no metric has {FEWEST} points (sessions × releases) above zero, as a history needs"
+        raise InputError(f"{said}; the most is {most}")
+    return found
+
+
+def _check(rows: pd.DataFrame, name: str) -> None:
+    """Raises InputError where no history can be made of the points of a metric."""
+    _alone(rows, "unit", name)
+    _alone(rows, "better", name)
+    if not (rows["value"] > 0).all():
+        worst = rows.sort_values("value").iloc[0]
+        said = f"{name} is {worst['value']:g} in {worst['session']}"
+        raise InputError(said, hint="a history needs values above zero")
+    if len(rows) < FEWEST:
+        raise InputError(
+            f"{name} has {plural(len(rows), 'point')} (sessions × releases): a history needs at least {FEWEST}"
+        )
+
+
+def _of_one_unit(points: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The points, and apart from them those of metrics that most sessions have in another unit or direction.
+
+    The latter with `usual`, that unit. Where no unit is that of most sessions, all stay.
+    """
+    metric, head = ["scenario", "metric", "kind"], ["unit", "better"]
+    counts = points.groupby([*metric, *head], sort=False)["session"].nunique().rename("sessions").reset_index()
+    whole = counts.groupby(metric)["sessions"].transform("sum")
+    usual = counts.loc[2 * counts["sessions"] > whole, [*metric, *head]]
+    if len(usual) == len(counts):
+        return points, points.iloc[:0].assign(usual="")
+    beside = points.merge(usual.rename(columns={name: f"usual_{name}" for name in head}), on=metric, how="left")
+    other = beside["usual_unit"].notna() & (
+        (beside["unit"] != beside["usual_unit"]) | (beside["better"] != beside["usual_better"])
+    )
+    odd = points[other.to_numpy()].assign(usual=beside.loc[other, "usual_unit"].to_numpy())
+    return points[~other.to_numpy()].reset_index(drop=True), odd
+
+
+def _told(odd: pd.DataFrame) -> list[str]:
+    """What was left out for its unit, a sentence for all metrics of a session that are in it."""
+    said = []
+    for (session, unit, usual), rows in odd.groupby(["session", "unit", "usual"], sort=False):
+        names = list(dict.fromkeys(rows["metric"]))
+        shown = listed(names if len(names) < 4 else [*names[:2], f"{len(names) - 2} more metrics"])
+        why = f"in unit {unit!r}, in most sessions in {usual!r}" if unit != usual else "better the other way round"
+        said.append(f"{shown} of {session}: {why}")
+    return said
 
 
 def _along(points: pd.DataFrame, by: Order | None) -> Order:
@@ -229,16 +292,9 @@ def _history(points: pd.DataFrame, host: _Host, name: str, arm: str | None, by: 
     rows = _series(points, name, arm)
     scenario, metric = _alone(rows, "scenario", name), str(rows["metric"].iloc[0])
     unit, better = _alone(rows, "unit", name), _alone(rows, "better", name)
-    if not (rows["value"] > 0).all():
-        worst = rows.sort_values("value").iloc[0]
-        said = f"{name} is {worst['value']:g} in {worst['session']}"
-        raise InputError(said, hint="a history needs values above zero")
     by = by or ("release" if rows["release"].nunique() > 1 else along)
     rows = _ordered(rows, points, by)
-    if len(rows) < FEWEST:
-        raise InputError(
-            f"{name} has {plural(len(rows), 'point')} (sessions × releases): a history needs at least {FEWEST}"
-        )
+    _check(rows, name)
     sessions = host.levels.reindex(rows["session"])
     normalised_by, values = _normalised(rows, points, host)
     reasons = sessions["reason"].to_numpy(dtype=object)
@@ -287,8 +343,7 @@ def _series(points: pd.DataFrame, name: str | None, arm: str | None) -> pd.DataF
     """The rows of one metric (of all for None) and one arm. Raises InputError with what there is."""
     rows = points
     if name is not None:
-        full = points["scenario"] + ":" + points["metric"]
-        rows = points[(points["metric"] == name) | (full == name)]
+        rows = _named(points, name)
         if rows.empty:
             raise InputError(f"there is no metric {name!r}", hint=f"there are {listed(_metrics(points))}")
         if rows["scenario"].nunique() > 1:
@@ -307,6 +362,11 @@ def _series(points: pd.DataFrame, name: str | None, arm: str | None) -> pd.DataF
     if found.empty:
         raise InputError(f"no arm or backend {arm!r} has it", hint=f"there are {listed(sorted(rows['kind'].unique()))}")
     return found
+
+
+def _named(points: pd.DataFrame, name: str) -> pd.DataFrame:
+    full = points["scenario"] + ":" + points["metric"]
+    return points[(points["metric"] == name) | (full == name)]
 
 
 def _metrics(points: pd.DataFrame) -> list[str]:

@@ -51,7 +51,8 @@ def write_history(
     """
     with no_collector():
         read = read_sessions(paths)
-        found = histories(read.points, metrics, arm, by)
+        left_out = list(read.left_out)
+        found = histories(read.points, metrics, arm, by, left_out)
         look = looks({"series": Arm("series", _FAMILY, "", "", {})})
         css = variables(look)
         colours = {light: f"var({name})" for name, light, _ in css}
@@ -63,13 +64,13 @@ def write_history(
         document = {
             "schema": 1,
             "sessions": int(read.points["session"].nunique()),
-            "left_out": read.left_out,
+            "left_out": left_out,
             "histories": [as_dict(one) for one in found],
         }
         page = {
             "found": list(zip(found, charts, strict=True)),
             "sessions": document["sessions"],
-            "left_out": read.left_out,
+            "left_out": left_out,
             "css": css,
             "limits": {"fewest": FEWEST, "lasts": LASTS, "alarms": ALARMS},
         }

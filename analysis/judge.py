@@ -39,6 +39,8 @@ BETWEEN_SESSIONS: Final = 5.6
 INFORMS: Final = "two single sessions of different times inform, and prove nothing: name several a side, BASE… -- NEW…"
 #: Of log-ratios; beyond, a ratio is no number that a computer holds.
 _FARTHEST: Final = 690.0
+#: A larger one is of no use to anybody, and is not printed.
+_LARGEST_MDE: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -130,13 +132,18 @@ class Verdict:
         if self.kind == "equivalent":
             return "equivalent(exactly)" if self.exact else f"equivalent(±{percent(self.delta)})"
         if self.kind == "inconclusive":
-            return f"inconclusive(MDE={'–' if self.mde is None else percent(self.mde)})"
+            return f"inconclusive(MDE={mde_told(self.mde)})"
         return f"{self.kind} within ±{percent(self.delta)}" if self.within else self.kind
 
 
 def percent(fraction: float) -> str:
     """`5%`, `0.3%`, `12%`: two digits."""
     return f"{float(f'{fraction * 100:.2g}'):g}%"
+
+
+def mde_told(fraction: float | None) -> str:
+    """As `percent`, or `–` where nothing can be found, or only what nobody looks for."""
+    return "–" if fraction is None or not fraction <= _LARGEST_MDE else percent(fraction)
 
 
 @dataclass(frozen=True)

@@ -178,10 +178,13 @@ def _summed_up(old: Suite, late: Suite) -> list[Found]:
 def _read_suites(given: Sequence[Reference]) -> list[Suite]:
     _named_once(given)
     suites = [open_suite(each.path) for each in given]
-    frames = [suite.frame("session") for suite in suites]
-    for (one, ours), (other, theirs) in itertools.combinations(zip(given, frames, strict=True), 2):
+    same = "hold the same data", "name two different sessions"
+    for copy, first in copies.copies_among([each.path for each in given]).items():
+        raise InputError(f"{first} and {copy} {same[0]}", hint=same[1])
+    every = [copies.held(suite.frame("session")) for suite in suites]
+    for (one, ours), (other, theirs) in itertools.combinations(zip(given, every, strict=True), 2):
         if copies.same_values(ours, theirs):
-            raise InputError(f"{one} and {other} hold the same data", hint="name two different sessions")
+            raise InputError(f"{one} and {other} {same[0]}", hint=same[1])
     return suites
 
 
@@ -307,6 +310,7 @@ def _of_sessions(
     badges: dict[str, list[str]],
     lost: dict[str, tuple[int, int]],
 ) -> Sides:
+    lacking = _lacking(found, len(base), len(new))
     found, aside = _without_far(found, list(base), list(new))
     told = [
         f"set aside: {name}, which lies {size:+.0%} off the other sessions in its metrics on the whole"
@@ -321,11 +325,21 @@ def _of_sessions(
         "sessions",
         found,
         badges=badges,
-        notes=[unit, *said, *told, *notes],
+        notes=[unit, *lacking, *said, *told, *notes],
         failed=lost,
         sessions=(tuple(base), tuple(new)),
         aside=aside,
     )
+
+
+def _lacking(found: Mapping[str, Sequence[Found]], base: int, new: int) -> list[str]:
+    """A sentence on how many sessions the metrics have, where not every session has every metric."""
+    metrics = [each for matched in found.values() for each in matched if isinstance(each, Matched)]
+    sides = [sorted({len(each.base) for each in metrics}), sorted({len(each.new) for each in metrics})]
+    if not metrics or all(counts == [most] for counts, most in zip(sides, (base, new), strict=True)):
+        return []
+    ours, theirs = (f"{few[0]}" if len(few) == 1 else f"{few[0]} to {few[-1]}" for few in sides)
+    return [f"not every session has every metric: a metric has {ours} of BASE’s sessions and {theirs} of NEW’s"]
 
 
 def _order(times: Mapping[str, str], base: list[str], new: list[str]) -> tuple[dict[str, int], list[str]]:
@@ -359,14 +373,13 @@ def _without_far(
     found: dict[str, list[Found]], base: list[str], new: list[str]
 ) -> tuple[dict[str, list[Found]], dict[str, float]]:
     """Without sessions that lie far from all others in most metrics, where enough are left; and which, and how far."""
-    whole = [
-        np.log(np.concatenate([each.base, each.new]))
-        for metrics in found.values()
-        for each in metrics
-        if isinstance(each, Matched) and len(each.sessions) == len(base) + len(new)
-    ]
     names = [*base, *new]
-    far = {names[place]: float(np.expm1(size)) for place, size in apart(np.array(whole))} if whole else {}
+    place = {name: number for number, name in enumerate(names)}
+    metrics = [each for matched in found.values() for each in matched if isinstance(each, Matched)]
+    values = np.full((len(metrics), len(names)), np.nan)
+    for row, each in zip(values, metrics, strict=True):
+        row[[place[name] for name in each.sessions]] = np.log(np.concatenate([each.base, each.new]))
+    far = {names[number]: float(np.expm1(size)) for number, size in apart(values)}
     if not far or any(len(set(side) - set(far)) < _KEPT for side in (base, new)):
         return found, {}
     kept = {

@@ -16,7 +16,7 @@ from rich.text import Text
 from analysis import absolute
 from analysis.absolute import Held
 from analysis.comparison import Comparison, Gate, failing, geometric_means
-from analysis.judge import percent
+from analysis.judge import mde_told, percent
 from analysis.words import markdown, plural, show, times
 from bench.text import clean, one_line
 
@@ -218,8 +218,7 @@ def _cells(row: Row) -> list[str]:
         return [f"{row['ratio']:.6f}", f"{difference:+,.0f}" if difference else "0", verdict, "exact", "0", count]
     bounded = math.isfinite(row["low"]) and math.isfinite(row["high"])
     interval = f"{times(row['low'])}–{times(row['high'])}" if bounded else "none"
-    mde = "–" if math.isnan(row["mde"]) else percent(row["mde"])
-    return [times(row["ratio"]), interval, verdict, percent(row["delta"]), mde, count]
+    return [times(row["ratio"]), interval, verdict, percent(row["delta"]), mde_told(row["mde"]), count]
 
 
 def _whys(comparison: Comparison) -> list[str]:

@@ -604,7 +604,7 @@ def _history(arguments: argparse.Namespace) -> int:
         arguments.paths, arguments.out, arguments.metric or ["boot"], arguments.arm, arguments.by
     )
     for reason in written.document["left_out"]:
-        print(f"tare: not read: {one_line(reason)}", file=sys.stderr)
+        print(f"tare: left out: {one_line(reason)}", file=sys.stderr)
     if arguments.json:
         _emit(written.document)
         return 0

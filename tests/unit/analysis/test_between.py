@@ -157,6 +157,77 @@ def test_the_drift_is_that_of_the_order_in_which_sessions_ran() -> None:
     assert between.drift(np.zeros((3, 10)), 5) == between.drift(values[:, :3], 2) == 1
 
 
+def torn(values: Floats, *lacks: tuple[int, slice]) -> Floats:
+    """Without some metrics in some sessions."""
+    values = values.copy()
+    for session, metrics in lacks:
+        values[metrics, session] = np.nan
+    return values
+
+
+def test_the_drift_is_known_where_no_metric_is_in_every_session() -> None:
+    values = in_a_row(np.random.default_rng(16), 0.6, (2000, 16))
+    whole = between.drift(values, 8)
+    assert whole > 1.5
+    halves = slice(0, 1000), slice(1000, 2000)
+    each_lacks = torn(values, (3, halves[0]), (12, halves[1]))
+    assert between.drift(each_lacks, 8) == pytest.approx(whole, abs=0.15)
+    nights_of_two = np.full((2000, 32), np.nan)
+    nights_of_two[halves[0], ::2], nights_of_two[halves[1], 1::2] = values[halves[0]], values[halves[1]]
+    assert between.drift(nights_of_two, 16) == pytest.approx(whole, abs=0.05)
+    steady = np.random.default_rng(17).normal(size=(400, 16))
+    assert between.drift(torn(steady, (3, slice(0, 200)), (12, slice(200, 400))), 8) < 1.1
+
+
+def test_the_drift_takes_few_simulations_however_torn_the_metrics_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(24)
+    values = in_a_row(draw, 0.6, (200, 16))
+    order = draw.permutation(16)
+    values[:, np.argsort(order)] = values.copy()  # drawn in a row, as they ran
+    whole = between.drift(values, 8, order)
+    values[draw.random(values.shape) < 0.15] = np.nan
+    drifts, asked = between._drifts, []
+    monkeypatch.setattr(between, "_drifts", lambda *line: asked.append(line) or drifts(*line))
+    assert between.drift(values, 8, order) == pytest.approx(whole, abs=0.3)
+    assert len(asked) <= 20
+
+
+def test_one_metric_that_every_session_has_does_not_speak_for_all_others() -> None:
+    values = in_a_row(np.random.default_rng(16), 0.6, (200, 16))
+    values[0] = np.random.default_rng(1).permutation(values[0])
+    lacks = torn(values, (3, slice(1, 100)), (12, slice(100, 200)))
+    assert between.drift(lacks, 8) == pytest.approx(between.drift(values, 8), abs=0.15)
+
+
+@pytest.mark.parametrize("correlation", [0.5, 0.8])
+def test_alike_nights_raise_no_more_alarms_where_each_lacks_metrics(correlation: float) -> None:
+    draw = np.random.default_rng(22)
+    alarms: dict[str, int] = {"whole": 0, "torn": 0}
+    for _ in range(50):
+        values = in_a_row(draw, correlation, (20, 16))
+        lacks = torn(values, (3, slice(0, 10)), (12, slice(10, 20)))
+        for name, given in (("whole", values), ("torn", lacks)):
+            alarms[name] += min(each.p(family=True) for each in moved(given, 8)) <= 0.05
+    assert alarms["torn"] <= alarms["whole"] + 4 <= 12
+
+
+def test_a_session_is_apart_also_where_no_metric_is_in_every_session() -> None:
+    draw = np.random.default_rng(23)
+    values = draw.normal(0, 0.01, (40, 16))
+    values[:, 5] += 0.2
+    lacks = torn(values, (3, slice(0, 20)), (12, slice(20, 40)))
+    ((place, size),) = between.apart(lacks)
+    assert place == 5
+    assert size == pytest.approx(0.2, abs=0.03)
+    two_suites = np.full((40, 32), np.nan)
+    two_suites[:20, ::2], two_suites[20:, 1::2] = values[:20], values[20:]
+    assert [place for place, _ in between.apart(two_suites)] == [10, 11]
+    few = torn(values, (5, slice(7, 40)))  # seven metrics are no whole
+    assert between.apart(few) == []
+    alone = torn(values, (5, slice(0, 33)), *((other, slice(33, 40)) for other in range(16) if other != 5))
+    assert between.apart(alone) == []  # nothing to hold it against
+
+
 @pytest.mark.parametrize("alpha", [0.05, 0.001])
 def test_a_metric_that_lacks_a_session_is_proved_among_many_that_do_not(alpha: float) -> None:
     values = np.random.default_rng(18).normal(0, 0.01, (60, 16))

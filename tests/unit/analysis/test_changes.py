@@ -9,6 +9,7 @@ from scipy import stats
 from analysis import changes as module
 from analysis.changes import (
     FEWEST,
+    LASTS,
     apart,
     changes,
     correlated,
@@ -146,6 +147,23 @@ def test_three_points_that_last_are_a_level() -> None:
     values = _series(np.random.default_rng(4), [(60, 1.0), (3, 1.5)])
     assert not apart(values)[-3:].any()
     assert [change.at for change in changes(values)] == [60]
+
+
+@pytest.mark.parametrize("count", [8, 12, 16, 20])
+def test_a_large_step_in_a_short_history_is_found_wherever_it_is(count: int) -> None:
+    draw = np.random.default_rng(count)
+    for at in range(LASTS, count - LASTS + 1):
+        for up in (1.5, 1 / 1.5, 1.05):
+            values = _series(draw, [(at, 1.0), (count - at, up)], 0.003)
+            assert [change.at for change in changes(values)] == [at]
+
+
+@pytest.mark.parametrize("count", [8, 12])
+@pytest.mark.parametrize("kind", NOISES)
+def test_noise_of_any_shape_alarms_in_few_short_histories(kind: str, count: int) -> None:
+    draw = np.random.default_rng(count + 1)
+    alarms = sum(bool(changes(np.exp(NOISES[kind](draw, count)))) for _ in range(120))
+    assert alarms <= 6
 
 
 def test_scale_and_direction_of_time_change_nothing() -> None:

@@ -149,6 +149,54 @@ def test_several_pyperf_files_a_side_prove_something(tmp_path: Path) -> None:
     assert len(worse.as_dict()["sessions"][0]) == 5
 
 
+def two_suites(folder: Path, first: int, factors: list[float]) -> list[str]:
+    """Two pyperf files a night, with other benchmarks each."""
+    made = []
+    for place, factor in enumerate(factors):
+        for number, name in enumerate(("one", "other")):
+            file = suite(
+                folder / f"{first + place}-{name}.json", seed=first + 100 * number + place, factor=factor, runs=6
+            )
+            file.write_text(file.read_text().replace("bench_", f"{name}_"))
+            made.append(str(file))
+    return made
+
+
+def test_two_files_a_night_are_held_against_files_of_their_own_benchmarks(tmp_path: Path) -> None:
+    old = two_suites(tmp_path, 1000, [1.0, 1.01, 0.99, 1.0, 1.3])
+    found = compare(old, two_suites(tmp_path, 2000, [1.01, 1.0, 0.99, 1.02, 1.0]))
+    told = notes(found)
+    assert "the unit is the session: 10 of BASE, 10 of NEW" in told
+    assert "not every session has every metric: a metric has 5 of BASE’s sessions and 5 of NEW’s" in told
+    assert list(found.sides.aside) == old[-2:]
+    assert (found.table["count"] == 4).all()
+    assert "not every session" not in notes(compare(old[::2], two_suites(tmp_path, 3000, [1.0] * 5)[::2]))
+
+
+def once(file: Path, factor: float, tool: str, indent: int | None = None) -> str:
+    """A file with a single time of each of two benchmarks."""
+    times = {"one": 0.0123456789 * factor, "other": 1.2345678901 * factor}
+    document: dict[str, Any] = {"results": [{"command": name, "times": [time]} for name, time in times.items()]}
+    if tool == "asv":
+        document = {"commit_hash": "a", "results": {f"time_{name}": time for name, time in times.items()}}
+    file.write_text(json.dumps(document, indent=indent))
+    return str(file)
+
+
+@pytest.mark.parametrize("tool", ["hyperfine", "asv"])
+def test_copies_of_a_single_time_a_benchmark_are_refused(tmp_path: Path, tool: str) -> None:
+    base, new = (
+        [once(tmp_path / f"{side}{n}.json", factor, tool) for n in range(4)]
+        for side, factor in (("a", 1.0), ("b", 1.1))
+    )
+    with pytest.raises(InputError, match="hold the same data"):
+        compare(base, new)
+    with pytest.raises(InputError, match="hold the same data"):
+        compare(base[0], once(tmp_path / "again.json", 1.0, tool, indent=2))
+    real = [once(tmp_path / f"c{n}.json", 1.0 + n / 999, tool) for n in range(8)]
+    assert compare(real[:4], real[4:]).sides.design == "sessions"
+
+
 def dated(path: str, day: int) -> str:
     """The file, its runs being of that day; 0 for none."""
     text = json.loads(Path(path).read_text())

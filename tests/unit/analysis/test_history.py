@@ -289,14 +289,21 @@ def _break(change: Callable[[str], str]) -> Callable[[Path], None]:
     return broken
 
 
+def _in_bytes(path: Path) -> None:
+    path.write_text(path.read_text().replace('"unit": "second"', '"unit": "byte"'))
+
+
 @pytest.mark.parametrize(
     ("breaks", "said"),
     [
         (lambda folder: [path.unlink() for path in sorted(folder.iterdir())[3:]], "has 3 points"),
         (lambda folder: [path.unlink() for path in folder.iterdir()], "no results folder and no file of results"),
+        (lambda folder: [_in_bytes(path) for path in sorted(folder.iterdir())[5:]], "has 5 points"),
         (
-            _break(lambda text: text.replace('"unit": "second"', '"unit": "byte"')),
-            "more than one unit: 'byte' in bm-04",
+            lambda folder: (
+                [_in_bytes(path) for path in sorted(folder.iterdir())[1:5]] + [(folder / "bm-08.json").unlink()]
+            ),
+            "more than one unit: 'byte' in bm-01",
         ),
         (_break(lambda text: text.replace('"values": [0.', '"values": [-0.')), "a history needs values above zero"),
     ],
@@ -310,6 +317,52 @@ def test_bad_input_gets_one_line(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_what_all_metrics_leave_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = _suites(tmp_path / "in", 10, values=1, metrics=5)
+    for night, path in enumerate(sorted(folder.iterdir())):
+        document = json.loads(path.read_text())
+        if night == 4:
+            document["benchmarks"][1]["runs"][1]["values"] = [0.0]
+            document["benchmarks"][1]["runs"][2]["values"] = [0.0]
+            document["benchmarks"][2]["runs"][1]["metadata"]["unit"] = "byte"
+        if night >= 7:
+            del document["benchmarks"][3]
+        if night >= 5:
+            document["benchmarks"][0]["runs"][1]["metadata"]["unit"] = "integer"
+        path.write_text(json.dumps(document))
+    assert cli.main(["history", str(folder), "--metric", "all", "--out", str(tmp_path / "out")]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.removeprefix("tare: left out: ") for line in lines] == [
+        "bench_002 of bm-04: in unit 'byte', in most sessions in 'second'",
+        "bench_000 has more than one unit: 'integer' in bm-05 and 'second' in bm-00",
+        "bench_001 is 0 in bm-04; a history needs values above zero",
+        "bench_003 has 7 points (sessions × releases): a history needs at least 8",
+    ]
+    made = json.loads((tmp_path / "out" / "history.json").read_text())
+    assert [(each["metric"], len(each["points"])) for each in made["histories"]] == [
+        ("bench_002", 9),
+        ("bench_004", 10),
+    ]
+    assert len(made["left_out"]) == 4
+    assert "Left out: bench&#95;003 has 7" in (tmp_path / "out" / "history.md").read_text()
+
+
+def test_a_night_in_another_unit_leaves_out_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = _suites(tmp_path / "in", 9, values=1)
+    _in_bytes(folder / "bm-04.json")
+    for metric, names in (("bench_007", "bench_007"), ("all", "bench_000, bench_001 and 8 more metrics")):
+        assert cli.main(["history", str(folder), "--metric", metric, "--out", str(tmp_path / metric)]) == 0
+        said = capsys.readouterr()
+        assert said.err == f"tare: left out: {names} of bm-04: in unit 'byte', in most sessions in 'second'\n"
+        assert "in 8 points" in said.out
+    points = _points(_nights(1, nights=20)[0])
+    points.loc[(points["metric"] == "bench_03") & (points["session"] == "night-002"), "better"] = "higher"
+    left_out: list[str] = []
+    made = histories(points, ("bench_03",), left_out=left_out)
+    assert len(made[0].points) == 19
+    assert left_out == ["bench_03 of night-002: better the other way round"]
 
 
 def test_several_arms_and_metrics_of_several_scenarios_must_be_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -129,6 +130,22 @@ def test_a_large_p_is_no_equivalence() -> None:
     assert verdict.kind == "inconclusive"
     assert str(verdict).startswith("inconclusive(MDE=")
     assert "±3%" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("fraction", "told"),
+    [(None, "–"), (math.nan, "–"), (math.inf, "–"), (2e5, "–"), (10.01, "–"), (10.0, "1000%"), (0.0312, "3.1%")],
+)
+def test_an_mde_that_is_of_no_use_is_not_told(fraction: float | None, told: str) -> None:
+    assert judge.mde_told(fraction) == told
+
+
+def test_a_verdict_on_wild_values_tells_no_mde() -> None:
+    logs = np.random.default_rng(1).normal(0, 9.0, (2, 40))
+    (verdict,) = judge.judge([Test(*np.exp(logs), True)])
+    assert verdict.mde is not None
+    assert verdict.mde > 10
+    assert str(verdict) == "inconclusive(MDE=–)"
 
 
 def test_too_few_blocks_claim_nothing() -> None:
