@@ -532,10 +532,9 @@ def _in_both(
     gaps: dict[str, list[Found]] = {}
     for name in names:
         if name in ours - theirs:
-            why = f"did not end well in {len(new)} of {plural(len(new), 'session')} of NEW"
-            gaps[name] = [Gap("", "all metrics", why)]
+            gaps[name] = [_one_sided(name, "BASE", "NEW", [loads[str(each)] for each in new])]
         elif name in theirs - ours:
-            gaps[name] = [Gap("", "all metrics", "only NEW has this arm", unproved=False)]
+            gaps[name] = [_one_sided(name, "NEW", "BASE", [loads[str(each)] for each in base])]
     return shared, gaps
 
 
@@ -544,8 +543,16 @@ def _alone(old: Loaded, late: Loaded, shared: set[str]) -> dict[str, list[Found]
     left, right = (
         [name for name in loaded.arms if name in _good(loaded) and name not in shared] for loaded in (old, late)
     )
-    gaps: dict[str, list[Found]] = {name: [Gap("", "all metrics", "only BASE has this arm")] for name in left}
-    return gaps | {name: [Gap("", "all metrics", "only NEW has this arm", unproved=False)] for name in right}
+    gaps: dict[str, list[Found]] = {name: [_one_sided(name, "BASE", "NEW", [late])] for name in left}
+    return gaps | {name: [_one_sided(name, "NEW", "BASE", [old])] for name in right}
+
+
+def _one_sided(arm: str, side: str, other: str, loads: Sequence[Loaded]) -> Gap:
+    """An arm that ended well on one side alone; loads: the campaigns of the other."""
+    tried = sum(bool((loaded.slots["arm"] == arm).any()) for loaded in loads)
+    of = f"of {plural(len(loads), 'session')} of {other}" if len(loads) > 1 else f"slot of {other}"
+    why = f"did not end well in {tried if len(loads) > 1 else 'any'} {of}" if tried else f"only {side} has this arm"
+    return Gap("", "all metrics", why, unproved=side == "BASE")
 
 
 def _good(loaded: Loaded) -> set[str]:

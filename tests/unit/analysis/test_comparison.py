@@ -270,11 +270,26 @@ def test_an_arm_that_some_sessions_lack_is_compared_in_the_others_or_stands_agai
     assert rows.loc[("crun", "boot"), ["count", "per"]].tolist() == [3, "process"]
     assert "crun ended well in 5 of 5 sessions of BASE and 3 of 5 of NEW: those count" in notes(found)
     ((arm, gap, unproved),) = [each for each in found.gaps if each[1].metric == "all metrics"]
-    assert (arm, gap.why, unproved) == ("runc", "did not end well in 5 of 5 sessions of NEW", True)
+    assert (arm, gap.why, unproved) == ("runc", "only BASE has this arm", True)
     said = gate(found)
     assert said.code == 3
     assert "runc all metrics" in said.text
     assert [(arm, unproved) for arm, _, unproved in compare(late, old).gaps] == [("runc", False)]
+
+
+def test_an_arm_that_failed_everywhere_is_told_from_one_that_was_never_there(tmp_path: Path) -> None:
+    three = {"arms": TWO | {"runc": CRUN}}
+    old = several(tmp_path, 10, 4, at0=three, at1=three)
+    late = several(tmp_path, 20, 4, at2=three | fails("runc"), at3=three | fails("runc"))
+    for sides, unproved, side in (((old, late), True, "NEW"), ((late, old), False, "BASE")):
+        (told,) = [(arm, gap.why, stands) for arm, gap, stands in compare(*sides).gaps if gap.metric == "all metrics"]
+        assert told == ("runc", f"did not end well in 2 of 4 sessions of {side}", unproved)
+        (told,) = [
+            (arm, gap.why, stands)
+            for arm, gap, stands in compare(sides[0][0 if unproved else 2], sides[1][2 if unproved else 0]).gaps
+            if gap.metric == "all metrics"
+        ]
+        assert told == ("runc", f"did not end well in any slot of {side}", unproved)
 
 
 def test_a_session_without_the_baseline_is_left_out_of_what_is_divided_by_it(tmp_path: Path) -> None:
