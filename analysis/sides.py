@@ -19,7 +19,18 @@ from analysis.badges import between
 from analysis.between import apart
 from analysis.load import Campaign, Loaded, load
 from analysis.looks import looks_of
-from analysis.matching import EXACT, Failed, Found, Gap, Matched, Session, match_blocks, match_runs, match_sessions
+from analysis.matching import (
+    EXACT,
+    ONLY_BASE,
+    Failed,
+    Found,
+    Gap,
+    Matched,
+    Session,
+    match_blocks,
+    match_runs,
+    match_sessions,
+)
 from analysis.suites import Suite, moment, open_suite
 from analysis.words import listed, plural
 from bench.errors import InputError
@@ -170,7 +181,7 @@ def _summed_up(old: Suite, late: Suite) -> list[Found]:
         if name in names[0] & names[1]:
             gaps.append(Gap("", name, f"{kept}: name several files a side, of which each counts once"))
         else:
-            only = "only BASE has it" if name in names[0] else "only NEW has it"
+            only = ONLY_BASE if name in names[0] else f"only NEW has it: {kept}"
             gaps.append(Gap("", name, only, unproved=name in names[0]))
     return gaps
 

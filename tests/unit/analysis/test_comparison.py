@@ -836,6 +836,50 @@ def test_limits_of_one_session_say_so_and_what_follows(tmp_path: Path) -> None:
     assert gate(found).code == 3
 
 
+def test_the_note_of_limits_says_that_ratios_prove_nothing_only_where_one_gates(tmp_path: Path) -> None:
+    both = suite(tmp_path / "a.json", runs=8), suite(tmp_path / "b.json", runs=8, seed=2)
+    found = compare(*map(str, both), limited(tmp_path, '[metrics."*"]\ngates = false\nat_most = "1 s"'))
+    assert "another session may lie elsewhere" in notes(found)
+    assert "proves nothing (exit 3)" not in notes(found)
+    assert gate(found).code == 0
+
+
+def told_everywhere(found: Comparison) -> str:
+    """What a gate says, after all that can be written of it."""
+    outcome = gate(found)
+    assert "absolute limits" in screen(found)
+    assert "absolute limits" in tell.as_markdown(found, outcome)
+    xml.fromstring(tell.as_junit(found, outcome))
+    assert "<svg" in forest(found)
+    json.dumps(found.as_dict(), allow_nan=False)
+    return f"{outcome.code} {outcome.text}"
+
+
+@pytest.mark.parametrize(("limit", "code"), [("1 ns", 1), ("1 s", 3)])
+def test_a_limit_of_many_sessions_of_new_is_judged_beside_one_of_base(tmp_path: Path, limit: str, code: int) -> None:
+    found = compare(
+        nights(tmp_path, 1, 1, runs=4, metrics=1),
+        nights(tmp_path, 8, 50, runs=4, metrics=1),
+        limited(tmp_path, f'[metrics."bench_000"]\nat_most = "{limit}"'),
+    )
+    assert told_everywhere(found).startswith(str(code))
+    with pytest.raises(InputError, match="one session alone tells nothing"):
+        compare(*(nights(tmp_path, count, 90 * count, runs=4, metrics=1) for count in (1, 8)))
+
+
+@pytest.mark.parametrize(
+    ("limit", "gates", "code"), [("1 ms", True, 1), ("1 s", True, 3), ("1 s", False, 0), ("1 ms", False, 1)]
+)
+def test_a_limit_is_judged_where_no_metric_is_in_common(tmp_path: Path, limit: str, gates: bool, code: int) -> None:
+    old, late = (suite(tmp_path / f"{n}.json", runs=12, metrics=1, seed=n) for n in (1, 2))
+    late.write_text(late.read_text().replace("bench_000", "x"))
+    rules = f'[metrics."bench_000"]\ngates = {str(gates).lower()}\n[metrics."x"]\nat_most = "{limit}"'
+    found = compare(str(old), str(late), limited(tmp_path, rules))
+    assert told_everywhere(found).startswith(str(code))
+    with pytest.raises(InputError, match="no metric in common"):
+        compare(str(old), str(late), limited(tmp_path, '[metrics."bench_000"]\nat_most = "1 s"'))
+
+
 def test_an_end_that_is_not_the_limit_does_not_read_like_it(folder: Path, tmp_path: Path) -> None:
     level = compare("old", "same", inside=folder).table.set_index("metric").loc["boot", "new"]
     limit = f"{level * 1000:.3g} ms"

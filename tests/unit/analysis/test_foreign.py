@@ -12,6 +12,7 @@ from typing import Any
 import pyperf
 import pytest
 
+from analysis.absolute import bound
 from analysis.comparison import compare, gate
 from analysis.policy import Policy, Rule
 from analysis.suites import moment, open_suite, read_suite
@@ -170,6 +171,20 @@ def test_of_several_files_a_side_a_summary_is_a_number_each(tmp_path: Path, tool
     found = compare(old, new)
     assert "regressed" in set(found.table["kind"])
     assert "that stands for the session" in "\n".join(found.notes)
+
+
+def test_a_limit_on_a_summary_says_so(tmp_path: Path) -> None:
+    kept = {"name": "B_median", "run_name": "B", "run_type": "aggregate", "aggregate_name": "median", "real_time": 5}
+    policy = Policy(rules={"B": Rule(at_most=bound("1 s", most=True))})
+    for beside in (True, False):  # whether BASE has B too
+        documents = _google(), _google(1.01)
+        for document in documents if beside else documents[1:]:
+            document["benchmarks"].append(kept)
+        old, late = (_write(tmp_path / f"{n}.json", document) for n, document in enumerate(documents))
+        (limit,) = compare(str(old), str(late), policy).held
+        assert limit.kind == "unproved"
+        assert "Google Benchmark kept of it aggregates" in limit.reason
+        assert "NEW does not have it" not in limit.reason
 
 
 def test_older_google_files_have_no_types_of_rows(tmp_path: Path) -> None:
