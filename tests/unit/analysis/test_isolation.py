@@ -119,7 +119,9 @@ def test_all_arms_are_all_of_them(found: tuple[Loaded, Isolation]) -> None:
     assert "that is the fair share of 2.0× in process and crun; uml did not finish" in told
 
 
-@pytest.mark.parametrize("ends", [(2.01, 1.95, 2.05), (3.4, 3.3, 3.6), (1.2, 1.1, 1.3), (3.4, 0.9, 9.6), (3.4, math.nan, math.nan)])
+@pytest.mark.parametrize(
+    "ends", [(2.01, 1.95, 2.05), (3.4, 3.3, 3.6), (1.2, 1.1, 1.3), (3.4, 0.9, 9.6), (3.4, math.nan, math.nan)]
+)
 def test_slots_in_which_the_tenant_did_not_finish_are_always_told(
     found: tuple[Loaded, Isolation], ends: tuple[float, float, float]
 ) -> None:
