@@ -190,7 +190,9 @@ def _lacking(both: Sides, policy: Policy, had: set[tuple[str, str, str]]) -> Ite
 
 
 def _refuse_nothing(both: Sides, table: pd.DataFrame, unit: str, of: str) -> None:
-    """Raises InputError where there is nothing to judge."""
+    """Raises InputError where there is nothing to judge, and it is not that all runs of a side failed."""
+    if table.empty and any(of and bad == of for ends in both.fates.values() for bad, of in ends):
+        return
     if table.empty:
         raise InputError(f"{both.base} and {both.new} have no metric in common that can be compared: {_reasons(both)}")
     if int(table["count"].max()) < 2:

@@ -17,6 +17,7 @@ import pandas as pd
 from analysis import copies, ranks
 from analysis.badges import between
 from analysis.between import apart
+from analysis.ends import ended
 from analysis.load import Campaign, Loaded, load
 from analysis.looks import looks_of
 from analysis.matching import (
@@ -160,17 +161,17 @@ def _arm_name(text: str) -> str:
 
 
 def _suites(base: Reference, new: Reference) -> Sides:
-    old, late = _read_suites([base, new])
+    ends = ended(*([suite] for suite in _read_suites([base, new])))
+    ((old,), (late,)) = ends.base, ends.new
     frames = old.values("session"), late.values("session")
     both = match_runs(frames[0], frames[1], "session", "session")
     matched = [replace(each, proves=False) if isinstance(each, Matched) else each for each in both]
     matched = [each for each in matched if each.metric not in {**old.summaries, **late.summaries}]
-    fates, told = _ends_of([old], [late])
     units = dict.fromkeys(UNIT_OF[suite.tool] for suite in (old, late))
-    notes = [NOT_INTERLEAVED, f"the unit is {listed(units)}", *told]
+    notes = [NOT_INTERLEAVED, f"the unit is {listed(units)}", *ends.told]
     news = {"": {str(new): (frames[1], "session")}}
-    found = {"": [*matched, *_summed_up(old, late)]}
-    return Sides(str(base), str(new), "suites", found, notes=notes, news=news, fates=fates)
+    found = {"": ends.known([*matched, *_summed_up(old, late)])}
+    return Sides(str(base), str(new), "suites", found, notes=notes, news=news, fates=ends.fates)
 
 
 def _summed_up(old: Suite, late: Suite) -> list[Found]:
@@ -196,31 +197,6 @@ def _read_suites(given: Sequence[Reference]) -> list[Suite]:
     return suites
 
 
-def _ends_of(
-    base: Sequence[Suite], new: Sequence[Suite]
-) -> tuple[dict[str, tuple[tuple[int, int], tuple[int, int]]], list[str]]:
-    """How the runs of each benchmark ended, where any failed; and that in sentences.
-
-    A code that all runs of all files exit with is how the command ends; elsewhere, as any other code, a failure.
-    """
-    every = [*base, *new]
-    fates, told = {}, []
-    for name in dict.fromkeys(name for suite in every for name in suite.fates):
-        codes = {suite.fates[name].code for suite in every if name in suite.fates}
-        if len(codes) == 1 and (code := codes.pop()):
-            told.append(f"{name} exits with {code} in all its runs, and is compared as it is")
-            continue
-        sums = []
-        for side in (base, new):
-            ends = [suite.fates[name] for suite in side if name in suite.fates]
-            sums.append((sum(each.runs if each.code else each.failed for each in ends), sum(e.runs for e in ends)))
-        (old, of_old), (late, of_late) = sums
-        if old or late:
-            fates[name] = (sums[0], sums[1])
-            told.append(f"{name}: {old} of {plural(of_old, 'run')} of BASE failed, {late} of {of_late} of NEW")
-    return fates, told
-
-
 def _named_once(given: Sequence[Reference]) -> None:
     seen: dict[tuple[Path, str | None], Reference] = {}
     for each in given:
@@ -232,11 +208,13 @@ def _named_once(given: Sequence[Reference]) -> None:
 
 def _several_suites(base: Sequence[Reference], new: Sequence[Reference]) -> Sides:
     suites = _read_suites([*base, *new])
+    ends = ended(suites[: len(base)], suites[len(base) :])
+    suites = [*ends.base, *ends.new]
     sessions: dict[str, Session] = {
         str(each): (suite.frame("session"), "session") for each, suite in zip((*base, *new), suites, strict=True)
     }
     times = dict(zip(sessions, (suite.started for suite in suites), strict=True))
-    fates, told = _ends_of(suites[: len(base)], suites[len(base) :])
+    told = list(ends.told)
     kept: dict[str, list[str]] = {}
     for name, what in {name: what for suite in suites for name, what in suite.summaries.items()}.items():
         kept.setdefault(what, []).append(name)
@@ -244,9 +222,9 @@ def _several_suites(base: Sequence[Reference], new: Sequence[Reference]) -> Side
     ours = {str(each): sessions[str(each)] for each in base}
     theirs = {str(each): sessions[str(each)] for each in new}
     return replace(
-        _of_sessions(ours, theirs, {"": match_sessions(ours, theirs)}, times, told, {}, {}),
+        _of_sessions(ours, theirs, {"": ends.known(match_sessions(ours, theirs))}, times, told, {}, {}),
         news={"": theirs},
-        fates=fates,
+        fates=ends.fates,
     )
 
 
