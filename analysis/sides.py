@@ -539,8 +539,8 @@ def _alone(old: Loaded, late: Loaded, shared: set[str]) -> dict[str, list[Found]
 def _one_sided(arm: str, side: str, other: str, loads: Sequence[Loaded]) -> Gap:
     """An arm that ended well on one side alone; loads: the campaigns of the other."""
     tried = sum(bool((loaded.slots["arm"] == arm).any()) for loaded in loads)
-    of = f"of {plural(len(loads), 'session')} of {other}" if len(loads) > 1 else f"slot of {other}"
-    why = f"did not end well in {tried if len(loads) > 1 else 'any'} {of}" if tried else f"only {side} has this arm"
+    where = f"{tried} of {plural(len(loads), 'session')}" if len(loads) > 1 else "any slot"
+    why = f"did not end well in {where} of {other}" if tried else f"only {side} has this arm"
     return Gap("", "all metrics", why, unproved=side == "BASE")
 
 

@@ -235,7 +235,7 @@ def _sound(suite: Suite) -> Suite:
         name, unit = _plain(benchmark.name), clean(benchmark.unit)
         if not name:
             raise InputError(f"{path}: a benchmark has no name")
-        if any(name == other.name for other in made):
+        if any(name == other.name for other in made) or benchmark.name in suite.gone:
             raise InputError(f"{path}: there are two benchmarks {_short(name)}")
         if not benchmark.runs:
             raise InputError(f"{path}: benchmark {_short(name)} has no values: all its runs only calibrate")

@@ -416,6 +416,7 @@ def test_many_rounds_are_few_runs(tmp_path: Path) -> None:
         ('{"results": [{"command": "a", "times": [0.1, NaN]}]}', "'a' has a value that is NaN, not a number"),
         ({"results": [{"command": "a", "times": []}]}, "'a' has no times"),
         ({"results": [{"command": "a", "times": [1]}, {"command": "a", "times": [1]}]}, "two benchmarks 'a'"),
+        ({"results": [{"command": "a", "times": [1]}, {"command": "a", "times": []}]}, "two benchmarks 'a'"),
         ({"commit_hash": "a", "results": {}}, "asv.* without benchmarks"),
     ],
 )
