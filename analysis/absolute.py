@@ -76,15 +76,18 @@ def bound(given: str | float, *, most: bool) -> Bound:
     return Bound(most, value, unit, given.strip() if isinstance(given, str) else f"{given:g}")
 
 
+def lacking(place: tuple[str, str, str], limit: Bound, why: str = "") -> Held:
+    """Of a metric of which NEW has no values; why: where it is another reason than that NEW does not have it."""
+    none = float("nan")
+    return Held(*place, "", limit, none, none, none, 0, "unproved", why or "NEW does not have it")
+
+
 def held(
     place: tuple[str, str, str], unit: str, values: Floats, limit: Bound, alpha: float, exact: bool, claims: int = 1
 ) -> Held:
     """place: arm, scenario and metric; values: NEW's; alpha: for the claim that the limit is broken, its share of all
     claims; exact: counts that repeat need no statistics. Raises InputError where the metric has another unit.
     """
-    if not len(values):
-        none = float("nan")
-        return Held(*place, unit, limit, none, none, none, 0, "unproved", "NEW does not have it")
     if limit.unit not in ("", unit):
         raise InputError(f"{place[2]} is measured in another unit ({unit}) than its limit: {limit}")
     values = np.sort(values)

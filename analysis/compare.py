@@ -27,6 +27,8 @@ COLUMNS: Final = (
     *("within", "step", "reason", "where"),
 )
 
+_TRUTHS: Final = ("paired", "gates", "tolerated", "exact", "within")
+
 
 def verdicts(samples: pd.DataFrame, base: str, new: str, *, policy: Policy | None = None) -> pd.DataFrame:
     """Every metric that two arms of one campaign share, judged block by block; columns as `judged` says.
@@ -82,7 +84,7 @@ def judged(
     results = judge(tests, alpha=alpha, power=power)
     rows = [_row(arm, each, limits, got) for (arm, each, limits), got in zip(chosen, results, strict=True)]
     rows.sort(key=lambda row: (not row["exact"], not row["gates"]))
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(_TRUTHS, bool))  # also where it is empty
     table["where"] = _holders(table)
     return table
 

@@ -16,7 +16,7 @@ from analysis.absolute import Bound, Held
 from analysis.compare import judged
 from analysis.judge import percent
 from analysis.load import no_collector
-from analysis.matching import EXACT, Gap, Matched, levels, named
+from analysis.matching import EXACT, ONLY_BASE, Gap, Matched, levels, named
 from analysis.policy import Policy, matches
 from analysis.ranks import Floats
 from analysis.sides import Sides, sides
@@ -143,8 +143,8 @@ def compare(
 ) -> Comparison:
     """Reads and judges what references name, one or several a side; `given` as `analysis.sides.sides` takes it.
 
-    Raises InputError for anything that cannot be read or is not alike, where the two have nothing in common, and
-    where there is but one block (or slot, or run) to judge by.
+    Raises InputError for anything that cannot be read or is not alike; and, where no limit of the policy has a level of
+    NEW's to be judged by, where the two have nothing in common or there is but one block (or slot, or run).
     """
     policy = policy or Policy()
     with no_collector():
@@ -154,19 +154,14 @@ def compare(
         table = judged(both.found, policy, informs=both.informs, looks=both.looks, others=len(bounds))
         claims = len(bounds) + int(table["gates"].sum())
         alpha = policy.alpha / max(claims, 1)
-        held = [absolute.held(*each, alpha, each[1] == EXACT, claims) for each in [*bounds, *lacking]]
+        held = [absolute.held(*each, alpha, each[1] == EXACT, claims) for each in bounds]
     unit = UNITS[both.design]
-    if table.empty:
-        raise InputError(f"{both.base} and {both.new} have no metric in common that can be compared: {_reasons(both)}")
-    if int(table["count"].max()) < 2:
-        needed = int(table["needed"].min())
-        raise InputError(
-            f"one {unit} alone tells nothing of {_as_given(base)} and {_as_given(new)}",
-            hint=f"at least {needed} are needed",
-        )
+    if not held:
+        _refuse_nothing(both, table, unit, f"{_as_given(base)} and {_as_given(new)}")
+    held += lacking
     notes = [*both.notes, *_unmatched_rules(policy, table, both, held)]
     if held:
-        notes += _of_limits(both, unit)
+        notes += _of_limits(both, table, unit)
     if both.design in ("campaigns", "suites") and policy.sessions > 1:
         notes.append(f"intervals are {policy.sessions:g} times as wide as the scatter within each run says")
     return Comparison(both, policy, table, notes, held)
@@ -180,29 +175,44 @@ def _bounds(both: Sides, policy: Policy) -> Iterator[tuple[tuple[str, str, str],
                 yield (arm, scenario, metric), unit, values, bound
 
 
-def _lacking(
-    both: Sides, policy: Policy, had: set[tuple[str, str, str]]
-) -> Iterator[tuple[tuple[str, str, str], str, Floats, Bound]]:
-    """Each bound of what NEW does not have, with no values: of BASE's metrics, else of the policy's own patterns."""
-    none = np.array([])
-    known = {(arm, each.scenario, each.metric) for arm, found in both.found.items() for each in found}
-    for place in sorted(known - had):
+def _lacking(both: Sides, policy: Policy, had: set[tuple[str, str, str]]) -> Iterator[Held]:
+    """Each bound of what NEW has no values of: of what is known beside, else of the policy's own patterns."""
+    known = {(arm, each.scenario, each.metric): each for arm, found in both.found.items() for each in found}
+    for place in sorted(known.keys() - had):
+        each = known[place]
         for bound in policy.limits(*place[1:]).bounds:
-            yield place, "", none, bound
+            yield absolute.lacking(place, bound, each.why if isinstance(each, Gap) and each.why != ONLY_BASE else "")
     for pattern, rule in policy.rules.items():
         bounds = [bound for bound in (rule.at_most, rule.at_least) if bound]
-        if not any(matches(pattern, *place[1:]) for place in known | had):
+        if not any(matches(pattern, *place[1:]) for place in known.keys() | had):
             for bound in bounds:
-                yield ("", "", pattern), "", none, bound
+                yield absolute.lacking(("", "", pattern), bound)
 
 
-def _of_limits(both: Sides, unit: str) -> list[str]:
+def _refuse_nothing(both: Sides, table: pd.DataFrame, unit: str, of: str) -> None:
+    """Raises InputError where there is nothing to judge, and it is not that all runs of a side failed."""
+    if table.empty and any(of and bad == of for ends in both.fates.values() for bad, of in ends):
+        return
+    if table.empty:
+        raise InputError(f"{both.base} and {both.new} have no metric in common that can be compared: {_reasons(both)}")
+    if int(table["count"].max()) < 2:
+        needed = int(table["needed"].min())
+        raise InputError(f"one {unit} alone tells nothing of {of}", hint=f"at least {needed} are needed")
+
+
+def _of_limits(both: Sides, table: pd.DataFrame, unit: str) -> list[str]:
     """What the intervals of levels hold for where NEW is one session, and what follows for a gate."""
     if both.design == "sessions":
         return []
     count = "slot" if unit == "block" else unit
     told = f"limits are judged by the {count}s of NEW's one session: another session may lie elsewhere"
-    if any(isinstance(each, Matched) and not each.proves for found in both.found.values() for each in found):
+    gating = table[table["gates"].astype(bool)]
+    gates = set(zip(gating["arm"], gating["scenario"], gating["metric"], strict=True))
+    if any(
+        isinstance(each, Matched) and not each.proves and (arm, each.scenario, each.metric) in gates
+        for arm, found in both.found.items()
+        for each in found
+    ):
         told += (
             "; a broken one is exit 1, and where all are kept, what gates by its ratio still proves nothing (exit 3)"
         )

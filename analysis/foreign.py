@@ -4,7 +4,7 @@ A file is one session. What a tool calls a run, a repetition or a round is a run
 summary of them, its median stands for the session, which a history can use and a comparison of several files a side.
 
 hyperfine           --export-json: `times`, one a process; failed runs are left out and counted, unless all runs of a
-                    command exit with the same code
+                    command exit with the same code (but 126 and 127, of what could not be executed)
 Google Benchmark    --benchmark_format=json: `real_time` of each repetition; aggregates are no values; repetitions with
                     an error are counted
 pytest-benchmark    --benchmark-json: `stats.data`, a value a round, in ROUNDS runs of neighbours at most
@@ -13,6 +13,7 @@ asv                 a file of results/MACHINE/: `samples`, else `result`, a metr
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -21,12 +22,13 @@ from datetime import UTC, datetime
 from itertools import product
 from typing import Any, Final
 
-from bench.errors import InputError
-
 ROUNDS: Final = 100
 _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 _AGGREGATES: Final = ("mean", "median", "stddev", "cv", "min", "max")
 _ASV_UNITS: Final = {"time": "second", "timeraw": "second", "mem": "byte", "peakmem": "byte"}
+#: Codes that are no way to end: none, where a signal ended it, and those of what could not be executed or found.
+_NEVER: Final = (None, 126, 127)
+FAILED: Final = "failed in all its runs"
 READ: Final = "pyperf, hyperfine, Google Benchmark, pytest-benchmark and asv"
 
 
@@ -54,14 +56,14 @@ class Fate:
 @dataclass(frozen=True)
 class Results:
     """started, committed: ISO 8601, or "" where the file does not say. arm: the machine and environment of asv. gone:
-    why benchmarks have no values. fates: by benchmark, where a tool says how runs ended."""
+    by benchmark, why it has no values. fates: by benchmark, where a tool says how runs ended."""
 
     tool: str
     benchmarks: list[Benchmark]
     started: str = ""
     committed: str = ""
     arm: str = ""
-    gone: list[str] = field(default_factory=list)
+    gone: dict[str, str] = field(default_factory=dict)
     fates: dict[str, Fate] = field(default_factory=dict)
 
 
@@ -101,31 +103,53 @@ def _other(document: Mapping[str, Any]) -> str:
 
 
 def hyperfine(document: Mapping[str, Any]) -> Results:
-    made: list[Benchmark] = []
-    gone: list[str] = []
-    fates: dict[str, Fate] = {}
+    found = Results("hyperfine", [])
     rows = _rows(document, "results")
     twice = {name for name, count in Counter(_text(row.get("command")) for row in rows).items() if count > 1}
     for row in rows:
-        name, times = _text(row.get("command")), row.get("times")
-        if name in twice:
-            name += _parameters(row.get("parameters"))
-        if not isinstance(times, list):
-            made += _summary(name, "second", row, ("median", "mean"), "its mean and median (no times)")
-            continue
-        codes = row.get("exit_codes")
-        codes = codes if isinstance(codes, list) and len(codes) == len(times) else [0] * len(times)
-        if times and all(code == codes[0] for code in codes):
-            fates[name] = Fate(0, len(times), "" if codes[0] == 0 else str(codes[0]))
-            made.append(Benchmark(name, "second", [[value] for value in _numbers(times, name)]))
-            continue
-        good = [time for time, code in zip(times, codes, strict=True) if code == 0]  # null: a signal ended it
-        fates[name] = Fate(len(times) - len(good), len(times))
-        if times and not good:
-            gone.append(f"{name!r} failed in all its runs")
+        name = _text(row.get("command"))
+        _add_command(found, name + _parameters(row.get("parameters")) if name in twice else name, row)
+    return found
+
+
+def _add_command(found: Results, name: str, row: Mapping[str, Any]) -> None:
+    times, codes = row.get("times"), row.get("exit_codes")
+    codes = codes if isinstance(codes, list) else []
+    if not isinstance(times, list) or not times:
+        good, fate = _ended(codes, codes)
+        kept = list(_summary(name, "second", row, ("median", "mean"), "its mean and median (no times)"))
+        if fate.failed:
+            found.gone[name] = "failed in runs that its mean and median hold" if good else FAILED
+        elif kept:
+            found.benchmarks.extend(kept)
         else:
-            made.append(Benchmark(name, "second", [[value] for value in _numbers(good, name)]))
-    return Results("hyperfine", made, gone=gone, fates=fates)
+            found.gone[name] = "has no times"
+        if codes:
+            found.fates[name] = fate
+        return
+    good, found.fates[name] = _ended(times, codes if len(codes) == len(times) else [0] * len(times))
+    if good:
+        _add(found, name, [[value] for value in good])
+    else:
+        found.gone[name] = FAILED
+
+
+def _ended(times: list[Any], codes: list[Any]) -> tuple[list[Any], Fate]:
+    """Those of the runs that ended well, or of all, where all end alike."""
+    if codes and codes[0] not in _NEVER and all(code == codes[0] for code in codes):
+        return times, Fate(0, len(times), "" if codes[0] == 0 else str(codes[0]))
+    good = [time for time, code in zip(times, codes, strict=True) if code == 0]
+    return good, Fate(len(times) - len(good), len(times))
+
+
+def _add(found: Results, name: str, runs: list[list[Any]]) -> None:
+    """Seconds of a benchmark's runs, if all are numbers."""
+    odd = [value for run in runs for value in run if not _finite(value)]
+    if odd:
+        told = odd[0] if isinstance(odd[0], str) else json.dumps(odd[0])
+        found.gone[name] = f"has a value that is {told[:40]}, not a number"
+    else:
+        found.benchmarks.append(Benchmark(name, "second", [[float(value) for value in run] for run in runs]))
 
 
 def _parameters(given: object) -> str:
@@ -138,8 +162,8 @@ def google(document: Mapping[str, Any]) -> Results:
     every = [row for row in _rows(document, "benchmarks") if not row.get("skipped")]
     rows = [row for row in every if not row.get("error_occurred")]
     named = {_text(row.get("name")): row for row in rows}
-    runs: dict[str, list[list[float]]] = {}
-    kept: dict[str, dict[str, float]] = {}
+    runs: dict[str, list[list[Any]]] = {}
+    kept: dict[str, dict[str, Any]] = {}
     for row in rows:
         name = _text(row.get("name"))
         of, _, aggregate = name.rpartition("_")
@@ -150,20 +174,26 @@ def google(document: Mapping[str, Any]) -> Results:
         scale = _SECONDS.get(_text(row.get("time_unit")) or "ns")
         if "real_time" not in row or scale is None:
             continue
-        (value,) = _numbers([row["real_time"]], name)
+        value = row["real_time"]
+        value = value * scale if _finite(value) else value
         if is_run:
-            runs.setdefault(_text(row.get("run_name")) or name, []).append([value * scale])
+            runs.setdefault(_text(row.get("run_name")) or name, []).append([value])
         elif aggregate in ("median", "mean"):
-            kept.setdefault(_text(row.get("run_name")) or of, {})[aggregate] = value * scale
-    made = [Benchmark(name, "second", values) for name, values in runs.items()]
-    for name in kept.keys() - runs.keys():
-        made += _summary(name, "second", kept[name], ("median", "mean"), "aggregates (no repetitions)")
+            kept.setdefault(_text(row.get("run_name")) or of, {})[aggregate] = value
     bad = Counter(_text(row.get("run_name")) or _text(row.get("name")) for row in every if row.get("error_occurred"))
     fates = {name: Fate(bad[name], bad[name] + len(runs.get(name, ()))) for name in {**runs, **bad}}
-    gone = [f"{name!r} failed in all its repetitions" for name in bad if name not in runs]
     context = document["context"]
-    made.sort(key=lambda each: each.name)
-    return Results("Google Benchmark", made, started=_text(context.get("date")), gone=gone, fates=fates)
+    found = Results("Google Benchmark", [], started=_text(context.get("date")), fates=fates)
+    found.gone.update((name, FAILED) for name in bad if name not in runs)
+    for name, values in runs.items():
+        _add(found, name, values)
+    for name in kept.keys() - fates.keys():
+        of_it = list(_summary(name, "second", kept[name], ("median", "mean"), "aggregates (no repetitions)"))
+        found.benchmarks.extend(of_it)
+        if not of_it:
+            found.gone[name] = "has aggregates that are no numbers"
+    found.benchmarks.sort(key=lambda each: each.name)
+    return found
 
 
 def _summed_up(name: str, rows: Mapping[str, Mapping[str, Any]]) -> bool:
@@ -173,22 +203,23 @@ def _summed_up(name: str, rows: Mapping[str, Mapping[str, Any]]) -> bool:
 
 
 def pytest_benchmark(document: Mapping[str, Any]) -> Results:
-    made = []
+    commit = document.get("commit_info")
+    commit = commit if isinstance(commit, dict) else {}
+    found = Results("pytest-benchmark", [], _text(document.get("datetime")), _text(commit.get("time")))
     for row in _rows(document, "benchmarks"):
         name, stats = _text(row.get("fullname")) or _text(row.get("name")), row.get("stats")
         if not isinstance(stats, dict):
             continue
         data = stats.get("data")
         if isinstance(data, list) and data:
-            values = _numbers(data, name)
-            size = math.ceil(len(values) / ROUNDS)
-            made.append(Benchmark(name, "second", [values[at : at + size] for at in range(0, len(values), size)]))
-        else:
-            made += _summary(name, "second", stats, ("median", "mean"), "statistics (no data: --benchmark-save-data)")
-    commit = document.get("commit_info")
-    commit = commit if isinstance(commit, dict) else {}
-    started = _text(document.get("datetime"))
-    return Results("pytest-benchmark", made, started, _text(commit.get("time")))
+            size = math.ceil(len(data) / ROUNDS)
+            _add(found, name, [data[at : at + size] for at in range(0, len(data), size)])
+            continue
+        kept = list(_summary(name, "second", stats, ("median", "mean"), "statistics (no data: --benchmark-save-data)"))
+        found.benchmarks.extend(kept)
+        if not kept:
+            found.gone[name] = "has no data"
+    return found
 
 
 def asv(document: Mapping[str, Any]) -> Results:
@@ -240,13 +271,6 @@ def _rows(document: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else "" if value is None or isinstance(value, dict | list) else str(value)
-
-
-def _numbers(values: list[Any], name: str) -> list[float]:
-    odd = [value for value in values if not _finite(value)]
-    if odd:
-        raise InputError(f"a value of {name!r} is {str(odd[0])[:40]}, not a number")
-    return [float(value) for value in values]
 
 
 def _finite(value: object) -> bool:

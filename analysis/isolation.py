@@ -50,10 +50,12 @@ class Harm:
     @property
     def detail(self) -> str:
         """The interval; and in how many slots the tenant did not finish."""
-        parts = [show_range(self.ratio, self.fair)] if self.ratio else []
-        if self.unfinished and self.ratio:
-            parts.append(f"did not finish in {self.unfinished} of {self.slots}")
-        return "; ".join(parts)
+        return "; ".join(filter(None, [show_range(self.ratio, self.fair) if self.ratio else "", self.partly]))
+
+    @property
+    def partly(self) -> str:
+        """In how many slots the tenant did not finish, where it did in others: the ratio is of those alone."""
+        return f"did not finish in {self.unfinished} of {self.slots}" if self.unfinished and self.ratio else ""
 
     @property
     def beyond(self) -> float | None:
@@ -188,16 +190,21 @@ def sentences(loaded: Loaded, found: Isolation) -> list[str]:
 
 def _sides(loaded: Loaded, found: Isolation, rows: list[Harm]) -> list[str]:
     """Who takes the fair share, who is told from it, and of whom nothing is known."""
-    share = f"the fair share of {show_ratio(found.fair, 2)}" if found.fair > 1 else "no measurable harm"
+    share = f"the fair share of {show_ratio(found.fair, 2)}" if found.fair > 1 else "no harm to speak of"
     above = [_one(loaded, harm) for harm in rows if harm.side > 0]
     below = [_one(loaded, harm) for harm in rows if harm.side < 0]
-    within = [loaded.arms[harm.arm].label for harm in rows if harm.side == 0 and harm.near]
+    within = [harm for harm in rows if harm.side == 0 and harm.near]
+    whole = len(within) == len(found.arms) > 1 and not any(harm.unfinished for harm in within)
     known = [harm for harm in rows if harm.ratio and harm.ratio.bounded]
-    wide = [_one(loaded, harm, harm.detail) for harm in known if harm.side == 0 and not harm.near]
-    none = [loaded.arms[harm.arm].label for harm in rows if harm not in known]
+    wide = [
+        _one(loaded, harm, show_range(harm.ratio, harm.fair))
+        for harm in known
+        if harm.ratio and harm.side == 0 and not harm.near
+    ]
+    none = [_named(loaded, harm) for harm in rows if harm not in known]
     parts = []
     if within:
-        parts.append(f"that is {share} in {'all arms' if len(within) == len(rows) > 1 else listed(within)}")
+        parts.append(f"that is {share} in {'all arms' if whole else listed(_named(loaded, harm) for harm in within)}")
     if above:
         parts.append(f"more than {'its fair share' if found.fair > 1 else 'alone'} in {listed(above)}")
     if below:
@@ -209,8 +216,13 @@ def _sides(loaded: Loaded, found: Isolation, rows: list[Harm]) -> list[str]:
     return parts
 
 
-def _one(loaded: Loaded, harm: Harm, detail: str = "") -> str:
-    return f"{loaded.arms[harm.arm].label} ({f'{_brief(harm)} {detail}'.strip()})"
+def _named(loaded: Loaded, harm: Harm) -> str:
+    return loaded.arms[harm.arm].label + (f" (which {harm.partly})" if harm.partly else "")
+
+
+def _one(loaded: Loaded, harm: Harm, interval: str = "") -> str:
+    told = "; ".join(filter(None, [f"{_brief(harm)} {interval}".strip(), harm.partly]))
+    return f"{loaded.arms[harm.arm].label} ({told})"
 
 
 def _brief(harm: Harm) -> str:

@@ -25,6 +25,7 @@ Session = tuple[pd.DataFrame, str]
 #: A slot that did not end well: its scenario, run and block.
 Failed = tuple[str, int, int]
 
+ONLY_BASE = "only BASE has it"
 EXACT = "instruction"  # the unit of counts that must repeat to the last digit
 _KEYS = ["scenario", "metric"]
 #: Beyond these, medians and ratios leave what a computer holds; no unit makes such numbers of a measurement.
@@ -244,7 +245,7 @@ def _heads(left: pd.DataFrame, right: pd.DataFrame) -> dict[Key, _Head | Gap]:
     found: dict[Key, _Head | Gap] = {}
     for key in dict.fromkeys([*base, *new]):
         if key not in new:
-            found[key] = Gap(*key, "only BASE has it")
+            found[key] = Gap(*key, ONLY_BASE)
         elif key not in base:
             found[key] = Gap(*key, "only NEW has it", unproved=False)
         elif base[key] != new[key]:

@@ -51,12 +51,13 @@ def _draw(comparison: Comparison, table: pd.DataFrame, hidden: int) -> str:
     above, below = 0.55, 0.6
     height = above + below + _ROW * len(table)
     drawn = figure(height)
-    left = 0.03 + max(text_width(name, 8) for name in names)
-    right = 0.02 + max(text_width(word, 8) for word in words)
+    left = 0.03 + max((text_width(name, 8) for name in names), default=0.0)
+    right = 0.02 + max((text_width(word, 8) for word in words), default=0.0)
     axes = drawn.add_axes((left, below / height, max(1 - left - right, 0.2), 1 - (above + below) / height))
     places = np.arange(len(table))[::-1]
-    margin = 1 + table["delta"].to_numpy()
-    axes.barh(places, margin - 1 / margin, left=1 / margin, height=0.9, color=GRID, alpha=0.6)
+    margin = 1 + table["delta"].to_numpy(dtype=float)
+    if len(table):  # nothing may be in common but limits
+        axes.barh(places, margin - 1 / margin, left=1 / margin, height=0.9, color=GRID, alpha=0.6)
     axes.axvline(1, color=QUIET, lw=0.8)
     for kind, (colour, marker) in _LOOKS.items():
         chosen = (table["kind"] == kind).to_numpy()
@@ -70,7 +71,7 @@ def _draw(comparison: Comparison, table: pd.DataFrame, hidden: int) -> str:
     axes.set_ylim(-0.6, len(table) - 0.4)
     axes.set_xscale("log")
     ends = [*table["low"].dropna(), *table["high"].dropna(), *table["ratio"], *margin, *(1 / margin)]
-    _ratio_axis(axes, min(ends), max(ends))
+    _ratio_axis(axes, min(ends, default=0.97), max(ends, default=1.03))
     quiet_axes(axes, "x")
     drawn.text(0.02, 1 - 0.14 / height, "NEW ÷ BASE, 95 % interval, band ±δ", fontsize=9, va="center", color=INK)
     told = f"NEW {_short(one_line(comparison.sides.new), 60)} · BASE {_short(one_line(comparison.sides.base), 60)}"

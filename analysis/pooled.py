@@ -19,6 +19,7 @@ ALIKE: Final = ("cpu", "microcode", "cores", "kernel", "clocksource", "mitigatio
 _MACHINE: Final = ("cpu", "cores")
 _ENVELOPE: Final = ("cpus", "memory", "rootfs", "disk", "link")
 _MAY_DIFFER: Final = frozenset({"description", "blocks", "timeout"})
+NO_RATIOS: Final = "There are no ratios: no other arm ended well in a campaign with the baseline."
 MEMORY_MARGIN: Final = 1.01  # of two machines alike, some kilobytes always differ
 
 
@@ -57,8 +58,10 @@ def how(loaded: Loaded) -> str:
         sessions = len(ran.get(name, set()) & base) if base else len(ran.get(name, ()))
         if sessions and name != loaded.baseline:
             arms.setdefault(_method(sessions), []).append(arm.label)
-    if len(arms) < 2:
-        return next(iter(arms), "")
+    if not arms:
+        return NO_RATIOS
+    if len(arms) == 1:
+        return next(iter(arms))
     return " ".join(f"Of {listed(labels)}: {method}" for method, labels in arms.items())
 
 

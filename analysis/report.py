@@ -185,12 +185,11 @@ def _sections(
 def _intervals(loaded: Loaded) -> str:
     """What intervals are of, and why figures need not divide to the ratios beside them."""
     many = len(loaded.campaigns)
-    if many == 1:
-        of = "Intervals describe this session; another day may differ by more"
-    else:
-        of = pooled.how(loaded).removesuffix(".")
+    of = "Intervals describe this session; another day may differ by more." if many == 1 else pooled.how(loaded)
+    if of == pooled.NO_RATIOS:
+        return of
     return (
-        f"{of}. Ratios are paired within blocks, so that what a block did to all arms cancels: they need not equal the "
+        f"{of} Ratios are paired within blocks, so that what a block did to all arms cancels: they need not equal the "
         "ratio of the two medians."
     )
 

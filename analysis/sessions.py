@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.copies import copies_among
+from analysis.ends import unlike
 from analysis.estimate import ratio_of, slot_medians
 from analysis.load import load, no_collector
-from analysis.suites import moment, open_suite
+from analysis.suites import Suite, moment, open_suite
 from bench.errors import InputError, TareError
 from bench.results import JOURNAL
 from bench.text import clean, one_line
@@ -51,7 +52,7 @@ class Sessions:
               reference (whether the arm is the session's baseline), scenario, metric, unit, better,
               value (median over slots of each slot's median, in `unit`, > 0), ratio (to the baseline arm of the same
               blocks, Hodges–Lehmann; NaN without), slots (how many)
-    left_out  what was found and not read, a sentence each
+    left_out  what was found and not read, and runs that failed, a sentence each
     """
 
     points: pd.DataFrame
@@ -74,18 +75,28 @@ def read_sessions(paths: Sequence[Path]) -> Sessions:
         del found[copy.resolve()]
     names = _names([path for path, _ in found.values()])
     read: list[pd.DataFrame] = []
+    suites: dict[str, Suite] = {}
     with no_collector():
         for path, named in found.values():
             try:
-                read.append(_session(path, names[path]))
+                if path.is_file():
+                    suite = open_suite(path)
+                    suites[names[path]] = replace(suite, benchmarks=[])  # values of many files are too much to keep
+                    read += [_of_suite(suite, names[path])] if suite.benchmarks else []
+                else:
+                    read.append(_of_campaign(path, names[path]))
             except TareError as error:
                 if named:
                     raise
                 left_out.append(one_line(error))
-    if not read:
+    bad, told = unlike(suites)
+    left_out += told
+    if read:
+        points = pd.concat(read, ignore_index=True)[list(POINTS)]
+        points = points[[where not in bad for where in zip(points["session"], points["metric"], strict=True)]]
+    if not read or points.empty:
         what = f"; {left_out[0]}" if left_out else ""
         raise InputError(f"no results folder and no file of results in {', '.join(map(str, paths))}{what}")
-    points = pd.concat(read, ignore_index=True)[list(POINTS)]
     return Sessions(in_order(points, "time" if all_say(points, "started") else "name"), left_out)
 
 
@@ -136,12 +147,13 @@ def _names(paths: list[Path]) -> dict[Path, str]:
     return {path: re.sub(r"\.json(\.gz)?$", "", name) for path, name in names.items()}
 
 
-def _session(path: Path, name: str) -> pd.DataFrame:
-    if path.is_file():
-        suite = open_suite(path)
-        points = _medians(suite.frame(suite.arm), None)
-        about = {"session": name, "started": suite.started, "committed": suite.committed}
-        return points.assign(**about, backend="", release="", reference=False)
+def _of_suite(suite: Suite, name: str) -> pd.DataFrame:
+    points = _medians(suite.frame(suite.arm), None)
+    about = {"session": name, "started": suite.started, "committed": suite.committed}
+    return points.assign(**about, backend="", release="", reference=False)
+
+
+def _of_campaign(path: Path, name: str) -> pd.DataFrame:
     loaded = load([path])
     points = _medians(loaded.samples, loaded.baseline)
     slots = loaded.slots[loaded.slots["status"] == "ok"]

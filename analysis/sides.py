@@ -17,9 +17,21 @@ import pandas as pd
 from analysis import copies, ranks
 from analysis.badges import between
 from analysis.between import apart
+from analysis.ends import ended
 from analysis.load import Campaign, Loaded, load
 from analysis.looks import looks_of
-from analysis.matching import EXACT, Failed, Found, Gap, Matched, Session, match_blocks, match_runs, match_sessions
+from analysis.matching import (
+    EXACT,
+    ONLY_BASE,
+    Failed,
+    Found,
+    Gap,
+    Matched,
+    Session,
+    match_blocks,
+    match_runs,
+    match_sessions,
+)
 from analysis.suites import Suite, moment, open_suite
 from analysis.words import listed, plural
 from bench.errors import InputError
@@ -149,17 +161,17 @@ def _arm_name(text: str) -> str:
 
 
 def _suites(base: Reference, new: Reference) -> Sides:
-    old, late = _read_suites([base, new])
+    ends = ended(*([suite] for suite in _read_suites([base, new])))
+    ((old,), (late,)) = ends.base, ends.new
     frames = old.values("session"), late.values("session")
     both = match_runs(frames[0], frames[1], "session", "session")
     matched = [replace(each, proves=False) if isinstance(each, Matched) else each for each in both]
     matched = [each for each in matched if each.metric not in {**old.summaries, **late.summaries}]
-    fates, told = _ends_of([old], [late])
     units = dict.fromkeys(UNIT_OF[suite.tool] for suite in (old, late))
-    notes = [NOT_INTERLEAVED, f"the unit is {listed(units)}", *told]
+    notes = [NOT_INTERLEAVED, f"the unit is {listed(units)}", *ends.told]
     news = {"": {str(new): (frames[1], "session")}}
-    found = {"": [*matched, *_summed_up(old, late)]}
-    return Sides(str(base), str(new), "suites", found, notes=notes, news=news, fates=fates)
+    found = {"": ends.known([*matched, *_summed_up(old, late)])}
+    return Sides(str(base), str(new), "suites", found, notes=notes, news=news, fates=ends.fates)
 
 
 def _summed_up(old: Suite, late: Suite) -> list[Found]:
@@ -170,7 +182,7 @@ def _summed_up(old: Suite, late: Suite) -> list[Found]:
         if name in names[0] & names[1]:
             gaps.append(Gap("", name, f"{kept}: name several files a side, of which each counts once"))
         else:
-            only = "only BASE has it" if name in names[0] else "only NEW has it"
+            only = ONLY_BASE if name in names[0] else f"only NEW has it: {kept}"
             gaps.append(Gap("", name, only, unproved=name in names[0]))
     return gaps
 
@@ -188,31 +200,6 @@ def _read_suites(given: Sequence[Reference]) -> list[Suite]:
     return suites
 
 
-def _ends_of(
-    base: Sequence[Suite], new: Sequence[Suite]
-) -> tuple[dict[str, tuple[tuple[int, int], tuple[int, int]]], list[str]]:
-    """How the runs of each benchmark ended, where any failed; and that in sentences.
-
-    A code that all runs of all files exit with is how the command ends; elsewhere, as any other code, a failure.
-    """
-    every = [*base, *new]
-    fates, told = {}, []
-    for name in dict.fromkeys(name for suite in every for name in suite.fates):
-        codes = {suite.fates[name].code for suite in every if name in suite.fates}
-        if len(codes) == 1 and (code := codes.pop()):
-            told.append(f"{name} exits with {code} in all its runs, and is compared as it is")
-            continue
-        sums = []
-        for side in (base, new):
-            ends = [suite.fates[name] for suite in side if name in suite.fates]
-            sums.append((sum(each.runs if each.code else each.failed for each in ends), sum(e.runs for e in ends)))
-        (old, of_old), (late, of_late) = sums
-        if old or late:
-            fates[name] = (sums[0], sums[1])
-            told.append(f"{name}: {old} of {plural(of_old, 'run')} of BASE failed, {late} of {of_late} of NEW")
-    return fates, told
-
-
 def _named_once(given: Sequence[Reference]) -> None:
     seen: dict[tuple[Path, str | None], Reference] = {}
     for each in given:
@@ -224,11 +211,13 @@ def _named_once(given: Sequence[Reference]) -> None:
 
 def _several_suites(base: Sequence[Reference], new: Sequence[Reference]) -> Sides:
     suites = _read_suites([*base, *new])
+    ends = ended(suites[: len(base)], suites[len(base) :])
+    suites = [*ends.base, *ends.new]
     sessions: dict[str, Session] = {
         str(each): (suite.frame("session"), "session") for each, suite in zip((*base, *new), suites, strict=True)
     }
     times = dict(zip(sessions, (suite.started for suite in suites), strict=True))
-    fates, told = _ends_of(suites[: len(base)], suites[len(base) :])
+    told = list(ends.told)
     kept: dict[str, list[str]] = {}
     for name, what in {name: what for suite in suites for name, what in suite.summaries.items()}.items():
         kept.setdefault(what, []).append(name)
@@ -236,9 +225,9 @@ def _several_suites(base: Sequence[Reference], new: Sequence[Reference]) -> Side
     ours = {str(each): sessions[str(each)] for each in base}
     theirs = {str(each): sessions[str(each)] for each in new}
     return replace(
-        _of_sessions(ours, theirs, {"": match_sessions(ours, theirs)}, times, told, {}, {}),
+        _of_sessions(ours, theirs, {"": ends.known(match_sessions(ours, theirs))}, times, told, {}, {}),
         news={"": theirs},
-        fates=fates,
+        fates=ends.fates,
     )
 
 
@@ -545,10 +534,9 @@ def _in_both(
     gaps: dict[str, list[Found]] = {}
     for name in names:
         if name in ours - theirs:
-            why = f"did not end well in {len(new)} of {plural(len(new), 'session')} of NEW"
-            gaps[name] = [Gap("", "all metrics", why)]
+            gaps[name] = [_one_sided(name, "BASE", "NEW", [loads[str(each)] for each in new])]
         elif name in theirs - ours:
-            gaps[name] = [Gap("", "all metrics", "only NEW has this arm", unproved=False)]
+            gaps[name] = [_one_sided(name, "NEW", "BASE", [loads[str(each)] for each in base])]
     return shared, gaps
 
 
@@ -557,8 +545,16 @@ def _alone(old: Loaded, late: Loaded, shared: set[str]) -> dict[str, list[Found]
     left, right = (
         [name for name in loaded.arms if name in _good(loaded) and name not in shared] for loaded in (old, late)
     )
-    gaps: dict[str, list[Found]] = {name: [Gap("", "all metrics", "only BASE has this arm")] for name in left}
-    return gaps | {name: [Gap("", "all metrics", "only NEW has this arm", unproved=False)] for name in right}
+    gaps: dict[str, list[Found]] = {name: [_one_sided(name, "BASE", "NEW", [late])] for name in left}
+    return gaps | {name: [_one_sided(name, "NEW", "BASE", [old])] for name in right}
+
+
+def _one_sided(arm: str, side: str, other: str, loads: Sequence[Loaded]) -> Gap:
+    """An arm that ended well on one side alone; loads: the campaigns of the other."""
+    tried = sum(bool((loaded.slots["arm"] == arm).any()) for loaded in loads)
+    where = f"{tried} of {plural(len(loads), 'session')}" if len(loads) > 1 else "any slot"
+    why = f"did not end well in {where} of {other}" if tried else f"only {side} has this arm"
+    return Gap("", "all metrics", why, unproved=side == "BASE")
 
 
 def _good(loaded: Loaded) -> set[str]:

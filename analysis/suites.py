@@ -62,6 +62,7 @@ class Suite:
     committed  when what it measured was committed, likewise
     arm        on what it ran, where the tool's files of several machines lie side by side; else ""
     fates      by benchmark how its runs ended, where the tool says
+    gone       by benchmark why it has no values, and is not among `benchmarks`
     """
 
     path: Path
@@ -71,6 +72,7 @@ class Suite:
     committed: str
     arm: str
     fates: dict[str, Fate] = field(default_factory=dict)
+    gone: dict[str, str] = field(default_factory=dict)
 
     @property
     def summaries(self) -> dict[str, str]:
@@ -82,9 +84,12 @@ class Suite:
         return _of_benchmarks(self.benchmarks, arm)
 
     def values(self, arm: str) -> pd.DataFrame:
-        """As `read_suite` returns it: of the benchmarks of which there are values. Raises InputError where none has."""
+        """As `read_suite` returns it, of the benchmarks of which there are values.
+
+        Raises InputError where there are summaries alone.
+        """
         kinds = [kind for kind in self.benchmarks if not kind.summary]
-        if not kinds:
+        if not kinds and self.benchmarks:
             first = self.benchmarks[0]
             what = f"{self.path}: {self.tool} kept of {_short(first.name)} {first.summary}: not the values"
             raise InputError(what, hint="name several files a side, of which each counts once, or draw a `history`")
@@ -94,7 +99,7 @@ class Suite:
 def _of_benchmarks(kinds: list[Benchmark], arm: str) -> pd.DataFrame:
     """A row a value."""
     runs = [(place, number, run) for place, kind in enumerate(kinds) for number, run in enumerate(kind.runs, 1)]
-    owners, slots, values = zip(*runs, strict=True)
+    owners, slots, values = zip(*runs, strict=True) if runs else ((), (), ())
     return _frame(
         arm,
         [kind.name for kind in kinds],
@@ -111,16 +116,20 @@ def read_suite(path: Path, arm: str) -> pd.DataFrame:
 
     A row a value, in the benchmark's unit: run 0, slot "r1", "r2" … (its runs: see `analysis.foreign`; pyperf's are
     processes), block 0, scenario "", `arm`, status "ok", metric (the benchmark's name), better "lower" (these tools
-    know no other). Raises InputError as `open_suite`, and where of all benchmarks there is a summary alone.
+    know no other). Raises InputError as `open_suite`, and where all runs failed or there are summaries alone.
     """
-    return open_suite(path).values(arm)
+    suite = open_suite(path)
+    if not suite.benchmarks:
+        raise _nothing(suite)
+    return suite.values(arm)
 
 
 def open_suite(path: Path) -> Suite:
     """A file of benchmark results. Warm-ups and runs that only calibrate are left out.
 
-    Raises InputError where the file is missing, too large, or of no known kind (and of what kind it is), or where it
-    has no benchmark, one without values, or a name that stands twice.
+    A file of which all runs failed is one without benchmarks. Raises InputError where the file is missing, too large,
+    or of no known kind (and of what kind it is), or where it has no benchmark, one without values, or a name that
+    stands twice.
     """
     content = files.read(path, limit=_LARGEST)
     if files.is_gzip(content):
@@ -132,21 +141,18 @@ def open_suite(path: Path) -> Suite:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         suite, why = None, str(error)
     if suite and suite.version in FORMATS:
-        return _sound(_own(path, suite), [])
+        return _sound(_own(path, suite))
     document = _document(path, content)
     reader = foreign.recognise(document)
     if not isinstance(reader, str):
-        try:
-            found = reader(document)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+        found = reader(document)
         about = found.started, moment(found.committed), clean(found.arm)
-        return _sound(Suite(path, found.tool, found.benchmarks, *about, found.fates), found.gone)
+        return _sound(Suite(path, found.tool, found.benchmarks, *about, found.fates, found.gone))
     if not (isinstance(document, dict) and "version" in document and "benchmarks" in document):
         raise InputError(f"{path}: {reader}", hint=f"what is read are results of {foreign.READ}")
     if document["version"] in FORMATS:
         raise InputError(f"{path}: not a pyperf suite: {why}")
-    return _sound(_older(path, content, document["version"]), [])
+    return _sound(_older(path, content, document["version"]))
 
 
 def moment(text: str) -> str:
@@ -198,7 +204,8 @@ def _older(path: Path, content: bytes, version: object) -> Suite:
 
 
 def _document(path: Path, content: bytes) -> Any:
-    """A file's JSON. asv writes NaN for what it skipped; in all other files it is an error."""
+    """A file's JSON. Other tools write NaN and Infinity for what they skipped, or cannot tell; in pyperf's files that
+    is an error."""
     if len(content) > files.SMALL:
         raise InputError(f"{path}: not a pyperf suite, and too large for anything else that is read")
     if content.lstrip()[:1] == b"<":
@@ -215,12 +222,12 @@ def _document(path: Path, content: bytes) -> Any:
         raise InputError(f"{path}: not benchmark results: nested too deeply") from error
     except ValueError as error:  # UnicodeDecodeError, JSONDecodeError, and numbers of thousands of digits
         raise InputError(f"{path}: not JSON: {' '.join(clean(error).split())[:200]}") from error
-    if odd and foreign.recognise(found) is not foreign.asv:
+    if odd and isinstance(foreign.recognise(found), str):
         raise InputError(f"{path}: a value is {odd[0]}, which is no number and no JSON")
     return found
 
 
-def _sound(suite: Suite, gone: list[str]) -> Suite:
+def _sound(suite: Suite) -> Suite:
     """The suite with names that can be shown. Raises InputError where one stands twice or has no values to speak of."""
     path = suite.path
     made: list[Benchmark] = []
@@ -228,19 +235,30 @@ def _sound(suite: Suite, gone: list[str]) -> Suite:
         name, unit = _plain(benchmark.name), clean(benchmark.unit)
         if not name:
             raise InputError(f"{path}: a benchmark has no name")
-        if any(name == other.name for other in made):
+        if any(name == other.name for other in made) or benchmark.name in suite.gone:
             raise InputError(f"{path}: there are two benchmarks {_short(name)}")
         if not benchmark.runs:
             raise InputError(f"{path}: benchmark {_short(name)} has no values: all its runs only calibrate")
         if not all(measurable(run) for run in benchmark.runs):
             raise InputError(f"{path}: benchmark {_short(name)} has a value that nothing measures")
         made.append(replace(benchmark, name=name, unit=unit, runs=[resolved(run) for run in benchmark.runs]))
-    if not made:
-        why = f": {' '.join(clean(gone[0]).split())}" if gone else ""
-        raise InputError(
-            f"{path}: {'a pyperf suite' if suite.tool == 'pyperf' else suite.tool} without benchmarks{why}"
-        )
-    return replace(suite, benchmarks=made, fates={_plain(name): fate for name, fate in suite.fates.items()})
+    sound = replace(
+        suite,
+        benchmarks=made,
+        fates={_plain(name): fate for name, fate in suite.fates.items()},
+        gone={_plain(name): _plain(why) for name, why in suite.gone.items()},
+    )
+    if not made and not any(fate.failed for fate in sound.fates.values()):
+        raise _nothing(sound)
+    return sound
+
+
+def _nothing(suite: Suite) -> InputError:
+    """Of a suite without benchmarks."""
+    why = next((f": {_short(name)} {why}" for name, why in suite.gone.items()), "")
+    return InputError(
+        f"{suite.path}: {'a pyperf suite' if suite.tool == 'pyperf' else suite.tool} without benchmarks{why}"
+    )
 
 
 def _plain(name: str) -> str:
@@ -268,12 +286,12 @@ def _frame(
     values: list[float],
 ) -> pd.DataFrame:
     """Columns of codes, repeated: a row object a value would cost more than reading the file."""
-    repeats = np.array(counts)
-    owner = np.repeat(owners, repeats)
+    repeats = np.array(counts, dtype=np.int64)
+    owner = np.repeat(np.array(owners, dtype=np.int64), repeats)
     size = len(values)
-    numbers = [f"r{number}" for number in range(1, max(slots) + 1)]
+    numbers = [f"r{number}" for number in range(1, max(slots, default=0) + 1)]
     kinds = list(dict.fromkeys(units))
-    unit_of = np.array([kinds.index(unit) for unit in units])
+    unit_of = np.array([kinds.index(unit) for unit in units], dtype=np.int64)
 
     def coded(codes: npt.NDArray[np.int64], texts: list[str]) -> pd.Series:
         return pd.Series(pd.Categorical.from_codes(codes, pd.Index(texts)))
@@ -283,7 +301,7 @@ def _frame(
     return pd.DataFrame(
         {
             "run": same,
-            "slot": coded(np.repeat(slots, repeats) - 1, numbers),
+            "slot": coded(np.repeat(np.array(slots, dtype=np.int64), repeats) - 1, numbers),
             "block": same,
             "scenario": coded(same, [""]),
             "arm": coded(same, [arm]),

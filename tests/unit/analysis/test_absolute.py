@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.absolute import Bound, Held, bound, held
+from analysis.absolute import Bound, Held, bound, held, lacking
 from bench.errors import InputError
 
 MS = 1e-3
@@ -79,8 +79,10 @@ def test_the_reason_fits_the_figures() -> None:
 
 
 def test_what_new_does_not_have_is_not_proved() -> None:
-    found = judged([], "50 ms")
+    limit = bound("50 ms", most=True)
+    found = lacking(("", "s", "boot"), limit)
     assert (found.kind, found.reason, found.count) == ("unproved", "NEW does not have it", 0)
+    assert lacking(("", "s", "boot"), limit, "it failed").reason == "it failed"
 
 
 def test_the_interval_is_the_sign_tests() -> None:

@@ -318,11 +318,26 @@ def test_an_arm_that_some_sessions_lack_is_compared_in_the_others_or_stands_agai
     assert rows.loc[("crun", "boot"), ["count", "per"]].tolist() == [3, "process"]
     assert "crun ended well in 5 of 5 sessions of BASE and 3 of 5 of NEW: those count" in notes(found)
     ((arm, gap, unproved),) = [each for each in found.gaps if each[1].metric == "all metrics"]
-    assert (arm, gap.why, unproved) == ("runc", "did not end well in 5 of 5 sessions of NEW", True)
+    assert (arm, gap.why, unproved) == ("runc", "only BASE has this arm", True)
     said = gate(found)
     assert said.code == 3
     assert "runc all metrics" in said.text
     assert [(arm, unproved) for arm, _, unproved in compare(late, old).gaps] == [("runc", False)]
+
+
+def test_an_arm_that_failed_everywhere_is_told_from_one_that_was_never_there(tmp_path: Path) -> None:
+    three = {"arms": TWO | {"runc": CRUN}}
+    old = several(tmp_path, 10, 4, at0=three, at1=three)
+    late = several(tmp_path, 20, 4, at2=three | fails("runc"), at3=three | fails("runc"))
+    for sides, unproved, side in (((old, late), True, "NEW"), ((late, old), False, "BASE")):
+        (told,) = [(arm, gap.why, stands) for arm, gap, stands in compare(*sides).gaps if gap.metric == "all metrics"]
+        assert told == ("runc", f"did not end well in 2 of 4 sessions of {side}", unproved)
+        (told,) = [
+            (arm, gap.why, stands)
+            for arm, gap, stands in compare(sides[0][0 if unproved else 2], sides[1][2 if unproved else 0]).gaps
+            if gap.metric == "all metrics"
+        ]
+        assert told == ("runc", f"did not end well in any slot of {side}", unproved)
 
 
 def test_a_session_without_the_baseline_is_left_out_of_what_is_divided_by_it(tmp_path: Path) -> None:
@@ -867,6 +882,50 @@ def test_limits_of_one_session_say_so_and_what_follows(tmp_path: Path) -> None:
     assert "limits are judged by the runs of NEW's one session: another session may lie elsewhere" in told
     assert "what gates by its ratio still proves nothing (exit 3)" in told
     assert gate(found).code == 3
+
+
+def test_the_note_of_limits_says_that_ratios_prove_nothing_only_where_one_gates(tmp_path: Path) -> None:
+    both = suite(tmp_path / "a.json", runs=8), suite(tmp_path / "b.json", runs=8, seed=2)
+    found = compare(*map(str, both), limited(tmp_path, '[metrics."*"]\ngates = false\nat_most = "1 s"'))
+    assert "another session may lie elsewhere" in notes(found)
+    assert "proves nothing (exit 3)" not in notes(found)
+    assert gate(found).code == 0
+
+
+def told_everywhere(found: Comparison) -> str:
+    """What a gate says, after all that can be written of it."""
+    outcome = gate(found)
+    assert "absolute limits" in screen(found)
+    assert "absolute limits" in tell.as_markdown(found, outcome)
+    xml.fromstring(tell.as_junit(found, outcome))
+    assert "<svg" in forest(found)
+    json.dumps(found.as_dict(), allow_nan=False)
+    return f"{outcome.code} {outcome.text}"
+
+
+@pytest.mark.parametrize(("limit", "code"), [("1 ns", 1), ("1 s", 3)])
+def test_a_limit_of_many_sessions_of_new_is_judged_beside_one_of_base(tmp_path: Path, limit: str, code: int) -> None:
+    found = compare(
+        nights(tmp_path, 1, 1, runs=4, metrics=1),
+        nights(tmp_path, 8, 50, runs=4, metrics=1),
+        limited(tmp_path, f'[metrics."bench_000"]\nat_most = "{limit}"'),
+    )
+    assert told_everywhere(found).startswith(str(code))
+    with pytest.raises(InputError, match="one session alone tells nothing"):
+        compare(*(nights(tmp_path, count, 90 * count, runs=4, metrics=1) for count in (1, 8)))
+
+
+@pytest.mark.parametrize(
+    ("limit", "gates", "code"), [("1 ms", True, 1), ("1 s", True, 3), ("1 s", False, 0), ("1 ms", False, 1)]
+)
+def test_a_limit_is_judged_where_no_metric_is_in_common(tmp_path: Path, limit: str, gates: bool, code: int) -> None:
+    old, late = (suite(tmp_path / f"{n}.json", runs=12, metrics=1, seed=n) for n in (1, 2))
+    late.write_text(late.read_text().replace("bench_000", "x"))
+    rules = f'[metrics."bench_000"]\ngates = {str(gates).lower()}\n[metrics."x"]\nat_most = "{limit}"'
+    found = compare(str(old), str(late), limited(tmp_path, rules))
+    assert told_everywhere(found).startswith(str(code))
+    with pytest.raises(InputError, match="no metric in common"):
+        compare(str(old), str(late), limited(tmp_path, '[metrics."bench_000"]\nat_most = "1 s"'))
 
 
 def test_an_end_that_is_not_the_limit_does_not_read_like_it(folder: Path, tmp_path: Path) -> None:

@@ -12,8 +12,12 @@ from typing import Any
 import pyperf
 import pytest
 
+from analysis import tell
+from analysis.absolute import bound
 from analysis.comparison import compare, gate
+from analysis.plot_forest import forest
 from analysis.policy import Policy, Rule
+from analysis.sessions import read_sessions
 from analysis.suites import moment, open_suite, read_suite
 from bench import cli
 from bench.errors import InputError
@@ -172,6 +176,20 @@ def test_of_several_files_a_side_a_summary_is_a_number_each(tmp_path: Path, tool
     assert "that stands for the session" in "\n".join(found.notes)
 
 
+def test_a_limit_on_a_summary_says_so(tmp_path: Path) -> None:
+    kept = {"name": "B_median", "run_name": "B", "run_type": "aggregate", "aggregate_name": "median", "real_time": 5}
+    policy = Policy(rules={"B": Rule(at_most=bound("1 s", most=True))})
+    for beside in (True, False):  # whether BASE has B too
+        documents = _google(), _google(1.01)
+        for document in documents if beside else documents[1:]:
+            document["benchmarks"].append(kept)
+        old, late = (_write(tmp_path / f"{n}.json", document) for n, document in enumerate(documents))
+        (limit,) = compare(str(old), str(late), policy).held
+        assert limit.kind == "unproved"
+        assert "Google Benchmark kept of it aggregates" in limit.reason
+        assert "NEW does not have it" not in limit.reason
+
+
 def test_older_google_files_have_no_types_of_rows(tmp_path: Path) -> None:
     rows = [{"name": "BM_A", "real_time": value, "cpu_time": 1, "time_unit": "ns"} for value in (10, 11, 12)]
     rows += [{"name": f"BM_A_{kind}", "real_time": 11, "cpu_time": 1, "time_unit": "ns"} for kind in ("mean", "stddev")]
@@ -199,7 +217,7 @@ def test_failed_runs_count_for_nothing(tmp_path: Path) -> None:
     assert len(open_suite(_write(tmp_path / "a.json", document)).benchmarks[0].runs) == 2
     document["results"][0]["exit_codes"] = [1, 1, 2, 1]
     with pytest.raises(InputError, match=r"hyperfine.* without benchmarks: 'sleep 0.05' failed in all its runs"):
-        open_suite(_write(tmp_path / "a.json", document))
+        read_suite(_write(tmp_path / "a.json", document), "x")
 
 
 def _failing(tool: Any, factor: float, bad: int) -> dict[str, Any]:
@@ -252,8 +270,112 @@ def test_a_code_that_all_runs_exit_with_is_how_the_command_ends(tmp_path: Path) 
     assert "sleep 0.05 exits with 1 in all its runs" in "\n".join(both.notes)
     for other in (0, 2):
         broken = compare(files("a", other), files("bb", 1), Policy(delta=0.2))
-        assert gate(broken).code == (3 if other == 0 else 0), gate(broken).text
+        assert gate(broken).code == 3, gate(broken).text
         assert "100 of NEW" in "\n".join(broken.notes)
+
+
+def _ending(folder: Path, side: str, codes: list[Any], factor: float = 1.0) -> list[str]:
+    """A file a code, with which all its runs exit."""
+    made = []
+    for n, code in enumerate(codes):
+        document = _hyperfine(factor * (1 + n / 5000 + len(side) / 1e6))
+        document["results"][0]["exit_codes"] = [code] * 20
+        made.append(str(_write(folder / f"{side}{n}.json", document)))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("bad", "sides"),
+    [
+        *((code, side) for code in (1, 126, 127, 139, None) for side in ("BASE", "NEW")),
+        *((code, "BASE and NEW") for code in (126, 127, None)),  # any other on both is how the command ends
+    ],
+)
+@pytest.mark.parametrize("count", [1, 6])
+def test_times_of_runs_that_failed_are_never_compared(tmp_path: Path, bad: Any, sides: str, count: int) -> None:
+    ours, theirs = (
+        _ending(tmp_path, side, [bad if side in sides.split() else 0] * count, 0.04 if side in sides.split() else 2.0)
+        for side in ("BASE", "NEW")
+    )
+    found = compare(ours, theirs)
+    assert found.table.empty
+    ((_, gap, unproved),) = found.gaps
+    assert (gap.why, unproved) == (f"failed in all its runs in {sides}", True)
+    outcome = gate(found)
+    assert outcome.code == 3
+    assert "not compared: sleep 0.05" in outcome.text
+    assert "taken as it is" not in "\n".join(found.notes)
+    assert "<svg" in forest(found)
+    tell.as_junit(found, outcome)
+
+
+def test_files_that_failed_are_left_out_of_the_others_of_their_side(tmp_path: Path) -> None:
+    late = [*_ending(tmp_path, "NEW", [0] * 5), *_ending(tmp_path, "failed", [1, 127, None], 0.04)]
+    found = compare(_ending(tmp_path, "BASE", [0] * 8), late, Policy(delta=0.2))
+    assert found.table["ratio"].iloc[0] == pytest.approx(1, abs=0.01)
+    assert "0 of 160 runs of BASE failed, 60 of 160 of NEW" in "\n".join(found.notes)
+    assert gate(found).code == 3
+
+
+def test_a_code_is_how_the_command_ends_only_where_no_run_of_it_ends_otherwise(tmp_path: Path) -> None:
+    """Of the command that always exits with 1, the one file that could not be executed is no reason to go on."""
+    found = compare(_ending(tmp_path, "BASE", [1] * 5), _ending(tmp_path, "NEW", [1] * 4 + [127]))
+    assert found.table.empty
+    assert gate(found).code == 3
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_a_limit_is_not_kept_by_runs_that_failed(tmp_path: Path, count: int) -> None:
+    policy = Policy(rules={"*": Rule(at_most=bound("1 s", most=True))})
+    found = compare(_ending(tmp_path, "BASE", [0] * count), _ending(tmp_path, "NEW", [127] * count, 0.02), policy)
+    (limit,) = found.held
+    assert (limit.kind, limit.reason) == ("unproved", "failed in all its runs in NEW")
+    assert gate(found).code == 3
+
+
+def test_a_summary_of_runs_that_failed_counts_for_nothing(tmp_path: Path) -> None:
+    for codes, why in (([127] * 3, "failed in all"), ([0, 1, 0], "failed in runs that its mean and median hold")):
+        document = _hyperfine(times=False)
+        document["results"][0]["exit_codes"] = codes
+        suite = open_suite(_write(tmp_path / "a.json", document))
+        assert not suite.benchmarks
+        assert suite.gone["sleep 0.05"].startswith(why)
+
+
+@pytest.mark.parametrize(
+    ("change", "gone"),
+    [
+        ({"items_per_second": math.inf}, False),
+        ({"items_per_second": math.nan, "bytes_per_second": -math.inf}, False),
+        ({"cpu_time": math.nan}, False),
+        ({"real_time": math.nan}, True),
+        ({"real_time": math.inf}, True),
+        ({"real_time": None}, True),
+        ({"real_time": "fast"}, True),
+    ],
+)
+def test_a_value_that_is_no_number_costs_its_own_benchmark_and_only_if_it_is_used(
+    tmp_path: Path, change: dict[str, Any], gone: bool
+) -> None:
+    files = []
+    for n in range(10):
+        document = _google(1 + n / 5000)
+        beside = [row | {"name": "B", "run_name": "B"} for row in document["benchmarks"][:20]]
+        for row in beside:
+            row["real_time"] *= 1 + n / 4000
+        document["benchmarks"] += beside
+        document["benchmarks"][3] |= change if n == 7 else {}
+        kept = {"aggregate_name": "cv", "run_type": "aggregate", "run_name": "B", "name": "B_cv", "time_unit": "us"}
+        document["benchmarks"].append(kept | {"real_time": math.nan, "cpu_time": math.inf})
+        files.append(str(_write(tmp_path / f"{n}.json", document)))
+    assert [kind.name for kind in open_suite(Path(files[7])).benchmarks] == (["B"] if gone else ["B", "BM_Sort/8"])
+    found = compare(files[:5], files[5:], Policy(delta=0.2))
+    assert set(found.table["metric"]) == {"B", "BM_Sort/8"}
+    assert ("BM_Sort/8: left out of 1 of 5 files of NEW: it has a value that is" in "\n".join(found.notes)) == gone
+    alone = compare(files[6], files[7])
+    assert [gap.metric for _, gap, _ in alone.gaps] == (["BM_Sort/8"] if gone else [])
+    if gone:
+        assert "not a number in NEW" in alone.gaps[0][1].why
 
 
 def test_one_command_with_several_parameters_is_several_benchmarks(tmp_path: Path) -> None:
@@ -290,9 +412,11 @@ def test_many_rounds_are_few_runs(tmp_path: Path) -> None:
         ([1, 2], "JSON, a list"),
         ("7", "JSON, a single value"),
         ({"nuitka": {"warmup": [1]}}, "no benchmark's results"),
-        ({"results": [{"command": "a", "times": [0.1, "x"]}]}, "a value of 'a' is x, not a number"),
-        ('{"results": [{"command": "a", "times": [0.1, NaN]}]}', "a value is NaN"),
+        ({"results": [{"command": "a", "times": [0.1, "x"]}]}, "'a' has a value that is x, not a number"),
+        ('{"results": [{"command": "a", "times": [0.1, NaN]}]}', "'a' has a value that is NaN, not a number"),
+        ({"results": [{"command": "a", "times": []}]}, "'a' has no times"),
         ({"results": [{"command": "a", "times": [1]}, {"command": "a", "times": [1]}]}, "two benchmarks 'a'"),
+        ({"results": [{"command": "a", "times": [1]}, {"command": "a", "times": []}]}, "two benchmarks 'a'"),
         ({"commit_hash": "a", "results": {}}, "asv.* without benchmarks"),
     ],
 )
@@ -341,6 +465,46 @@ def test_a_history_of_files_of_each_tool(tmp_path: Path, capsys: pytest.CaptureF
     assert "1 change in 12 points" in capsys.readouterr().out
     (change,) = json.loads((tmp_path / "out" / "history.json").read_text())["histories"][0]["changes"]
     assert change["session"] == "n06"
+
+
+@pytest.mark.parametrize("code", [127, None, 1])
+@pytest.mark.parametrize("named", [True, False])
+def test_nights_that_failed_are_no_points_of_a_history(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], code: int | None, named: bool
+) -> None:
+    folder = _nights(tmp_path / "in", _hyperfine, 20)
+    for night in range(11, 20):
+        document = _hyperfine(0.02 + night / 1e4)
+        document["results"][0]["exit_codes"] = [code] * 20
+        _write(folder / f"n{night:02}.json", document)
+    partly = _hyperfine(1.0001)
+    partly["results"][0]["exit_codes"][:3] = [1] * 3
+    _write(folder / "n02.json", partly)
+    files = sorted(folder.iterdir()) if named else [folder]
+    assert cli.main(["history", *map(str, files), "--metric", "all", "--out", str(tmp_path / "out")]) == 0
+    document = json.loads((tmp_path / "out" / "history.json").read_text())
+    (history,) = document["histories"]
+    assert [change["session"] for change in history["changes"]] == ["n06"]
+    assert [point["session"] for point in history["points"]] == [f"n{night:02}" for night in range(11)]
+    told = capsys.readouterr().err
+    ends = "exits with 1 in all of its runs, and with 0 in most sessions" if code == 1 else "failed in all its runs"
+    for night in range(11, 20):
+        assert f"n{night:02}: sleep 0.05 {ends}" in told
+    assert "sleep 0.05: 3 of 20 runs failed in 1 session, and are left out" in told
+
+
+def test_a_code_of_most_nights_is_how_the_command_ends(tmp_path: Path) -> None:
+    files = _ending(tmp_path, "n", [1] * 12 + [0] * 3)
+    partly = json.loads(Path(files[13]).read_text())
+    partly["results"][0]["exit_codes"][:5] = [1] * 5
+    _write(Path(files[13]), partly)
+    read = read_sessions([Path(file) for file in files])
+    assert len(read.points) == 12
+    assert "n14: sleep 0.05 exits with 0 in all of its runs, and with 1 in most sessions" in read.left_out
+    assert "n13: sleep 0.05 exits with 0 in some of its runs, and with 1 in most sessions" in read.left_out
+    assert "sleep 0.05 exits with 1 in all its runs of most sessions, and is taken as it is" in read.left_out
+    with pytest.raises(InputError, match=r"failed in all its runs"):
+        read_sessions([Path(file) for file in _ending(tmp_path, "m", [127] * 12)])
 
 
 def test_foreign_and_torn_files_of_a_folder_leave_out_themselves_alone(

@@ -105,6 +105,37 @@ def test_what_is_wide_is_not_called_the_fair_share(found: tuple[Loaded, Isolatio
     assert ("that is" in text) == ("that is" in said)
 
 
+def of_arms(found: tuple[Loaded, Isolation], harms: dict[str, Harm], fair: float) -> str:
+    given = {(arm, "cpu"): replace(harm, arm=arm, fair=fair) for arm, harm in harms.items()}
+    made = replace(found[1], kinds=["cpu"], arms=list(harms), harms=given, fair=fair)
+    (text,) = sentences(found[0], made)
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_all_arms_are_all_of_them(found: tuple[Loaded, Isolation]) -> None:
+    near, never = harm(2.01, 1.95, 2.05), Harm("cpu", "uml", None, 9, 9)
+    assert "that is the fair share of 2.0× in all arms" in of_arms(found, {"process": near, "crun": near}, 2.0)
+    told = of_arms(found, {"process": near, "crun": near, "uml": never}, 2.0)
+    assert "that is the fair share of 2.0× in process and crun; uml did not finish" in told
+
+
+@pytest.mark.parametrize(
+    "ends", [(2.01, 1.95, 2.05), (3.4, 3.3, 3.6), (1.2, 1.1, 1.3), (3.4, 0.9, 9.6), (3.4, math.nan, math.nan)]
+)
+def test_slots_in_which_the_tenant_did_not_finish_are_always_told(
+    found: tuple[Loaded, Isolation], ends: tuple[float, float, float]
+) -> None:
+    partly = replace(harm(*ends), unfinished=7, slots=17)
+    told = of_arms(found, {"process": partly, "crun": partly}, 2.0)
+    assert "all arms" not in told
+    assert told.count("did not finish in 7 of 17") == 2
+
+
+def test_harm_that_was_measured_is_not_called_unmeasurable(found: tuple[Loaded, Isolation]) -> None:
+    told = of_arms(found, {"process": harm(1.02, 1.01, 1.03), "crun": harm(1.02, 1.01, 1.03)}, 1.0)
+    assert "that is no harm to speak of in all arms" in told
+
+
 def test_the_report_shows_it_as_a_map_and_as_a_table(folder: Path) -> None:
     written = write_report([folder])
     assert folder / "plots/isolation.png" in written

@@ -85,6 +85,25 @@ def test_each_arm_says_how_many_sessions_it_has_and_what_is_counted(tmp_path: Pa
     assert [cells[name][0].blocks for name in ("crun", "uml", "runc")] == ["7 sessions", "18 blocks", "6 blocks"]
 
 
+def test_arms_of_no_campaign_with_the_baseline_are_said_to_have_no_ratios(tmp_path: Path) -> None:
+    folders = [
+        campaign(tmp_path / name, blocks=6, arms={name: ARMS[name]}, seed=seed, ramp=0)
+        for seed, name in enumerate(("process", "crun"))
+    ]
+    change_json(folders[1] / "plan.json", baseline="process")
+    for folder in folders:
+        lines = (folder / "journal.jsonl").read_text().splitlines(keepends=True)
+        (folder / "journal.jsonl").write_text("".join(line for line in lines if "firmware" not in line))
+    loaded = load(folders)
+    (caution,) = pooled.caution(loaded)
+    assert re.search(r"host boots?\. There are no ratios: no other arm ended well", caution.text)
+    write_report(folders, tmp_path / "both")
+    for kind in ("html", "md"):
+        text = (tmp_path / "both" / f"report.{kind}").read_text()
+        assert "There are no ratios" in text
+        assert ". Ratios are paired within blocks" not in text
+
+
 def change_json(file: Path, **keys: Any) -> None:
     known = json.loads(file.read_text())
     for path, value in keys.items():
