@@ -30,6 +30,8 @@ NOTE = "docker"
 _IMPORT_LIMIT = 300.0
 _REMOVE_LIMIT = 5.0
 _LEFTOVERS_LIMIT = 30.0
+#: How often a daemon is looked at for what a dead run made, and seconds between two looks.
+_LOOKS, _LOOK_AGAIN = 10, 0.5
 
 
 class DockerInstance(CommandInstance):
@@ -210,10 +212,12 @@ class Backend(CommandBackend):
 def remove_leftovers(host: str, run: str) -> list[tuple[str, str]]:
     """Remove a dead run's containers and images from a Docker that is not its own; (kind, id) of each.
 
-    Raises CommandError, HostError where that cannot be asked.
+    What its daemon was asked for by a client that was killed may still come: it is looked for again until nothing is
+    there. Raises CommandError, HostError where that cannot be asked, or where something stays.
     """
     tool = require("docker", CLIENT)
-    removed = []
+    removed: dict[tuple[str, str], None] = {}
+    refused = ""
     with tempfile.TemporaryDirectory() as client:
         environment = bare_environment({"DOCKER_HOST": host, "DOCKER_CONFIG": client})
 
@@ -222,8 +226,17 @@ def remove_leftovers(host: str, run: str) -> list[tuple[str, str]]:
             return done.stdout.decode(errors="replace").split()
 
         alike = ("--all", "--quiet", "--no-trunc", "--filter", f"label={_LABEL}={run}")
-        for kind, group in (("Docker container", "container"), ("Docker image", "image")):
-            for found in dict.fromkeys(ask(group, "ls", *alike)):
-                ask(group, "rm", "--force", found)
-                removed.append((kind, found[:19]))
-    return removed
+        kinds = (("Docker container", "container"), ("Docker image", "image"))
+        for _ in range(_LOOKS):
+            there = [(kind, group, found) for kind, group in kinds for found in dict.fromkeys(ask(group, "ls", *alike))]
+            if not there:
+                return list(removed)
+            for kind, group, found in there:
+                try:
+                    ask(group, "rm", "--force", found)
+                except CommandError as error:  # the daemon may be about to
+                    refused = str(error)
+                else:
+                    removed[kind, found[:19]] = None
+            time.sleep(_LOOK_AGAIN)
+        raise HostError(f"Docker at {host} keeps what a dead run made: {refused or 'it comes again and again'}")

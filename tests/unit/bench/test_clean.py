@@ -466,16 +466,29 @@ def test_the_folder_stays_while_the_libvirt_daemon_cannot_be_asked(
     assert state.runs() == []
 
 
-#: Stands for Docker's client: logs what it is asked, and lists what has the label that it is asked for.
+#: Stands for Docker's client: logs what it is asked, lists what has the label that it is asked for and was not removed,
+#: and has one container more when the image is gone, which somebody asked for before.
 _DOCKER = """\
 #!/bin/sh
+case "$1 $2" in "{refuse}") echo "no daemon" >&2; exit 1 ;; esac
 echo "$DOCKER_HOST $*" >>"{log}"
+gone() {{ grep -q " rm --force $1" "{log}"; }}
 case "$1 $2 $*" in
-"container ls"*label=invalid.tare.run=0000dead*) echo c0ffee ;;
-"image ls"*label=invalid.tare.run=0000dead*) echo sha256:abcdef0123456789; echo sha256:abcdef0123456789 ;;
-"{refuse} "*) echo "no daemon" >&2; exit 1 ;;
+"container ls"*label=invalid.tare.run=0000dead*)
+    gone c0ffee || echo c0ffee
+    ! gone sha256 || gone 1a7e || echo 1a7e ;;
+"image ls"*label=invalid.tare.run=0000dead*)
+    gone sha256 || {{ echo sha256:abcdef0123456789; echo sha256:abcdef0123456789; }} ;;
 esac
 """
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_docker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.backends.docker._LOOK_AGAIN", 0.0)
+
+
+KINDS = ("container", "image")
 
 
 def docker(tmp_path: Path, refuse: str = "nothing") -> Path:
@@ -493,14 +506,12 @@ def test_the_users_docker_loses_only_what_has_a_dead_runs_label(
     run = dead(top, boot=state._boot() if boot == "this" else boot)
     state.note(run.id, "docker", "unix:///run/x.sock")
     kinds = [(thing.kind, thing.name) for thing in clean.clean()]
-    assert kinds == [("Docker container", "c0ffee"), ("Docker image", "sha256:abcdef012345")]
-    label = "label=invalid.tare.run=0000dead"
-    assert log.read_text().splitlines() == [
-        f"unix:///run/x.sock container ls --all --quiet --no-trunc --filter {label}",
-        "unix:///run/x.sock container rm --force c0ffee",
-        f"unix:///run/x.sock image ls --all --quiet --no-trunc --filter {label}",
-        "unix:///run/x.sock image rm --force sha256:abcdef0123456789",
-    ]
+    things = [("Docker container", "c0ffee"), ("Docker image", "sha256:abcdef012345"), ("Docker container", "1a7e")]
+    assert kinds == things
+    ask = [f"{kind} ls --all --quiet --no-trunc --filter label=invalid.tare.run=0000dead" for kind in KINDS]
+    done = ["container rm --force c0ffee", "image rm --force sha256:abcdef0123456789"]
+    expected = [*ask, *done, *ask, "container rm --force 1a7e", *ask]
+    assert log.read_text().splitlines() == [f"unix:///run/x.sock {line}" for line in expected]
     assert state.runs() == []
 
 
@@ -508,11 +519,12 @@ def test_a_docker_that_does_not_answer_is_asked_again_the_next_time(
     top: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    docker(tmp_path, refuse="container rm")
+    log = docker(tmp_path, refuse="container rm")
     run = dead(top)
     state.note(run.id, "docker", "unix:///run/x.sock")
     assert clean.clean() == []
     assert "no daemon" in capsys.readouterr().err
+    log.unlink()
     docker(tmp_path)
-    assert len(clean.clean()) == 2
+    assert len(clean.clean()) == 3
     assert state.runs() == []
