@@ -108,7 +108,7 @@ def choose(known: list[str], pattern: str, count: int) -> list[str]:
     if len(found) < count:
         raise HostError(
             f"apt knows {len(found)} kernels like {pattern}, and {count} are needed",
-            hint="lab hosts are made of Debian 12; apt-get update renews the lists",
+            hint="lab hosts are made of Debian 12: the sources that apt has must offer its kernels",
         )
     return [name for _, name in found[:count]]
 
